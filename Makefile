@@ -1,0 +1,37 @@
+# Every target makes what it needs: the virtual environment in .venv, and in it this package with what it depends on.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+demo: $(INSTALLED)  ## train a flow on 8×8 digits and draw samples, into runs/demo (minutes, CPU, no network)
+	$(BIN)/inverseflow train digits --out runs/demo --overwrite
+
+test: $(INSTALLED)  ## run all tests and the examples in the docstrings
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## style, format, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## time the convolution and its inverse on this machine
+	$(BIN)/inverseflow bench op
+
+clean:  ## remove caches and build products (.venv and runs stay)
+	rm -rf build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "inverseflow needs Python 3.10 or newer, and '$(PYTHON)' is not. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
+	    echo "'$(PYTHON) -m venv .venv' failed. On Debian and Ubuntu install python3-venv; elsewhere a Python that has ensurepip, and name it: make PYTHON=... " >&2; exit 1; }
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
