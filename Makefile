@@ -32,6 +32,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo "inverseflow needs Python 3.10 or newer, and '$(PYTHON)' is not. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
-	    echo "'$(PYTHON) -m venv .venv' failed. On Debian and Ubuntu install python3-venv; elsewhere a Python that has ensurepip, and name it: make PYTHON=... " >&2; exit 1; }
+	    echo "'$(PYTHON) -m venv .venv' failed. On Debian and Ubuntu install python3-venv; elsewhere a Python that has ensurepip, and name it: make PYTHON=..." >&2; exit 1; }
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
