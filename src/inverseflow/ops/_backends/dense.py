@@ -1,0 +1,43 @@
+"""Oracle: the convolution as one dense matrix, solved in float64.
+
+Costs O((C H W)^2) memory, so it is for small problems and for tests of the other backends.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from inverseflow.ops._corner import mirrored_axes
+
+
+def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
+    """Solve by one dense lower triangular system for each group."""
+    channels_last_to_first = [1] if upper else []
+    mirror = mirrored_axes(corner)
+    parts = y.to(torch.float64).flip(mirror).chunk(groups, dim=1)
+    kernels = kernel.to(torch.float64).chunk(groups)
+    solved = []
+    for part, taps in zip(parts, kernels, strict=True):
+        # An upper triangular tap becomes a lower one when the channels are counted backwards.
+        taps = taps.flip([0, 1]) if upper else taps
+        right = part.flip(channels_last_to_first).permute(2, 3, 1, 0)  # (H, W, C, N)
+        left = top_left_matrix(taps, *right.shape[:2])
+        flat = torch.linalg.solve_triangular(left, right.reshape(left.shape[0], -1), upper=False)
+        solved.append(flat.reshape(right.shape).permute(3, 2, 0, 1).flip(channels_last_to_first))
+    return torch.cat(solved, dim=1).flip(mirror).to(y.dtype).contiguous()
+
+
+def top_left_matrix(kernel: Tensor, height: int, width: int) -> Tensor:
+    """Return the (HWC, HWC) matrix of the top-left convolution: pixels in raster order, channels innermost."""
+    channels, _, rows, columns = kernel.shape
+    dense = kernel.new_zeros(height * width * channels, height * width * channels)
+    for a in range(min(rows, height)):
+        for b in range(min(columns, width)):
+            tap = kernel[:, :, rows - 1 - a, columns - 1 - b].contiguous()
+            dense += torch.kron(torch.kron(_shift(height, a, kernel), _shift(width, b, kernel)), tap)
+    return dense
+
+
+def _shift(size: int, offset: int, like: Tensor) -> Tensor:
+    return torch.diag(like.new_ones(size - offset), -offset)
