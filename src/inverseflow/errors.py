@@ -7,3 +7,23 @@ class InverseFlowError(Exception):
 
 class DataError(InverseFlowError, ValueError):
     """A data set is missing, damaged, or not what it was said to be. The message names the place and the remedy."""
+
+
+class OptionError(InverseFlowError, ValueError):
+    """An option has a value that cannot work, or the chosen model does not have it. The message names both."""
+
+
+class RunError(InverseFlowError):
+    """A run folder is not there, is in the way, or does not hold what was asked for."""
+
+
+class CheckpointError(InverseFlowError):
+    """A checkpoint could not be written or read. The checkpoint that was there before is whole."""
+
+
+class NonFiniteError(InverseFlowError, ArithmeticError):
+    """Training met a loss or a gradient that is not a finite number. The message names the step and the layer."""
+
+
+class TrainingInterrupted(InverseFlowError):  # noqa: N818 (nothing went wrong: somebody asked to stop)
+    """Training was asked to stop and did, after it had saved what it had. The message says how to go on."""
