@@ -1,0 +1,1 @@
+"""Training a flow: options, presets, the run folder, evaluation and baselines."""

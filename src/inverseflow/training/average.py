@@ -1,0 +1,24 @@
+"""The exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class AveragedWeights(WeightAveraging):
+    """Keeps an exponential moving average of the weights, which validation sees in place of the last ones.
+
+    The decay grows as (1 + n) / (10 + n) up to `decay`, so that the first weights are forgotten in a short run, too.
+    Buffers are copied, not averaged: they hold indices and flags.
+
+    Args:
+        decay: The decay, for instance 0.999.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+            n = int(updates)
+            return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(use_buffers=False, avg_fn=average)

@@ -1,0 +1,155 @@
+"""metrics.csv: what was measured during training, kept across interruptions."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from inverseflow.training.files import written_aside
+from inverseflow.training.ranks import is_first_process
+
+COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")
+
+
+class CsvLogger(Logger):
+    """Appends rows to a CSV file and never takes any away, except those of steps that a resumed run makes again.
+
+    Args:
+        path: The file.
+        resumed_step: Rows of later steps are dropped. None keeps none.
+    """
+
+    def __init__(self, path: Path, resumed_step: int | None = None) -> None:
+        super().__init__()
+        self._path = path
+        if is_first_process():
+            keep = [] if resumed_step is None or not path.exists() else read_metrics(path)
+            with written_aside(path) as aside, aside.open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(_as_text(row) for row in keep if row["step"] <= (resumed_step or 0))
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for a name."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for a version; a run has one."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Appends one row, with empty cells for what `metrics` does not have."""
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerow(_as_text({"step": step or 0, **metrics}))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: config.yaml has them."""
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, without their empty cells. A last row that was cut off is left out."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    whole = [row for row in rows if None not in row and None not in row.values()]
+    return [{name: float(value) for name, value in row.items() if value} for row in whole]
+
+
+def _as_text(row: Mapping[str, float]) -> dict[str, str]:
+    return {name: str(int(value)) if name == "step" else f"{value:.6g}" for name, value in row.items()}
+
+
+class Recorder(Callback):
+    """Measures time, and gives the loggers a row every so many steps and with every validation.
+
+    Attributes:
+        seconds: Time spent in training, validation included, over all the processes that a resumed run had.
+        ms_per_step: Mean time of a step, validation and checkpoints left out. NaN before the first measurement.
+
+    Args:
+        every: Steps between two rows.
+    """
+
+    warm_up = 2  # steps that are slower because memory and kernels are being prepared
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.seconds = 0.0
+        self._resumed_at = 0
+        self._last_time = 0.0
+        self._step_began = 0.0
+        self._learning_rate = 0.0
+        self._window: list[float] = []
+        self._total = 0.0
+        self._counted = 0
+
+    @property
+    def ms_per_step(self) -> float:
+        """Mean time of a step in milliseconds."""
+        return 1e3 * self._total / self._counted if self._counted else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The times so far."""
+        self._count_seconds()
+        return {"seconds": self.seconds, "total": self._total, "counted": self._counted}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        self.seconds = state_dict["seconds"]
+        self._total, self._counted = state_dict["total"], state_dict["counted"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._resumed_at = trainer.global_step
+        self._last_time = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Tensor, batch_idx: int) -> None:
+        """Starts the clock of a step."""
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # the schedule moves on before the step ends
+        self._step_began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Records the step, if it is time."""
+        step = trainer.global_step
+        self._window.append(time.perf_counter() - self._step_began)
+        if step > self._resumed_at + self.warm_up:
+            self._total += self._window[-1]
+            self._counted += 1
+        if step % self.every == 0 or step in (1, trainer.max_steps):
+            row = {
+                "train_bits_per_dim": float(pl_module.train_bits_per_dim),  # type: ignore[arg-type]
+                "learning_rate": float(self._learning_rate),
+                "gradient_norm": float(pl_module.gradient_norm),  # type: ignore[arg-type]
+                "ms_per_step": 1e3 * sum(self._window) / len(self._window),
+            }
+            self._window.clear()
+            _record(trainer, row)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Records the validation."""
+        _record(trainer, {"val_bits_per_dim": float(trainer.callback_metrics["val_bits_per_dim"])})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._count_seconds()
+
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self.seconds += now - self._last_time
+        self._last_time = now
+
+
+def _record(trainer: Trainer, row: dict[str, float]) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics(row, step=trainer.global_step)

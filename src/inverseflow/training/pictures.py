@@ -1,0 +1,122 @@
+"""The pictures of a run: grids of images, reconstructions, and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inverseflow.training.files import written_aside
+
+matplotlib.use("Agg", force=False)
+
+_VISIBLE = 720  # pixels that a grid is enlarged to, at most, in whole multiples
+
+
+def image_grid(images: Tensor, levels: int, columns: int) -> Image.Image:
+    """Images in rows, enlarged so that each pixel can be seen.
+
+    Args:
+        images: Grey levels, (N, 1 or 3, H, W).
+        levels: Number of grey levels; the highest is white.
+        columns: Images in a row.
+
+    Example:
+        >>> image_grid(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), levels=17, columns=3).size
+        (728, 488)
+    """
+    count, _, height, width = images.shape
+    rows = -(-count // columns)
+    cells = torch.zeros(rows * columns, 3, height, width)
+    cells[:count] = images.float().cpu() * (255 / (levels - 1))
+    scale = max(1, _VISIBLE // (max(rows * height, columns * width)))
+    gap = 2 if scale * width > 16 else 1
+    cells = cells.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    cells = torch.nn.functional.pad(cells, (gap, gap, gap, gap), value=96)
+    height, width = cells.shape[2:]
+    sheet = cells.reshape(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2).reshape(rows * height, -1, 3)
+    return Image.fromarray(sheet.round().to(torch.uint8).numpy())
+
+
+def save_grid(path: Path, images: Tensor, levels: int, columns: int | None = None) -> None:
+    """Writes `image_grid` as a PNG file.
+
+    Args:
+        path: Where to.
+        images: Grey levels, (N, 1 or 3, H, W).
+        levels: Number of grey levels.
+        columns: Images in a row; by default as many as make the grid about square.
+    """
+    if columns is None:
+        columns = max(1, round(len(images) ** 0.5))
+    with written_aside(path) as aside:
+        image_grid(images, levels, columns).save(aside, format="PNG")
+
+
+def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor, levels: int, title: str) -> None:
+    """Writes originals, reconstructions and where they differ, side by side.
+
+    Args:
+        path: Where to.
+        originals: Grey levels, (N, 1 or 3, H, W).
+        reconstructions: Of the same shape.
+        levels: Number of grey levels.
+        title: Above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    columns = max(1, round(len(originals) ** 0.5))
+    difference = (originals.int() - reconstructions.int()).abs()
+    worst = int(difference.max())
+    panels = {
+        "original": (originals, levels),
+        "reconstruction": (reconstructions, levels),
+        f"difference (at most {worst} of {levels - 1} grey levels)": (difference, max(2, worst + 1)),
+    }
+    figure = Figure(figsize=(13.5, 5), layout="constrained")
+    figure.suptitle(title)
+    for axes, (name, (images, brightest)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        axes.imshow(np.asarray(image_grid(images, brightest, columns)), interpolation="nearest")
+        axes.set_title(name, fontsize=11)
+        axes.set_axis_off()
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110, format="png")
+
+
+def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapping[str, float], title: str) -> None:
+    """Writes bits per dimension over the steps of training, with the baselines as lines.
+
+    Args:
+        path: Where to.
+        rows: The rows of metrics.csv.
+        baselines: Bits per dimension by name.
+        title: Above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    train = [(row["step"], row["train_bits_per_dim"]) for row in rows if "train_bits_per_dim" in row]
+    validation = [(row["step"], row["val_bits_per_dim"]) for row in rows if "val_bits_per_dim" in row]
+    if train:
+        axes.plot(*zip(*train, strict=True), color="tab:blue", linewidth=0.8, alpha=0.6, label="training batch")
+    if validation:
+        marker = "o" if len(validation) < 40 else None
+        axes.plot(*zip(*validation, strict=True), color="tab:orange", marker=marker, markersize=4, label="validation")
+    for (name, bits), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(bits, color="grey", linestyle=style, linewidth=1, label=f"{name.replace('_', ' ')} ({bits:.2f})")
+    values = [value for _, value in train + validation] + list(baselines.values())
+    if values:
+        low, high = min(values), float(np.quantile(values, 0.98))  # the first steps may be far above all else
+        high = max([high, *baselines.values()])
+        axes.set_ylim(low - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01)
+    axes.set(title=title, xlabel="step", ylabel="bits per dimension")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110, format="png")

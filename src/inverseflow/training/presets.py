@@ -1,0 +1,36 @@
+"""Named settings for a training run: the YAML files in the folder `presets`."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from inverseflow.errors import OptionError
+
+
+def preset_names() -> tuple[str, ...]:
+    """The names of all presets.
+
+    >>> "digits" in preset_names()
+    True
+    """
+    folder = files(__package__) / "presets"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The settings of the preset `name`, nested as in config.yaml.
+
+    Raises:
+        OptionError: If there is no such preset.
+
+    Example:
+        >>> load_preset("digits")["data"]
+        'digits'
+    """
+    if name not in preset_names():
+        raise OptionError(f"there is no preset {name!r}; there are {', '.join(preset_names())}")
+    settings: dict[str, Any] = yaml.safe_load((files(__package__) / "presets" / f"{name}.yaml").read_text("utf-8"))
+    return settings

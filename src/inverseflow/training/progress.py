@@ -1,0 +1,80 @@
+"""What is seen while a flow is trained."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from inverseflow.training.metrics import Recorder
+
+
+class StepProgress(ProgressBar):
+    """A bar of steps with bits per dimension and ms/step on a terminal; elsewhere a line now and then.
+
+    Args:
+        recorder: Knows the time of a step.
+        seconds_between_lines: How often a line is written where there is no terminal.
+    """
+
+    def __init__(self, recorder: Recorder, seconds_between_lines: float = 30.0) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._between = seconds_between_lines
+        self._bar: tqdm[Any] | None = None
+        self._validation: float | None = None
+        self._last_line = 0.0
+
+    def disable(self) -> None:
+        """Lightning calls this on all ranks but the first."""
+        self._between = float("inf")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts up the bar."""
+        self._last_line = time.monotonic()
+        if trainer.is_global_zero and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step", dynamic_ncols=True
+            )
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Moves the bar, or writes a line if it is time."""
+        if self._bar is not None:
+            due = time.time() - self._bar.last_print_t >= self._bar.mininterval
+            if due or trainer.global_step == trainer.max_steps:
+                self._bar.set_postfix_str(self._text(pl_module), refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._last_line >= self._between:
+            self._line(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows the validation."""
+        self._validation = float(trainer.callback_metrics["val_bits_per_dim"])
+        if self._bar is None and trainer.is_global_zero:
+            self._line(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the bar down."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Takes the bar down."""
+        self._close()
+
+    def _line(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_line = time.monotonic()
+        print(f"step {trainer.global_step}/{trainer.max_steps}  {self._text(pl_module)}", file=sys.stderr, flush=True)
+
+    def _text(self, pl_module: LightningModule) -> str:
+        validation = "" if self._validation is None else f", validation {self._validation:.3f}"
+        loss = float(pl_module.train_bits_per_dim)  # type: ignore[arg-type]
+        return f"{loss:.3f} bits/dim{validation}, {self._recorder.ms_per_step:.0f} ms/step"
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

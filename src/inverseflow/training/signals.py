@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM as a request, not a blow."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from inverseflow.training.ranks import is_first_process
+
+
+class StopRequest:
+    """Remembers that somebody asked to stop. The first signal asks, the second one stops at once.
+
+    A context manager: at the end of the block the signals have their former meaning again.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # nobody else may handle signals
+            self._former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}
+
+    def listen(self) -> None:
+        """Takes over Ctrl-C and SIGTERM until the end of the block."""
+        for number in self._former:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        if is_first_process():
+            print("\nstopping after this step; once more stops at once", file=sys.stderr, flush=True)

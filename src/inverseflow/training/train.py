@@ -1,0 +1,194 @@
+"""A training run from its options to its report."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from inverseflow.data import ImageSplits
+from inverseflow.errors import OptionError, TrainingInterrupted
+from inverseflow.flows import Flow
+from inverseflow.training.average import AveragedWeights
+from inverseflow.training.checkpoint import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    check_architecture,
+    load_weights,
+    read_checkpoint,
+)
+from inverseflow.training.loader import ImageData, StepBatches
+from inverseflow.training.metrics import CsvLogger, Recorder
+from inverseflow.training.model import build_flow, load_data
+from inverseflow.training.module import FlowModule
+from inverseflow.training.options import TrainOptions
+from inverseflow.training.progress import StepProgress
+from inverseflow.training.ranks import is_first_process
+from inverseflow.training.report import Report, TrainingSummary, finish
+from inverseflow.training.run import Run
+from inverseflow.training.seeding import derived_seed, seeded
+from inverseflow.training.signals import StopRequest
+
+
+def train(options: TrainOptions) -> Report | None:
+    """Trains a flow, or continues to, and leaves everything in the run folder.
+
+    Args:
+        options: The settings. The run folder is `options.out`, or runs/DATA.
+
+    Returns:
+        What report.json holds; None on all ranks but the first.
+
+    Raises:
+        RunError: If the run folder is in the way or cannot be written to.
+        OptionError: If an option cannot work.
+        DataError: If the data is missing or damaged.
+        CheckpointError: If a checkpoint cannot be written, or the one to resume from cannot be read or does not fit.
+        NonFiniteError: If the loss or the gradient is not finite.
+        TrainingInterrupted: If somebody asked to stop; the message is how to go on.
+    """
+    run = Run(options.out or Path("runs") / options.data)
+    first = is_first_process()
+    if first:
+        run.check_free(resume=options.resume, overwrite=options.overwrite)
+    if options.resume and run.exists:
+        options = run.options().resumed_with(options)
+    try:
+        with _quiet():
+            return _train(options, run, first)
+    except KeyboardInterrupt:
+        if not run.last.is_file():
+            raise
+        raise TrainingInterrupted(f"stopped at once; {_how_to_go_on(options, run)}") from None
+
+
+def _train(options: TrainOptions, run: Run, first: bool) -> Report | None:
+    data = load_data(options)
+    flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
+    resumed_step = None
+    if options.resume and run.last.is_file():
+        checkpoint = read_checkpoint(run.last)
+        check_architecture(flow, checkpoint, run.last)
+        resumed_step = int(checkpoint["global_step"])
+        del checkpoint
+    else:
+        _initialize(flow, options, data)
+    if first:
+        run.prepare(options, overwrite=options.overwrite)
+
+    with StopRequest() as stop:
+        checkpoints = Checkpoints(run.checkpoints, options.checkpoint_every, stop)
+        recorder = Recorder(options.log_every)
+        trainer = _trainer(options, run, resumed_step, checkpoints, recorder)
+        _fit(trainer, flow, options, data, None if resumed_step is None else run.last, run)
+    if stop.requested:
+        raise TrainingInterrupted(f"stopped after the last step; {_how_to_go_on(options, run)}")
+    if not first:
+        return None
+
+    best = read_checkpoint(run.best)
+    flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
+    load_weights(flow, best, run.best)
+    assert checkpoints.best_value is not None and checkpoints.best_step is not None
+    training = TrainingSummary(
+        steps=trainer.global_step,
+        best_step=checkpoints.best_step,
+        val_bits_per_dim=checkpoints.best_value,
+        seconds=recorder.seconds,
+        ms_per_step=None if math.isnan(recorder.ms_per_step) else recorder.ms_per_step,
+    )
+    return finish(run, options, data, flow, training, trainer.strategy.root_device)
+
+
+def _initialize(flow: Flow, options: TrainOptions, data: ImageSplits) -> None:
+    """Data-dependent initialisation, the same on every rank: the same images, the same noise."""
+    count = min(options.initialization_images, len(data.train))
+    indices = StepBatches(len(data.train), count, seed=derived_seed(options.seed, "initialization")).at(0)
+    with seeded(options.seed, "initialization"):
+        flow.initialize(data.train.__getitems__(indices))
+
+
+def _fit(
+    trainer: Trainer, flow: Flow, options: TrainOptions, data: ImageSplits, checkpoint: Path | None, run: Run
+) -> None:
+    flow.gradient_checkpointing = options.gradient_checkpointing
+    module = FlowModule(
+        flow,
+        options.optimizer,
+        max_steps=options.max_steps,
+        seed=options.seed,
+        augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
+    )
+    validation = data.validation
+    if options.validation_images is not None and options.validation_images < len(validation):
+        validation = validation.select(range(options.validation_images))
+    images = ImageData(data.train, validation, options.batch_size, options.seed)
+    try:
+        trainer.fit(module, images, ckpt_path=checkpoint, weights_only=True)
+    except TrainingInterrupted as interruption:
+        raise TrainingInterrupted(f"{interruption}; {_how_to_go_on(options, run)}") from None
+    except SystemExit:  # what Lightning makes of a second Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _trainer(
+    options: TrainOptions, run: Run, resumed_step: int | None, checkpoints: Checkpoints, recorder: Recorder
+) -> Trainer:
+    callbacks: list[Callback] = [recorder, checkpoints]
+    if options.optimizer.ema is not None:
+        callbacks.insert(0, AveragedWeights(options.optimizer.ema))
+    if options.progress:
+        callbacks.append(StepProgress(recorder))
+    purge = None if resumed_step is None else resumed_step + 1
+    try:
+        return Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=options.strategy,
+            precision=options.precision,
+            max_steps=options.max_steps,
+            val_check_interval=options.validate_every,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=[
+                CsvLogger(run.metrics, resumed_step),
+                TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False, purge_step=purge),
+            ],
+            enable_progress_bar=options.progress,
+            enable_model_summary=False,
+            default_root_dir=run.path,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise OptionError(f"Lightning refuses these settings: {error}") from error
+
+
+def _how_to_go_on(options: TrainOptions, run: Run) -> str:
+    return f"continue with: inverseflow train {options.data} --out {run.path} --resume"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what Lightning says about settings that are made here on purpose, not by the user."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
