@@ -165,7 +165,7 @@ def _in_full_precision(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _triangular(weight: Tensor, unitriangular: bool, groups: int) -> Tensor:
-    """Return the kernel with its last tap lower triangular, by selection, so that no gradient reaches what is not read."""
+    """Make the last tap lower triangular by selection, so that no gradient reaches what is not read."""
     per_group = weight.shape[1]
     ones = torch.ones(per_group, per_group, dtype=torch.bool, device=weight.device)
     read = torch.ones_like(weight, dtype=torch.bool)

@@ -67,7 +67,8 @@ def rational_quadratic_spline(
     got = tuple(tuple(parameter.shape) for parameter in (widths, heights, derivatives))
     if got != expected:
         raise ValueError(
-            f"splines at points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}, got {got}"
+            f"splines at points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}, "
+            f"got {got}"
         )
     if bins * MIN_BIN >= 1:
         raise ValueError(f"{bins} bins of at least {MIN_BIN} of the interval each do not fit into it; use fewer")

@@ -1,0 +1,39 @@
+"""Every invertible layer, and the combinators that make one bijection of several."""
+
+from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
+from inverseflow.bijections.base import Bijection, Shape, elements, per_channel, pixels, sum_event
+from inverseflow.bijections.combinators import Compose, Inverse
+from inverseflow.bijections.convolution import CausalConv2d, InverseConv2d
+from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, SplitPrior
+from inverseflow.bijections.linear import Conv1x1, LUConv1x1
+from inverseflow.bijections.multiscale import Multiscale
+from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
+from inverseflow.bijections.reshape import Permute, Squeeze
+from inverseflow.bijections.spline_activation import SplineActivation
+
+__all__ = [
+    "ActNorm",
+    "AdditiveCoupling",
+    "AffineCoupling",
+    "Bijection",
+    "CausalConv2d",
+    "Compose",
+    "Conv1x1",
+    "Dequantize",
+    "Inverse",
+    "InverseConv2d",
+    "LUConv1x1",
+    "Logit",
+    "Multiscale",
+    "Permute",
+    "Scale",
+    "Shape",
+    "SplineActivation",
+    "SplitPrior",
+    "Squeeze",
+    "elements",
+    "initialize_from_data",
+    "per_channel",
+    "pixels",
+    "sum_event",
+]

@@ -1,0 +1,105 @@
+"""Levels at several scales, onto one flat latent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from inverseflow.bijections.base import Bijection, LogDet, Shape
+
+
+class Multiscale(Bijection):
+    r"""Factor out half of the channels after every level but the last; the latent is all of them, flat.
+
+    With levels :math:`f_1 \dots f_L`: :math:`(h_l, z_l) = \mathrm{split}(f_l(h_{l-1}))`, :math:`h_0 = x`, and
+    :math:`z = (z_1, \dots, z_L)` with :math:`z_L = f_L(h_{L-1})`. Nothing is dropped at a split, so the whole is a
+    bijection. The first half of the channels (rounded down) goes on, the rest leaves.
+
+    Args:
+        levels: one bijection for each level.
+        event_shape: the shape ``(C, *spatial)`` of the data, to which this layer is tied.
+
+    Shape:
+        x: ``(B, *event_shape)``; z: ``(B, D)`` with D the number of elements of an event.
+
+    Raises:
+        ValueError: a level can't take the shape that reaches it, or only one channel is left to split.
+
+    Reference:
+        Dinh et al., RealNVP, 2017, section 3.6.
+
+    Example:
+        >>> flow = Multiscale([Squeeze(), Squeeze()], (1, 4, 4))
+        >>> z, log_det = flow(torch.randn(2, 1, 4, 4))
+        >>> z.shape, flow.latent_slices
+        (torch.Size([2, 16]), {'scale_1': slice(0, 8, None), 'scale_2': slice(8, 16, None)})
+    """
+
+    def __init__(self, levels: Sequence[Bijection], event_shape: Shape) -> None:
+        super().__init__()
+        if not levels:
+            raise ValueError("Multiscale needs at least one level")
+        self.levels = nn.ModuleList(levels)
+        self.event_shape = tuple(event_shape)
+        self.latent_shapes: list[Shape] = []
+        shape = self.event_shape
+        for number, level in enumerate(levels, start=1):
+            shape = level.output_shape(shape)
+            if number < len(levels):
+                if shape[0] < 2:
+                    raise ValueError(f"level {number} leaves {shape[0]} channel, nothing to split; use fewer levels")
+                self.latent_shapes.append((shape[0] - shape[0] // 2, *shape[1:]))
+                shape = (shape[0] // 2, *shape[1:])
+        self.latent_shapes.append(shape)
+        self.dims = sum(math.prod(latent) for latent in self.latent_shapes)
+
+    @property
+    def latent_slices(self) -> dict[str, slice]:
+        """Which part of the flat latent belongs to which scale, ``scale_1`` the finest."""
+        ends = torch.tensor([math.prod(shape) for shape in self.latent_shapes]).cumsum(0).tolist()
+        starts = [0, *ends[:-1]]
+        return {
+            f"scale_{number}": slice(start, end)
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+        }
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        latents: list[Tensor] = []
+        total: LogDet = 0.0
+        for number, level in enumerate(self.levels, start=1):
+            x, log_det = level(x, context)
+            total = total + log_det
+            if number < len(self.levels):
+                x, leaving = x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], dim=1)
+                latents.append(leaving.flatten(1))
+        return torch.cat([*latents, x.flatten(1)], dim=1), total
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        sizes = [math.prod(shape) for shape in self.latent_shapes]
+        parts = [
+            part.reshape(-1, *shape) for part, shape in zip(z.split(sizes, dim=1), self.latent_shapes, strict=True)
+        ]
+        total: LogDet = 0.0
+        x = parts.pop()
+        for level in reversed(self.levels):
+            assert isinstance(level, Bijection)
+            if level is not self.levels[-1]:
+                x = torch.cat([x, parts.pop()], dim=1)
+            x, log_det = level.inverse(x, context)
+            total = total + log_det
+        return x, total
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``(D,)`` for the event shape that this layer is tied to, else raise."""
+        if shape != self.event_shape:
+            raise ValueError(f"Multiscale is built for events of shape {self.event_shape}, got {shape}")
+        return (self.dims,)
+
+    def input_shape(self, shape: Shape) -> Shape:
+        """Return the event shape for ``(D,)``, else raise."""
+        if shape != (self.dims,):
+            raise ValueError(f"Multiscale has latents of shape {(self.dims,)}, got {shape}")
+        return self.event_shape

@@ -1,0 +1,117 @@
+"""Bijections that only move elements about."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inverseflow.bijections.base import Bijection, LogDet, Shape
+
+
+class Squeeze(Bijection):
+    r"""Fold every block of pixels into channels: ``(C, H, W)`` becomes ``(C f², H/f, W/f)``. Log-determinant 0.
+
+    Channel c of the pixel (dy, dx) in its block becomes channel :math:`f^2 c + f\,dy + dx`.
+
+    Args:
+        factor: side f of a block.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: ``(B, C f², H/f, W/f)``.
+
+    Raises:
+        ValueError: the height or width is not a multiple of the factor.
+
+    Reference:
+        Dinh et al., RealNVP, 2017, section 3.6.
+
+    Example:
+        >>> Squeeze()(torch.randn(2, 3, 8, 8))[0].shape
+        torch.Size([2, 12, 4, 4])
+    """
+
+    def __init__(self, factor: int = 2) -> None:
+        super().__init__(spatial_axes=2)
+        if factor < 1:
+            raise ValueError(f"the factor of a squeeze is at least 1, got {factor}")
+        self.factor = factor
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return F.pixel_unshuffle(x, self.factor), 0.0
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return F.pixel_shuffle(z, self.factor), 0.0
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``(C f², H/f, W/f)``."""
+        self._check_shape(shape)
+        channels, height, width = shape
+        for name, size in (("height", height), ("width", width)):
+            if size % self.factor:
+                raise ValueError(
+                    f"Squeeze can't fold the {name} {size} of an event of shape {shape} by {self.factor}: "
+                    f"pad it to {size + -size % self.factor}, or use fewer scales"
+                )
+        return (channels * self.factor**2, height // self.factor, width // self.factor)
+
+    def input_shape(self, shape: Shape) -> Shape:
+        """Return ``(C, H, W)`` for ``(C f², H/f, W/f)``."""
+        self._check_shape(shape)
+        channels, height, width = shape
+        if channels % self.factor**2:
+            raise ValueError(f"Squeeze can't unfold {channels} channels of shape {shape} into blocks of {self.factor}²")
+        return (channels // self.factor**2, height * self.factor, width * self.factor)
+
+    def extra_repr(self) -> str:
+        """Show the factor."""
+        return f"factor={self.factor}"
+
+
+class Permute(Bijection):
+    r"""Reorder the channels: :math:`z_c = x_{\pi(c)}`. Log-determinant 0.
+
+    Args:
+        permutation: π as a list of channel numbers.
+
+    Shape:
+        x: ``(B, C, *spatial)``; z: the same.
+
+    Raises:
+        ValueError: the list is not a permutation of 0 … C-1.
+
+    Example:
+        >>> Permute([2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
+        tensor([[12., 10., 11.]])
+    """
+
+    permutation: Tensor
+    unpermutation: Tensor
+
+    def __init__(self, permutation: list[int]) -> None:
+        super().__init__(channels=len(permutation))
+        order = torch.as_tensor(permutation, dtype=torch.int64)
+        if sorted(order.tolist()) != list(range(len(order))):
+            raise ValueError(f"not a permutation of 0 … {len(order) - 1}: {order.tolist()}")
+        self.register_buffer("permutation", order)
+        self.register_buffer("unpermutation", order.argsort())
+
+    @classmethod
+    def reverse(cls, channels: int) -> Permute:
+        """Reverse the order of the channels."""
+        return cls(list(range(channels))[::-1])
+
+    @classmethod
+    def random(cls, channels: int, *, generator: torch.Generator | None = None) -> Permute:
+        """Draw a permutation once; it is saved with the layer."""
+        return cls(torch.randperm(channels, generator=generator).tolist())
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return x.index_select(1, self.permutation), 0.0
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return z.index_select(1, self.unpermutation), 0.0
+
+    def extra_repr(self) -> str:
+        """Show the permutation."""
+        return f"{self.permutation.tolist()}"

@@ -1,0 +1,5 @@
+"""Base densities of flows."""
+
+from inverseflow.distributions.normal import StandardNormal
+
+__all__ = ["StandardNormal"]

@@ -1,0 +1,6 @@
+"""Ordinary networks that parameterise bijections."""
+
+from inverseflow.nets.conv import ConvNet, ZeroConv2d
+from inverseflow.nets.mlp import MLP
+
+__all__ = ["MLP", "ConvNet", "ZeroConv2d"]

@@ -1,0 +1,68 @@
+"""Convolutional conditioners."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ZeroConv2d(nn.Conv2d):
+    r"""Same-padded k×k convolution that starts at zero, with a learned output gain.
+
+    .. math:: y_c = e^{3 g_c}\,(K * x + b)_c
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the kernel, odd.
+
+    Shape:
+        x: ``(B, in_channels, H, W)``; y: ``(B, out_channels, H, W)``.
+
+    Reference:
+        Kingma & Dhariwal, Glow, 2018, section 3.3.
+
+    Example:
+        >>> ZeroConv2d(2, 4)(torch.randn(1, 2, 5, 5)).abs().max().item()
+        0.0
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.gain = nn.Parameter(torch.zeros(out_channels))
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve and scale."""
+        return super().forward(x) * (3 * self.gain).exp().view(-1, 1, 1)
+
+
+class ConvNet(nn.Sequential):
+    r"""Conditioner of Glow: 3×3 convolution, ReLU, 1×1 convolution, ReLU, zero-initialised 3×3 convolution.
+
+    Args:
+        in_channels: channels of the input (of a coupling: those of the kept half, plus those of the context).
+        out_channels: channels of the output (of an affine coupling: twice those of the transformed half).
+        width: hidden channels.
+
+    Shape:
+        x: ``(B, in_channels, H, W)``; y: ``(B, out_channels, H, W)``.
+
+    Reference:
+        Kingma & Dhariwal, Glow, 2018, section 3.3.
+
+    Example:
+        >>> ConvNet(6, 12, width=32)(torch.randn(2, 6, 8, 8)).shape
+        torch.Size([2, 12, 8, 8])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+            nn.ReLU(),
+            ZeroConv2d(width, out_channels),
+        )
