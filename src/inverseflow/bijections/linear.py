@@ -110,7 +110,8 @@ class LUConv1x1(Bijection):
 
 
 def _random_rotation(channels: int) -> Tensor:
-    return torch.linalg.qr(torch.randn(channels, channels)).Q
+    rotation: Tensor = torch.linalg.qr(torch.randn(channels, channels)).Q
+    return rotation
 
 
 def _columns(x: Tensor, like: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ Built = TypeVar("Built")
 
 
 class Step(Compose):
-    """One step of a flow: a composition that can recompute its activations in the backward pass, to keep less memory."""
+    """One step of a flow: a composition that can recompute its activations in the backward pass to save memory."""
 
     gradient_checkpointing = False
 
