@@ -1,0 +1,249 @@
+import io
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inverseflow.data import FileImages
+from inverseflow.data.decoding import Decoder, Encoded, Header, decode_all, read_header
+from inverseflow.errors import DataError
+
+GREY, COLOUR = (1, 6, 9), (3, 6, 9)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> Encoded:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return Encoded(buffer.getvalue(), "picture")
+
+
+def turned(image: Image.Image, kind: str = "JPEG") -> Encoded:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: to be turned by a quarter when it is shown
+    return encoded(image, kind, exif=exif)
+
+
+# What is told without decoding
+
+
+@pytest.mark.parametrize(("kind", "lossy"), [("PNG", False), ("JPEG", True), ("WEBP", False), ("BMP", False)])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_jpeg_is_told_by_the_first_bytes(tmp_path, encode, pixels, kind, lossy, in_file):
+    content = encode(pixels(6, 9, 3), kind)
+    (tmp_path / "picture.png").write_bytes(content)  # the name says nothing
+    assert Encoded(tmp_path / "picture.png" if in_file else content, "picture").is_jpeg() is lossy
+
+
+@pytest.mark.parametrize(
+    ("mode", "grey"),
+    [("1", True), ("L", True), ("LA", True), ("I;16", True), ("P", False), ("RGB", False), ("RGBA", False)],
+)
+def test_a_header_tells_size_and_kind(mode, grey):
+    assert read_header(encoded(Image.new(mode, (9, 6)))) == Header(grey=grey, height=6, width=9)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_header_tells_the_size_that_is_shown(kind):
+    assert read_header(turned(Image.new("RGB", (9, 6)), kind)) == Header(grey=False, height=9, width=6)
+
+
+# Pixels
+
+
+def test_colours_come_back_exactly(pixels):
+    array = pixels(6, 9, 3)
+    assert np.array_equal(Decoder(COLOUR)(encoded(Image.fromarray(array))), array)
+
+
+def test_greys_come_back_exactly(pixels):
+    array = pixels(6, 9)
+    assert np.array_equal(Decoder(GREY)(encoded(Image.fromarray(array))), array[..., None])
+
+
+def test_greys_become_colours_by_repetition(pixels):
+    array = pixels(6, 9)
+    assert np.array_equal(Decoder(COLOUR)(encoded(Image.fromarray(array))), array[..., None].repeat(3, axis=-1))
+
+
+def test_grey_colours_become_greys_exactly():
+    array = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(array[..., None].repeat(3, axis=-1))
+    assert np.array_equal(Decoder((1, 16, 16))(encoded(image))[..., 0], array)
+
+
+def test_palettes_become_colours(pixels):
+    image = Image.fromarray(pixels(6, 9, 3)).quantize(7)
+    assert np.array_equal(Decoder(COLOUR)(encoded(image)), np.asarray(image.convert("RGB")))
+
+
+def test_greys_of_16_bits_keep_their_upper_8():
+    array = np.arange(0, 54 * 1200, 1200, dtype=np.uint16).reshape(6, 9)
+    assert np.array_equal(Decoder(GREY)(encoded(Image.fromarray(array)))[..., 0], array >> 8)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_laid_over_white(mode):
+    clear, solid = ((0, 0, 0, 0), (0, 0, 0, 255)) if mode == "RGBA" else ((0, 0), (0, 255))
+    image = Image.new(mode, (9, 6), clear)
+    image.putpixel((0, 0), solid)
+    result = Decoder(GREY)(encoded(image))[..., 0]
+    assert result[0, 0] == 0
+    assert (result.flatten()[1:] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_transparent_colour_is_laid_over_white(mode):
+    image = Image.new(mode, (9, 6), 0)
+    content = encoded(image, transparency=(0, 0, 0) if mode == "RGB" else 0)
+    assert (Decoder(COLOUR)(content) == 255).all()
+
+
+def test_orientation_is_obeyed(pixels):
+    image = Image.fromarray(pixels(9, 6, 3))
+    result = Decoder(COLOUR)(turned(image, "PNG"))
+    assert np.array_equal(result, np.rot90(np.asarray(image), -1))
+
+
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(DataError, match="picture has pixels of 32 bits, whose range is unknown: convert it to 8 bits"):
+        Decoder(GREY)(encoded(Image.new("F", (9, 6)), "TIFF"))
+
+
+# Size
+
+
+def test_without_a_crop_another_size_is_refused():
+    with pytest.raises(DataError, match=r"picture is 6×8, but all images here must be 6×9.*image_size"):
+        Decoder(COLOUR)(encoded(Image.new("RGB", (8, 6))))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 8), (8, 3)])
+@pytest.mark.parametrize("crop", ["resize", "center"])
+def test_an_image_smaller_than_wanted_is_refused(height, width, crop):
+    with pytest.raises(DataError, match=rf"picture is {height}×{width}, smaller than the wanted 4×4: .* 3 or less"):
+        Decoder((3, 4, 4), crop)(encoded(Image.new("RGB", (width, height))))
+
+
+@pytest.mark.parametrize("crop", ["resize", "center", None])
+def test_an_image_of_the_right_size_is_not_changed(pixels, crop):
+    array = pixels(6, 9, 3)
+    assert np.array_equal(Decoder(COLOUR, crop)(encoded(Image.fromarray(array))), array)
+
+
+def test_crop_center_cuts_out_original_pixels(pixels):
+    array = pixels(7, 10, 3)
+    result = Decoder((3, 3, 4), "center")(encoded(Image.fromarray(array)))
+    assert np.array_equal(result, array[2:5, 3:7])
+
+
+def test_crop_resize_keeps_the_whole_shorter_side():
+    # Three bands from left to right, of which the centre band is as wide as the image is high.
+    array = np.repeat(np.array([0] * 30 + [100] * 60 + [200] * 30, dtype=np.uint8)[None], 60, axis=0)
+    result = Decoder((1, 6, 6), "resize")(encoded(Image.fromarray(array)))
+    assert np.abs(result.astype(int) - 100).max() < 25
+    top_to_bottom = np.repeat(np.linspace(0, 255, 60).astype(np.uint8)[:, None], 120, axis=1)
+    result = Decoder((1, 6, 6), "resize")(encoded(Image.fromarray(top_to_bottom)))[:, 3, 0].astype(int)
+    assert result[0] < 30
+    assert result[-1] > 225
+
+
+# Damage
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_truncated_image_is_named(tmp_path, encode, pixels, kind):
+    content = encode(pixels(64, 64, 3), kind)
+    path = tmp_path / "cut.img"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"cut\.img cannot be read as an image .*: replace it with a whole copy"):
+        Decoder((3, 64, 64))(Encoded(path, str(path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+@pytest.mark.parametrize("reader", [read_header, Decoder(COLOUR)], ids=["header", "pixels"])
+def test_rubbish_is_named(content, reader):
+    with pytest.raises(
+        DataError, match=r"row 3 of x cannot be read as an image \(its content is not that of an image\)"
+    ):
+        reader(Encoded(content, "row 3 of x"))
+
+
+def test_every_cut_of_a_file_gives_the_typed_error(encode, pixels):
+    content = encode(pixels(6, 9, 3), "PNG")
+    for length in range(len(content) - 20):  # the 20 bytes after the pixels are checksums and an end mark
+        with pytest.raises(DataError, match="cannot be read as an image"):
+            Decoder(COLOUR)(Encoded(content[:length], "picture"))
+
+
+@pytest.mark.parametrize("call", [Encoded.is_jpeg, Encoded.open])
+def test_a_missing_file_is_named(call):
+    with pytest.raises(DataError, match=r"gone\.png cannot be read as an image \(it is not there\)"):
+        call(Encoded(Path("/nowhere/gone.png"), "gone.png"))
+
+
+def test_without_pillow_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(DataError, match=r"reading images needs the package 'PIL'.*pip install 'inverseflow\[train\]'"):
+        Encoded(b"", "picture").open()
+
+
+# Many images
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_all_images_are_decoded_in_order(tmp_path, encode, pixels, count, in_files):
+    arrays = pixels(count, 6, 9, 3)
+    images = []
+    for number, array in enumerate(arrays):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(encode(array))
+        images.append(Encoded(path if in_files else path.read_bytes(), path.name))
+    result = decode_all(images, Decoder(COLOUR))
+    assert result.dtype == torch.uint8
+    assert result.is_contiguous()
+    assert np.array_equal(result.permute(0, 2, 3, 1).numpy(), arrays)
+
+
+def test_the_first_bad_image_among_many_is_named(encode, pixels):
+    images = [Encoded(encode(pixels(6, 9, 3)), f"row {row}") for row in range(100)]
+    images[41] = Encoded(b"rubbish", "row 41")
+    images[77] = Encoded(b"rubbish", "row 77")
+    with pytest.raises(DataError, match="row 41"):
+        decode_all(images, Decoder(COLOUR))
+
+
+@pytest.fixture
+def files(tmp_path, encode, pixels) -> FileImages:
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for path in paths:
+        path.write_bytes(encode(pixels(6, 9, 3)))
+    return FileImages([Encoded(path, str(path)) for path in paths], Decoder(COLOUR))
+
+
+def test_images_in_files_are_those_held_in_memory(files):
+    whole = files.tensor()
+    assert whole.shape == (5, *files.shape)
+    assert torch.equal(files[3], whole[3])
+    assert torch.equal(files.__getitems__(torch.tensor([4, 0])), whole[[4, 0]])
+    assert torch.equal(files.select([2, 1]).tensor(), whole[[2, 1]])
+    assert torch.equal(torch.stack(list(files)), whole)
+
+
+def test_no_images_in_files_make_an_empty_batch(files):
+    assert files.__getitems__([]).shape == (0, *files.shape)
+
+
+def test_images_in_files_survive_pickling(files):
+    assert torch.equal(pickle.loads(pickle.dumps(files)).tensor(), files.tensor())
+
+
+def test_a_file_that_vanished_is_named_when_it_is_asked_for(files, tmp_path):
+    (tmp_path / "3.png").unlink()
+    assert files[2].shape == files.shape
+    with pytest.raises(DataError, match=r"3\.png cannot be read as an image \(it is not there\)"):
+        files[3]
