@@ -1,0 +1,40 @@
+"""Handwritten digits of 8×8 pixels, bundled with scikit-learn: the data set that needs no network."""
+
+import torch
+
+from inverseflow.data._packages import packages_for
+from inverseflow.data.images import ImageSplits, TensorImages
+from inverseflow.data.splitting import split_indices
+
+_VALIDATION, _TEST = 180, 360
+
+
+def load_digits(*, split_seed: int = 0) -> ImageSplits:
+    """Load the 1,797 images of the test part of the UCI optical digits (Alpaydin and Kaynak, 1998), 17 grey levels.
+
+    Args:
+        split_seed: chooses the 1,257 training, 180 validation and 360 test images.
+
+    Raises:
+        DataError: scikit-learn is not installed, or the seed is out of range.
+
+    Example:
+        >>> splits = load_digits()
+        >>> splits.train.tensor().max().item(), splits.train.labels[:5].tolist()
+        (16, [0, 3, 7, 8, 0])
+    """
+    with packages_for("the data set 'digits'"):
+        from sklearn.datasets import load_digits as load
+    bundled = load()
+    pixels = torch.from_numpy(bundled.images).to(torch.uint8).unsqueeze(1)  # (1797, 1, 8, 8)
+    images = TensorImages(pixels, torch.from_numpy(bundled.target))
+    train, validation, test = split_indices(len(images), _VALIDATION, _TEST, seed=split_seed)
+    return ImageSplits(
+        name="digits",
+        title="digits",
+        levels=17,
+        event_shape=images.shape,
+        train=images.select(train),
+        validation=images.select(validation),
+        test=images.select(test),
+    )
