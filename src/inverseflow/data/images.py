@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -99,12 +100,13 @@ class TensorImages(Images):
         return self._pixels[index]
 
     def __getitems__(self, indices: Indices) -> Tensor:
-        return self._pixels[torch.as_tensor(indices, dtype=torch.long)]
+        # NumPy copies in this thread. Torch wakes all of its threads, and waits for them where the cores are busy.
+        return torch.from_numpy(self._pixels.numpy().take(np.asarray(indices, dtype=np.int64), axis=0))
 
     def select(self, indices: Indices) -> "TensorImages":
         """Return a copy of the images at ``indices``, with their labels."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
-        return TensorImages(self._pixels[chosen], None if self.labels is None else self.labels[chosen])
+        return TensorImages(self.__getitems__(chosen), None if self.labels is None else self.labels[chosen])
 
     def tensor(self) -> Tensor:
         """Return all images, ``(N, C, H, W)``, without copying them."""
