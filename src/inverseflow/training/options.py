@@ -116,7 +116,7 @@ class TrainOptions:
         checkpoint_every: Steps between two checkpoints. Validation and the last step save one, too.
         log_every: Steps between two rows of metrics.
         initialization_images: Training images for the data-dependent initialisation.
-        evaluation_draws: Dequantisation draws per test image after training.
+        evaluation_draws: Dequantisation draws for each test image after training.
         model: Which flow to build.
         optimizer: How the weights are changed.
         accelerator: Where to train, as Lightning names it: auto, cpu, gpu, mps ...
@@ -125,7 +125,7 @@ class TrainOptions:
         strategy: How several devices share the work, as Lightning names it: auto, ddp, fsdp ...
         precision: Arithmetic of the training steps. What is measured after training is measured in float32.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, more time.
-        progress: Show a progress bar.
+        quiet: Show no progress.
     """
 
     data: DataName
@@ -154,7 +154,7 @@ class TrainOptions:
     strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     gradient_checkpointing: bool = False
-    progress: bool = True
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "validate_every", "checkpoint_every", "log_every", "num_nodes"):
@@ -207,7 +207,7 @@ class TrainOptions:
 
 _CHANGEABLE_ON_RESUME = frozenset(
     [
-        *("data_dir", "out", "resume", "overwrite", "progress"),
+        *("data_dir", "out", "resume", "overwrite", "quiet"),
         *("max_steps", "validate_every", "checkpoint_every", "log_every", "evaluation_draws"),
         *("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_checkpointing"),
     ]

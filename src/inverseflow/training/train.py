@@ -145,7 +145,7 @@ def _trainer(
     callbacks: list[Callback] = [recorder, checkpoints]
     if options.optimizer.ema is not None:
         callbacks.insert(0, AveragedWeights(options.optimizer.ema))
-    if options.progress:
+    if not options.quiet:
         callbacks.append(StepProgress(recorder))
     purge = None if resumed_step is None else resumed_step + 1
     try:
@@ -166,7 +166,7 @@ def _trainer(
                 CsvLogger(run.metrics, resumed_step),
                 TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False, purge_step=purge),
             ],
-            enable_progress_bar=options.progress,
+            enable_progress_bar=not options.quiet,
             enable_model_summary=False,
             default_root_dir=run.path,
         )

@@ -1,0 +1,53 @@
+"""inverseflow info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inverseflow.cli.parser import Command
+
+if TYPE_CHECKING:
+    from inverseflow.training.run import Run
+
+
+def info(run: Path) -> None:
+    """Show what a run is and the flow in it: its layers, the shape that leaves each of them, and their parameters.
+
+    Args:
+        run: The run folder.
+    """
+    from inverseflow.cli.loading import trained_flow
+    from inverseflow.training.run import Run
+    from inverseflow.training.tree import architecture
+
+    opened = Run(run)
+    flow = trained_flow(opened, "cpu")
+    for name, text in _facts(opened).items():
+        print(f"{name:<11}{text}")
+    print()
+    print(architecture(flow))
+
+
+def _facts(run: Run) -> dict[str, str]:
+    import json
+
+    options = run.options()
+    facts = {
+        "run": str(run.path),
+        "data": options.data,
+        "training": f"{options.max_steps} steps of {options.batch_size} images, learning rate "
+        f"{options.optimizer.learning_rate:g} ({options.optimizer.schedule}), seed {options.seed}",
+    }
+    if run.report.is_file():
+        report = json.loads(run.report.read_text("utf-8"))
+        facts["data"] = report["title"]
+        facts["bits/dim"] = (
+            f"{report['test_bits_per_dim']:.3f} ± {report['test_bits_per_dim_stderr']:.3f} on test images"
+        )
+    else:
+        facts["state"] = "not finished; --resume continues it"
+    return facts
+
+
+COMMAND = Command(info)

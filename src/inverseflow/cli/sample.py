@@ -1,0 +1,66 @@
+"""inverseflow sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inverseflow.cli.parser import Command
+from inverseflow.errors import OptionError
+
+
+def sample(
+    run: Path,
+    number: int = 100,
+    temperature: float = 1.0,
+    output: Path = Path("samples.png"),
+    seed: int = 0,
+    batch_size: int = 500,
+    device: str = "auto",
+) -> None:
+    """Draw images from a trained flow.
+
+    Examples:
+      inverseflow sample runs/mnist -n 100 -o samples.png
+      inverseflow sample runs/mnist -n 10000 --temperature 0.8 -o samples.npz
+
+    Args:
+        run: The run folder.
+        number: How many images.
+        temperature: Standard deviation of the latent noise. 1 samples the model itself, less its more likely part.
+        output: A picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt); the latter
+            two hold grey levels, uint8, (N, C, H, W).
+        seed: Decides the noise.
+        batch_size: Images at a time.
+        device: Where to compute: auto, cpu, cuda, cuda:1 ...
+    """
+    if number < 1 or batch_size < 1:
+        raise OptionError(f"number and batch_size must be at least 1, not {number} and {batch_size}")
+    if output.suffix not in (".png", ".npz", ".pt"):
+        raise OptionError(f"cannot write {output}: its name should end in .png, .npz or .pt")
+    import numpy as np
+    import torch
+
+    from inverseflow.cli.loading import trained_flow
+    from inverseflow.training.files import written_aside
+    from inverseflow.training.pictures import save_grid
+    from inverseflow.training.run import Run
+
+    flow = trained_flow(Run(run), device)
+    generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
+    sizes = [min(batch_size, number - done) for done in range(0, number, batch_size)]
+    images = torch.cat(
+        [flow.sample(size, temperature=temperature, generator=generator).cpu() for size in sizes]
+    )  # (N, C, H, W)
+    if output.suffix == ".png":
+        assert flow.levels is not None
+        save_grid(output, images, flow.levels)
+    else:
+        with written_aside(output) as aside, aside.open("wb") as file:
+            if output.suffix == ".npz":
+                np.savez_compressed(file, images=images.numpy())
+            else:
+                torch.save(images, file)
+    print(f"{number} samples at temperature {temperature:g} are in {output}")
+
+
+COMMAND = Command(sample, short={"number": "n", "output": "o"})
