@@ -1,0 +1,64 @@
+"""Times of several functions, taken in turn so that a drift of the machine's speed meets all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one call."""
+
+    median: float
+    """Median over the rounds."""
+    low: float
+    """Lower quartile over the rounds."""
+    high: float
+    """Upper quartile over the rounds."""
+
+
+def time_in_turn(
+    functions: Mapping[str, Callable[[], object]], *, rounds: int, at_least_ms: float, device: torch.device
+) -> dict[str, Timing]:
+    """Call every function in turn, round after round, after a warm-up that is not counted.
+
+    Args:
+        functions: what to time, by name.
+        rounds: measurements of each.
+        at_least_ms: a measurement repeats its call until about this long, and counts the mean.
+        device: waited for before the clock is read.
+    """
+    repeats = {}
+    for name, function in functions.items():
+        _once(function, 1, device)
+        once = _once(function, 1, device)
+        repeats[name] = max(1, round(at_least_ms / max(once, 1e-3)))
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            times[name].append(_once(function, repeats[name], device))
+    return {name: _summary(values) for name, values in times.items()}
+
+
+def _once(function: Callable[[], object], repeats: int, device: torch.device) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    _wait(device)
+    return 1e3 * (time.perf_counter() - began) / repeats
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _summary(values: list[float]) -> Timing:
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return Timing(median=median, low=low, high=high)
