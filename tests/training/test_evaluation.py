@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+
+from inverseflow import flows
+from inverseflow.data import TensorImages
+from inverseflow.training.evaluation import evaluate
+from inverseflow.training.seeding import seeded
+
+LEVELS = 8
+
+
+@pytest.fixture(scope="module")
+def flow() -> flows.Flow:
+    with seeded(0, "weights"):
+        return flows.create("inverse-flow", (1, 4, 4), levels=LEVELS, scales=1, steps=2, width=8)
+
+
+@pytest.fixture(scope="module")
+def images() -> TensorImages:
+    generator = torch.Generator().manual_seed(0)
+    return TensorImages(torch.randint(LEVELS, (60, 1, 4, 4), generator=generator, dtype=torch.uint8))
+
+
+def test_bits_are_the_mean_over_images_of_the_mean_over_draws(flow, images):
+    measured = evaluate(flow, images, draws=4, batch_size=60, seed=3)
+    with torch.no_grad(), seeded(3, "evaluation"):
+        bits = torch.stack([flow.bits_per_dim(images.tensor()) for _ in range(4)]).double()
+
+    assert measured.bits_per_dim == pytest.approx(float(bits.mean()), rel=1e-6)
+    assert measured.bits_per_dim_stderr == pytest.approx(float(bits.mean(0).std()) / math.sqrt(60), rel=1e-5)
+    assert measured.bits_per_dim_draw_std == pytest.approx(float(bits.mean(1).std()), rel=1e-4)
+    assert (measured.images, measured.draws) == (60, 4)
+
+
+def test_the_bits_agree_across_batch_sizes_within_their_noise(flow, images):
+    one, other = (evaluate(flow, images, draws=20, batch_size=size).bits_per_dim for size in (7, 60))
+
+    assert one == pytest.approx(other, abs=0.1)
+
+
+def test_the_importance_weighted_bound_is_tighter(flow, images):
+    measured = evaluate(flow, images, draws=20, importance_samples=20)
+
+    assert measured.importance_bits_per_dim < measured.bits_per_dim
+    assert measured.importance_samples == 20
+
+
+def test_the_importance_weighted_bound_of_one_draw_is_the_plain_one(flow, images):
+    measured = evaluate(flow, images, draws=30, importance_samples=1)
+
+    assert measured.importance_bits_per_dim == pytest.approx(measured.bits_per_dim, abs=0.03)
+
+
+def test_an_exact_flow_has_no_round_trip_error(flow, images):
+    measured = evaluate(flow, images, draws=1)
+
+    assert measured.max_reconstruction_error == 0
+    assert measured.log_det_round_trip_error < 1e-5
+    assert measured.bits_per_dim_draw_std is None
+
+
+def test_a_wrong_inverse_is_found_out(flow, images, monkeypatch):
+    layer = next(module for module in flow.modules() if type(module).__name__ == "ActNorm")
+    inverse = layer.inverse
+    monkeypatch.setattr(layer, "inverse", lambda z, context=None: (inverse(z, context)[0] + 3, torch.zeros(len(z)) + 5))
+    measured = evaluate(flow, images, draws=1)
+
+    assert measured.max_reconstruction_error > 0
+    assert measured.log_det_round_trip_error > 0.1
+
+
+def test_measuring_changes_neither_the_flow_nor_the_generator(flow, images):
+    before = torch.get_rng_state()
+    flow.train()
+    evaluate(flow, images, draws=1)
+
+    assert flow.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_same_seed_measures_the_same(flow, images):
+    assert evaluate(flow, images, seed=5).bits_per_dim == evaluate(flow, images, seed=5).bits_per_dim

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inverseflow.training.pictures import great_circle, image_grid, save_curves, save_grid, save_reconstructions
+
+
+def test_a_grid_shows_each_pixel_in_its_place():
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    images[2, 0, 1, 0] = 4
+    picture = np.asarray(image_grid(images, levels=5, columns=2).convert("L"))
+    rows, columns = (picture == 255).nonzero()
+    height, width = picture.shape
+
+    assert (rows >= 0.75 * height).all() and (columns < 0.25 * width).all()
+    assert len(rows) > 100
+
+
+def test_the_highest_level_is_white_and_the_lowest_black():
+    images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
+    colours = set(image_grid(images, levels=256, columns=2).convert("L").get_flattened_data())
+
+    assert {0, 255} <= colours
+
+
+def test_colours_keep_their_channels():
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    picture = image_grid(red, levels=256, columns=1)
+
+    assert picture.getpixel((picture.width // 2, picture.height // 2)) == (255, 0, 0)
+
+
+def test_all_pictures_are_png_files_that_can_be_read(tmp_path):
+    images = torch.randint(0, 17, (5, 1, 8, 8), dtype=torch.uint8)
+    save_grid(tmp_path / "grid.png", images, levels=17)
+    save_reconstructions(tmp_path / "reconstructions.png", images, images, levels=17, title="digits")
+    save_curves(tmp_path / "curves.png", [{"step": 1, "train_bits_per_dim": 2.0}], {"gaussian": 3.0}, "digits")
+
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.format == "PNG" and min(picture.size) > 100
+
+
+def test_a_path_between_latents_begins_and_ends_at_them_and_keeps_their_length():
+    first, last = torch.randn(2, 3, 50)
+    points = great_circle(first, last, steps=6)
+    expected = first.norm(dim=1)[:, None].lerp(last.norm(dim=1)[:, None], torch.linspace(0, 1, 6))
+
+    assert torch.equal(points[:, 0], first) and torch.equal(points[:, -1], last)
+    torch.testing.assert_close(points.norm(dim=2), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_path_between_latents_of_the_same_direction_is_straight(factor):
+    first = torch.randn(1, 5)
+    points = great_circle(first, factor * first, steps=3)
+
+    torch.testing.assert_close(points[:, 1], first * (1 + factor) / 2, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,358 @@
+"""Whole training runs, as small as they can be."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
+from inverseflow.training.checkpoint import Checkpoints, read_checkpoint
+from inverseflow.training.metrics import Recorder, read_metrics
+from inverseflow.training.module import FlowModule
+from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
+from inverseflow.training.run import Run
+from inverseflow.training.train import train
+
+TINY = TrainOptions(
+    data="digits",
+    max_steps=12,
+    batch_size=16,
+    validate_every=5,
+    validation_images=32,
+    checkpoint_every=4,
+    log_every=1,
+    initialization_images=64,
+    evaluation_draws=1,
+    model=ModelOptions(scales=1, steps=1, width=8, spline_bins=4),
+    optimizer=OptimizerOptions(learning_rate=2e-3, warmup_steps=3, schedule="cosine"),
+    accelerator="cpu",
+    quiet=True,
+)
+
+
+def options(out: Path, **changes) -> TrainOptions:
+    return replace(TINY, out=out, **changes)
+
+
+def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, how: type[BaseException] = TrainingInterrupted) -> None:
+    """Lets a run end after some step: asked to stop, or with an exception out of the blue."""
+    record = Recorder.on_train_batch_end
+
+    def record_and_stop(self, trainer, module, *rest):
+        record(self, trainer, module, *rest)
+        if trainer.global_step == step:
+            if how is not TrainingInterrupted:
+                raise how
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", record_and_stop)
+
+
+def differences(first: object, second: object, place: str = "") -> list[str]:
+    """Where two checkpoints differ, apart from measured times."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        if first.keys() != second.keys():
+            return [f"{place}: {first.keys() ^ second.keys()}"]
+        return [
+            text for key in first if key != "Recorder" for text in differences(first[key], second[key], f"{place}.{key}")
+        ]
+    if isinstance(first, (list, tuple)):
+        pairs = enumerate(zip(first, second, strict=True))
+        return [text for key, pair in pairs for text in differences(*pair, f"{place}.{key}")]
+    same = torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+    return [] if same else [place]
+
+
+def values(path: Path) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "ms_per_step"} for row in read_metrics(path)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Run:
+    """A run that was never interrupted."""
+    run = Run(tmp_path_factory.mktemp("whole") / "run")
+    train(options(run.path))
+    return run
+
+
+def test_a_run_leaves_everything_in_its_folder(whole):
+    names = {str(path.relative_to(whole.path)) for path in whole.path.rglob("*") if path.is_file()}
+
+    assert names >= {
+        "config.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "model/config.json",
+        "model/model.safetensors", "samples.png", "reconstructions.png", "curves.png", "report.json",
+    }  # fmt: skip
+    assert any(name.startswith("tensorboard/events") for name in names)
+    assert not any(".part" in name for name in names)
+
+
+def test_the_settings_of_a_run_are_those_it_was_given(whole):
+    assert whole.options() == replace(TINY, out=None)
+
+
+def test_the_metrics_have_a_row_for_each_step_and_each_validation(whole):
+    rows = read_metrics(whole.metrics)
+
+    assert [row["step"] for row in rows if "train_bits_per_dim" in row] == list(range(1, 13))
+    assert [row["step"] for row in rows if "val_bits_per_dim" in row] == [5, 10, 12]
+    assert rows[0]["learning_rate"] == pytest.approx(2e-3 / 3, rel=1e-5)
+
+
+def test_training_lowers_the_bits(whole):
+    bits = [row["val_bits_per_dim"] for row in read_metrics(whole.metrics) if "val_bits_per_dim" in row]
+
+    assert bits[-1] < bits[0]
+
+
+@pytest.mark.parametrize("step", [3, 4, 5, 7])
+@pytest.mark.parametrize("how", [TrainingInterrupted, RuntimeError], ids=["asked to stop", "crashed"])
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(whole, tmp_path, monkeypatch, step, how):
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(how):
+        stop_after(step, patch, how)
+        train(options(run.path))
+    train(options(run.path, resume=True))
+
+    assert differences(read_checkpoint(whole.last), read_checkpoint(run.last)) == []
+    assert values(whole.metrics) == values(run.metrics)
+
+
+def test_a_resumed_run_goes_on_with_its_average(tmp_path, monkeypatch):
+    averaged = replace(TINY.optimizer, ema=0.9)
+    runs = [Run(tmp_path / name) for name in ("whole", "resumed")]
+    train(options(runs[0].path, optimizer=averaged))
+    with monkeypatch.context() as patch, pytest.raises(TrainingInterrupted):
+        stop_after(6, patch)
+        train(options(runs[1].path, optimizer=averaged))
+    train(options(runs[1].path, optimizer=averaged, resume=True))
+    checkpoints = [read_checkpoint(run.last) for run in runs]
+
+    assert differences(*checkpoints) == []
+    assert differences(checkpoints[0]["state_dict"], checkpoints[0]["current_model_state"]) != []
+
+
+def test_an_average_is_what_is_exported(tmp_path):
+    run = Run(tmp_path / "run")
+    train(options(run.path, optimizer=replace(TINY.optimizer, ema=0.9)))
+    from safetensors.torch import load_file
+
+    exported, best = load_file(run.model / "model.safetensors"), read_checkpoint(run.best)["state_dict"]
+
+    assert all(torch.equal(value, best[f"flow.{name}"]) for name, value in exported.items())
+
+
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path):
+    longer = options(tmp_path / "whole", max_steps=80, checkpoint_every=10, validate_every=30)
+    train(longer)
+    run = Run(tmp_path / "killed")
+    words = [sys.executable, "-m", "inverseflow.cli", "train", "digits", "--out", str(run.path), "--config"]
+    process = subprocess.Popen([*words, str(Run(tmp_path / "whole").config)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if run.last.exists() and read_metrics(run.metrics)[-1]["step"] >= 25:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    assert process.wait() == -signal.SIGKILL
+    train(replace(longer, out=run.path, resume=True))
+
+    assert differences(read_checkpoint(Run(tmp_path / "whole").last), read_checkpoint(run.last)) == []
+    assert values(Run(tmp_path / "whole").metrics) == values(run.metrics)
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
+    stop_after(3, monkeypatch)
+    with pytest.raises(TrainingInterrupted) as caught:
+        train(options(tmp_path / "run"))
+
+    command = f"inverseflow train digits --out {tmp_path / 'run'} --resume"
+    assert str(caught.value) == f"stopped after step 3; continue with: {command}"
+
+
+def test_a_finished_run_can_be_made_longer(whole, tmp_path):
+    run = Run(tmp_path / "run")
+    constant = replace(TINY.optimizer, schedule="constant")
+    train(options(run.path, optimizer=constant))
+    longer = train(options(run.path, optimizer=constant, max_steps=15, resume=True))
+    straight = train(options(tmp_path / "straight", optimizer=constant, max_steps=15))
+
+    assert (longer.steps, straight.steps) == (15, 15)
+    weights = [read_checkpoint(Run(tmp_path / name).last)["state_dict"] for name in ("run", "straight")]
+    assert differences(*weights) == []
+
+
+def test_resuming_where_there_is_nothing_starts_a_run(tmp_path):
+    assert train(options(tmp_path / "run", max_steps=1, resume=True)).steps == 1
+
+
+def test_a_run_is_not_written_over_by_accident(whole):
+    before = whole.report.read_bytes()
+    with pytest.raises(RunError, match="holds a run already; --resume continues it"):
+        train(options(whole.path))
+
+    assert whole.report.read_bytes() == before
+
+
+def test_overwriting_deletes_a_run_and_nothing_else(tmp_path):
+    run = Run(tmp_path / "run")
+    train(options(run.path, max_steps=1))
+    (run.path / "my notes.txt").write_text("keep me")
+    (run.model / "old").touch()
+    train(options(run.path, max_steps=1, overwrite=True))
+
+    assert (run.path / "my notes.txt").read_text() == "keep me"
+    assert not (run.model / "old").exists()
+
+
+@pytest.mark.parametrize("content", [None, "- a list\n", "data: other\n", "\tno yaml"])
+def test_a_folder_that_holds_no_run_is_never_touched(tmp_path, content):
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    if content is not None:
+        (folder / "config.yaml").write_text(content)
+    with pytest.raises(RunError, match="holds no training run"):
+        train(options(folder, overwrite=True))
+
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, whole):
+    run = Run(tmp_path / "run")
+    train(options(run.path, max_steps=1, model=replace(TINY.model, width=6)))
+    before = run.last.read_bytes()
+    settings = yaml.safe_load(run.config.read_text())
+    settings["model"]["width"] = 8
+    run.config.write_text(yaml.safe_dump(settings))
+    with pytest.raises(CheckpointError, match="of another architecture"):
+        train(options(run.path, resume=True))
+
+    assert run.last.read_bytes() == before
+
+
+def test_other_settings_of_the_model_are_refused_on_resume(whole):
+    with pytest.raises(OptionError, match="model.steps is 1 in the run and 2 here"):
+        train(options(whole.path, model=replace(TINY.model, steps=2), resume=True))
+
+
+def test_an_option_that_the_flow_does_not_have_is_named(tmp_path):
+    with pytest.raises(OptionError, match="glow.*has no option kernel_size"):
+        train(options(tmp_path / "run", model=ModelOptions(name="glow", kernel_size=3)))
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_layer(tmp_path, monkeypatch):
+    step = FlowModule.training_step
+
+    def poisoned(self, images):
+        if self.trainer.global_step == 6:
+            layer = next(layer for layer in self.flow.modules() if type(layer).__name__ == "ActNorm")
+            layer.register_forward_hook(lambda module, args, output: (output[0] / 0, output[1]))
+        return step(self, images)
+
+    monkeypatch.setattr(FlowModule, "training_step", poisoned)
+    run = Run(tmp_path / "run")
+    with pytest.raises(NonFiniteError, match=r"the loss is not finite in step 7; .* the output of .* \(ActNorm\)"):
+        train(options(run.path))
+
+    assert all(torch.isfinite(value).all() for value in read_checkpoint(run.last)["state_dict"].values())
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monkeypatch):
+    step = FlowModule.training_step
+    modules = []
+
+    def poisoned(self, images):
+        modules.append(self)
+        loss = step(self, images)
+        if self.trainer.global_step == 2:
+            loss.register_hook(lambda gradient: gradient * torch.inf)
+        return loss
+
+    monkeypatch.setattr(FlowModule, "training_step", poisoned)
+    with pytest.raises(NonFiniteError, match="the gradient is not finite in step 3; .* the gradient of "):
+        train(options(tmp_path / "run"))
+
+    assert all(torch.isfinite(value).all() for value in modules[0].parameters())
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_former_one_whole(tmp_path, monkeypatch):
+    save = torch.save
+    calls = []
+
+    def full(content, file, *args):
+        calls.append(1)
+        if len(calls) == 3:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        save(content, file, *args)
+
+    monkeypatch.setattr(torch, "save", full)
+    run = Run(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="no space left on device; the previous one is whole"):
+        train(options(run.path))
+    monkeypatch.undo()
+
+    assert read_checkpoint(run.last)["global_step"] == 4
+    assert train(options(run.path, resume=True)).steps == 12
+
+
+def test_gradient_checkpointing_changes_no_number(whole, tmp_path):
+    run = Run(tmp_path / "run")
+    train(options(run.path, gradient_checkpointing=True))
+    weights = [read_checkpoint(path)["state_dict"] for path in (whole.last, run.last)]
+
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value)
+
+
+def test_bfloat16_trains_to_about_the_same_bits(whole, tmp_path):
+    report = train(options(tmp_path / "run", precision="bf16-mixed"))
+
+    assert report.val_bits_per_dim == pytest.approx(read_metrics(whole.metrics)[-1]["val_bits_per_dim"], abs=0.05)
+
+
+def test_float64_trains_and_exports(tmp_path):
+    assert train(options(tmp_path / "run", max_steps=2, precision="64-true")).max_reconstruction_error == 0
+
+
+def test_the_seed_decides_everything(whole, tmp_path):
+    run, other = Run(tmp_path / "same"), Run(tmp_path / "other")
+    train(options(run.path))
+    train(options(other.path, seed=1))
+
+    assert values(run.metrics) == values(whole.metrics)
+    assert values(other.metrics) != values(whole.metrics)
+
+
+def test_mirroring_is_refused_where_it_makes_no_sense(tmp_path):
+    with pytest.raises(ValueError, match="does not suit digits"):
+        train(options(tmp_path / "run", horizontal_flip=True))
+
+
+def test_an_accelerator_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(OptionError, match="Lightning refuses these settings"):
+        train(options(tmp_path / "run", accelerator="abacus"))
+
+
+def test_validation_always_draws_the_same_noise(tmp_path, monkeypatch):
+    monkeypatch.setattr(FlowModule, "optimizer_step", lambda self, epoch, index, optimizer, closure: closure())
+    run = Run(tmp_path / "run")
+    seen = []
+    monkeypatch.setattr(
+        Checkpoints,
+        "on_validation_end",
+        lambda self, trainer, module: seen.append(float(trainer.callback_metrics["val_bits_per_dim"])),
+    )
+    with pytest.raises(CheckpointError):  # nothing was saved
+        train(options(run.path))
+
+    assert len(seen) == 3 and len(set(seen)) == 1
