@@ -279,6 +279,29 @@ _causal_conv2d.register_autograd(_conv_backward, setup_context=_save_conv)
 _inv_conv2d.register_autograd(_solve_backward, setup_context=_save_solve)
 _causal_conv2d_weight.register_autograd(_weight_backward, setup_context=_save_weight)
 
+
+def _vmap(op: Any, *, folds: bool) -> Any:
+    """Fold the mapped axis of the image into its batch; call once for each slice where a kernel is mapped."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
+        size = info.batch_size
+        tensors = [value if axis is None else value.movedim(axis, 0) for value, axis in zip(args, in_dims, strict=True)]
+        if folds and in_dims[1] is None:
+            result = op(tensors[0].flatten(0, 1), *tensors[1:])
+            return result.unflatten(0, (size, -1)), 0
+        slices = [
+            op(*(value if axis is None else value[number] for value, axis in zip(tensors, in_dims, strict=True)))
+            for number in range(size)
+        ]
+        return torch.stack(slices), 0
+
+    return rule
+
+
+_causal_conv2d.register_vmap(_vmap(_causal_conv2d, folds=True))
+_inv_conv2d.register_vmap(_vmap(_inv_conv2d, folds=True))
+_causal_conv2d_weight.register_vmap(_vmap(_causal_conv2d_weight, folds=False))
+
 for _op in (_causal_conv2d, _inv_conv2d):
     for _device in ("cpu", "cuda"):
         _op.register_autocast(_device, torch.float32)
