@@ -47,7 +47,9 @@ def test_weights_come_back_as_they_were(saved):
 
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(saved, small_disk):
     before = saved.read_bytes()
-    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*last\.ckpt: .*; the previous one is whole"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot write the checkpoint .*last\.ckpt: .*; the previous one is whole"
+    ):
         AtomicCheckpointIO().save_checkpoint({"state_dict": {"flow.big": torch.zeros(10_000)}}, saved)
 
     assert saved.read_bytes() == before

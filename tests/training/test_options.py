@@ -73,5 +73,5 @@ def test_every_data_set_has_a_preset_of_its_name(name):
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are():
-    with pytest.raises(OptionError, match="no preset 'huge'; there are .*digits"):
+    with pytest.raises(OptionError, match=r"no preset 'huge'; there are .*digits"):
         load_preset("huge")

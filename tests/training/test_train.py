@@ -61,7 +61,10 @@ def differences(first: object, second: object, place: str = "") -> list[str]:
         if first.keys() != second.keys():
             return [f"{place}: {first.keys() ^ second.keys()}"]
         return [
-            text for key in first if key != "Recorder" for text in differences(first[key], second[key], f"{place}.{key}")
+            text
+            for key in first
+            if key != "Recorder"
+            for text in differences(first[key], second[key], f"{place}.{key}")
         ]
     if isinstance(first, (list, tuple)):
         pairs = enumerate(zip(first, second, strict=True))
@@ -238,12 +241,12 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, whole):
 
 
 def test_other_settings_of_the_model_are_refused_on_resume(whole):
-    with pytest.raises(OptionError, match="model.steps is 1 in the run and 2 here"):
+    with pytest.raises(OptionError, match=r"model\.steps is 1 in the run and 2 here"):
         train(options(whole.path, model=replace(TINY.model, steps=2), resume=True))
 
 
 def test_an_option_that_the_flow_does_not_have_is_named(tmp_path):
-    with pytest.raises(OptionError, match="glow.*has no option kernel_size"):
+    with pytest.raises(OptionError, match=r"glow.*has no option kernel_size"):
         train(options(tmp_path / "run", model=ModelOptions(name="glow", kernel_size=3)))
 
     assert not (tmp_path / "run").exists()
@@ -278,7 +281,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monke
         return loss
 
     monkeypatch.setattr(FlowModule, "training_step", poisoned)
-    with pytest.raises(NonFiniteError, match="the gradient is not finite in step 3; .* the gradient of "):
+    with pytest.raises(NonFiniteError, match=r"the gradient is not finite in step 3; .* the gradient of "):
         train(options(tmp_path / "run"))
 
     assert all(torch.isfinite(value).all() for value in modules[0].parameters())

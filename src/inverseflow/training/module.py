@@ -137,26 +137,27 @@ class FlowModule(LightningModule):
 
     def _explain(self) -> str:
         step = self.trainer.global_step + 1
-        where = None if isinstance(self.trainer.strategy, FSDPStrategy) else self._find()
+        found = [] if isinstance(self.trainer.strategy, FSDPStrategy) else self._find()
         if self.trainer.world_size > 1:
-            reports: list[str | None] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(reports, where)
-            where = next((f"{report} on rank {rank}" for rank, report in enumerate(reports) if report), None)
-        what = "loss" if where and not where.startswith("the gradient") else "gradient"
-        first = f"; the first value that is not finite is {where}" if where else ""
+            reports: list[list[str]] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(reports, found)
+            found = [f"{place} on rank {rank}" for rank, places in enumerate(reports) for place in places]
+        found.sort(key=lambda place: place.startswith("the gradient"))  # a bad loss on one rank is in all gradients
+        what = "loss" if found and not found[0].startswith("the gradient") else "gradient"
+        first = f"; the first value that is not finite is {found[0]}" if found else ""
         return (
             f"the {what} is not finite in step {step}{first}. The last checkpoint is from before it; "
             "a smaller optimizer.learning_rate, a longer warm-up or a smaller model.bound may help"
         )
 
-    def _find(self) -> str | None:
+    def _find(self) -> list[str]:
         def run() -> None:
             with self.trainer.precision_plugin.train_step_context():
                 torch.manual_seed(self._step_seed("noise"))
                 self._bits_per_dim(self._augmented(self._images))
 
         layer = first_non_finite_layer(self.flow, run)
-        if layer is None:
-            name = last_non_finite_gradient(self.flow.named_parameters())
-            return None if name is None else f"the gradient of {name}"
-        return layer
+        if layer is not None:
+            return [layer]
+        name = last_non_finite_gradient(self.flow.named_parameters())
+        return [] if name is None else [f"the gradient of {name}"]

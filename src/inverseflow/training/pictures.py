@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -144,7 +145,8 @@ def great_circle(first: Tensor, last: Tensor, steps: int) -> Tensor:
     t = torch.linspace(0, 1, steps, device=first.device)[None, :, None]  # (1, steps, 1)
     lengths = [latent.norm(dim=1, keepdim=True)[:, None] for latent in (first, last)]  # (B, 1, 1)
     directions = [latent[:, None] / length for latent, length in zip((first, last), lengths, strict=True)]
-    angle = (directions[0] * directions[1]).sum(-1, keepdim=True).clamp(-1, 1).acos()  # (B, 1, 1)
+    cosine = (directions[0] * directions[1]).sum(-1, keepdim=True).clamp(-1, 1)
+    angle = cosine.acos().clamp(1e-3, math.pi - 1e-3)  # (B, 1, 1); the sine below divides
     turned = ((1 - t) * angle).sin() * directions[0] + (t * angle).sin() * directions[1]
     points: Tensor = turned / angle.sin() * ((1 - t) * lengths[0] + t * lengths[1])
     points[:, 0], points[:, -1] = first, last
