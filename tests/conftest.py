@@ -1,16 +1,18 @@
-"""What every test gets: a fixed seed, two threads, and the options --device and --dtype."""
+"""What every test gets: a fixed seed, one thread, and the options --device and --dtype."""
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-THREADS = 2
+THREADS = 1  # the tensors are small: on a busy machine a second thread makes each operation far slower
 REPOSITORY = Path(__file__).parents[1]
+
+collect_ignore_glob = ["*_worker.py"]  # scripts for processes of their own, which the search for doctests would import
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +39,15 @@ def seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For tests of small tensors: on a busy machine, a second thread makes each operation a hundred times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
