@@ -53,7 +53,7 @@ class Command:
             return self.parse(parser, argv)
         parser.add_function_arguments(self.function, as_group=False, as_positional=True)
         parser.finish(self.short)
-        arguments = vars(parser.instantiate_classes(parser.parse(argv)))
+        arguments = vars(parser.instantiate(parser.parse(argv)))
         return {name: value for name, value in arguments.items() if name != "debug"}
 
 

@@ -50,12 +50,11 @@ def _parse(parser: Parser, argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--config", action="config", help="A YAML file of settings.")
     parser.finish({})
 
-    asks_for_help = {"-h", "--help"} & set(argv)
-    if not asks_for_help or (argv[0] in preset_names()):
-        first = parser.parse([word for word in argv if word not in asks_for_help])
-        _lay_ground(parser, first)
+    without_questions = [word for word in argv if not word.startswith(("-h", "--help", "--print"))]
+    if len(without_questions) == len(argv) or argv[0] in preset_names():
+        _lay_ground(parser, parser.parse(without_questions))
     parsed = parser.parse(argv)
-    options = parser.instantiate_classes(parsed)
+    options = parser.instantiate(parsed)
     values = {item.name: options[item.name] for item in fields(TrainOptions)}
     given = TrainOptions(**values)
     return {"options": replace(given, out=given.out or Path("runs") / (parsed.preset or given.data))}

@@ -29,7 +29,7 @@ def image_grid(images: Tensor, levels: int, columns: int) -> Image.Image:
 
     Example:
         >>> image_grid(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), levels=17, columns=3).size
-        (728, 488)
+        (732, 488)
     """
     count, _, height, width = images.shape
     rows = -(-count // columns)

@@ -27,8 +27,18 @@ def architecture(flow: Flow) -> str:
 
     Example:
         >>> from inverseflow.flows import create
-        >>> print(architecture(create("glow", (1, 8, 8), levels=17, scales=1, steps=3, width=8, conv1x1="none")))
-        Glow...
+        >>> print(architecture(create("glow", (1, 8, 8), scales=1, steps=3, width=8, spline="none", conv1x1="none")))
+        layer                                   shape      parameters
+        Glow                                    (1, 8, 8)  1,584
+        ├─ Dequantize(levels=256)               (1, 8, 8)
+        ├─ Logit(alpha=1e-06)                   (1, 8, 8)
+        ├─ Multiscale                           (64,)      1,584
+        │  └─ scale 1: Compose                  (4, 4, 4)  1,584
+        │     ├─ Squeeze(factor=2)              (4, 4, 4)
+        │     └─ 3 × Step                       (4, 4, 4)  3 × 528
+        │        ├─ ActNorm(channels=4)         (4, 4, 4)  8
+        │        └─ AffineCoupling(channels=4)  (4, 4, 4)  520
+        └─ base StandardNormal(dims=64)
     """
     shapes = _output_shapes(flow)
     parts = [("", flow.dequantize), ("", flow.preprocessing), ("", flow.bijection), ("base ", flow.base)]
@@ -37,20 +47,17 @@ def architecture(flow: Flow) -> str:
     for number, (prefix, part) in enumerate(present):
         lines += _branch(part, prefix, "", number == len(present) - 1, shapes)
     widths = [max(len(line.label) for line in lines), max(len(line.shape) for line in lines)]
-    width = max(len(line.parameters) for line in lines)
-    rows = [
-        f"{line.label:<{widths[0]}}  {line.shape:<{widths[1]}}  {line.parameters:>{width}}".rstrip() for line in lines
-    ]
-    rows.insert(0, f"{'layer':<{widths[0]}}  {'shape':<{widths[1]}}  {'parameters':>{width}}")
-    return "\n".join(rows)
+    rows = [_Line("layer", "shape", "parameters"), *lines]
+    return "\n".join(f"{row.label:<{widths[0]}}  {row.shape:<{widths[1]}}  {row.parameters}".rstrip() for row in rows)
 
 
 def _branch(module: nn.Module, prefix: str, indent: str, last: bool, shapes: dict[nn.Module, str]) -> list[_Line]:
     count = _count(module)
+    times = prefix if prefix.endswith("× ") else ""
     line = _Line(
         f"{indent}{'└─ ' if last else '├─ '}{prefix}{_label(module)}",
         shapes.get(module, ""),
-        f"{count:,}" if count else "",
+        f"{times}{count:,}" if count else "",
     )
     children = _children(module)
     below = indent + ("   " if last else "│  ")

@@ -1,0 +1,125 @@
+import subprocess
+import sys
+
+import pytest
+
+from inverseflow.cli.main import COMMANDS, main
+from inverseflow.training.run import Run
+
+COMMANDS_HERE = [name for name in COMMANDS if name != "bench"]
+
+
+def one_line(error: str) -> bool:
+    return error.startswith("inverseflow: error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_lists_every_command(run, words):
+    code, text, _ = run(*words)
+
+    assert code == 0
+    assert all(f"  {name} " in text for name in COMMANDS_HERE)
+
+
+@pytest.mark.parametrize("command", COMMANDS_HERE)
+def test_every_command_explains_itself(run, command):
+    code, text, error = run(command, "--help")
+
+    assert (code, error) == (0, "")
+    assert text.startswith(f"usage: inverseflow {command}")
+    assert "_" not in " ".join(word for word in text.split() if word.startswith("--")), "options are shown with hyphens"
+
+
+def test_every_option_of_train_is_explained(run):
+    _, text, _ = run("train", "--help")
+    lines = text.splitlines()
+    options = [number for number, line in enumerate(lines) if line.startswith("  --")]
+
+    assert len(options) > 40
+    for number in options:
+        assert len(lines[number].split("  ")) > 2 or lines[number + 1].startswith(" " * 10), lines[number]
+
+
+def test_version_is_told(run):
+    assert run("--version")[1].startswith("inverseflow 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "there is no command 'fly'; there are train, sample"),
+        (["train"], "arguments are required"),
+        (["train", "stamps"], "DATA takes one of digits, mnist, cifar10, folder, not stamps"),
+        (["train", "digits", "--max-stops", "3"], "unrecognized arguments: --max-stops 3"),
+        (["train", "digits", "--max-steps", "many"], "--max-steps takes a whole number, not many"),
+        (["train", "digits", "--max-steps", "0"], "max_steps must be at least 1, not 0"),
+        (["train", "digits", "--model.spline", "blue"], "--model.spline takes one of none, shared, channel, element"),
+        (
+            ["train", "digits", "--optimizer.learning-rate", "fast"],
+            "--optimizer.learning-rate takes a number, not fast",
+        ),
+        (["train", "digits", "--preset", "huge"], "there is no preset 'huge'"),
+        (["train", "folder"], "data_dir"),
+        (["train", "digits", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["sample"], "arguments are required"),
+        (["sample", "nowhere"], "nowhere does not exist; `inverseflow train DATA --out nowhere` makes one"),
+        (["sample", "nowhere", "-o", "picture.bmp"], "its name should end in .png, .npz or .pt"),
+        (["evaluate", "nowhere", "--draws", "0"], "draws must be at least 1, not 0"),
+        (["interpolate", "nowhere", "--steps", "1"], "at least 2 steps"),
+        (["info", "."], "holds no training run"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(run, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, text, error = run(*words)
+
+    assert (code, text) == (2, "")
+    assert one_line(error), error
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_expected_is_one_line_too_and_debug_shows_where(run, monkeypatch):
+    def broken(self):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Run, "settings", broken)
+    code, _, error = run("info", "somewhere")
+    assert code == 2
+    assert error == "inverseflow: error: ZeroDivisionError: a bug; run again with --debug for the traceback\n"
+
+    code, _, error = run("info", "somewhere", "--debug")
+    assert code == 2
+    assert "Traceback" in error and "in broken" in error
+
+
+def test_ctrl_c_ends_with_its_own_code(run, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "settings", interrupted)
+
+    assert run("info", "somewhere")[::2] == (130, "inverseflow: interrupted\n")
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy():
+    heavy = "{'lightning', 'matplotlib', 'datasets', 'sklearn'}"
+    code = f"import sys; from inverseflow.cli.main import main; main(['--help']); print({heavy} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_the_module_can_be_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "inverseflow.cli", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.startswith("inverseflow ")
+
+
+def test_main_takes_the_words_of_the_process(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inverseflow", "--version"])
+
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("inverseflow ")

@@ -1,0 +1,155 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from inverseflow.training.metrics import read_metrics
+from inverseflow.training.run import Run
+
+
+def test_a_run_reports_everything_that_was_asked_for(trained):
+    report = json.loads(Run(trained).report.read_text())
+
+    assert report.keys() >= {
+        "test_bits_per_dim", "test_bits_per_dim_stderr", "baselines", "max_reconstruction_error", "parameters",
+        "train_seconds", "ms_per_step", "sample_ms_per_100", "seed", "versions", "title", "steps",
+    }  # fmt: skip
+    assert report["baselines"].keys() == {"pixel_histogram", "gaussian"}
+    assert report["max_reconstruction_error"] == 0
+    assert report["steps"] == 6
+    assert report["versions"].keys() >= {"inverseflow", "python", "torch", "lightning"}
+
+
+def test_the_closing_summary_compares_with_the_baselines(tiny, run, tmp_path):
+    code, text, _ = run("train", "digits", "--config", tiny, "--out", tmp_path / "run", "--max-steps", 4)
+
+    assert code == 0
+    assert text.startswith("digits: ")
+    assert "± " in text and "ms/step" in text and str(tmp_path / "run") in text
+    assert "the baseline pixel histogram, 2.4" in text and "the baseline gaussian, 2.9" in text
+
+
+def test_progress_tells_bits_and_ms_per_step(tiny, run, tmp_path):
+    _, _, error = run("train", "digits", "--config", tiny, "--out", tmp_path / "run")
+    lines = error.splitlines()
+
+    assert [line.split("  ")[0] for line in lines] == ["step 3/6", "step 6/6"]
+    assert all("bits/dim, validation" in line and "ms/step" in line for line in lines)
+
+
+def test_quiet_is_quiet(tiny, run, tmp_path):
+    assert run("train", "digits", "--config", tiny, "--out", tmp_path / "run", "--quiet")[2] == ""
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_command_line_overrides_the_file_wherever_it_stands(tiny, run, tmp_path, order):
+    words = [["--config", tiny], ["--max_steps", 1, "--model.width=6", "--optimizer.learning-rate", "0.5"]]
+    code, _, error = run("train", "digits", *words[order], *words[1 - order], "--out", tmp_path / "run")
+    options = Run(tmp_path / "run").options()
+
+    assert code == 0, error
+    assert (options.max_steps, options.model.width, options.optimizer.learning_rate) == (1, 6, 0.5)
+    assert options.batch_size == 16
+
+
+def test_a_preset_is_the_ground(run):
+    _, text, _ = run("train", "mnist", "--preset", "mnist-paper", "--model.steps", 3, "--print-config")
+    settings = yaml.safe_load(text)
+
+    assert settings["model"]["width"] == 512
+    assert settings["model"]["steps"] == 3
+    assert settings["data"] == "mnist"
+
+
+def test_help_shows_the_defaults_of_the_preset(run):
+    _, digits, _ = run("train", "digits", "--help")
+    _, mnist, _ = run("train", "mnist", "--help")
+
+    assert "Training steps. [1500]" in digits
+    assert "Training steps. [1500]" not in mnist
+
+
+def test_without_a_place_a_run_goes_to_the_folder_of_its_preset(tiny, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text, _ = run("train", "digits", "--config", tiny, "--max-steps", 1)
+
+    assert code == 0
+    assert Run("runs/digits").exists
+    assert "runs/digits" in text
+
+
+def test_the_settings_that_a_run_leaves_repeat_it(trained, run, tmp_path):
+    code, _, error = run("train", "digits", "--config", trained / "config.yaml", "--out", tmp_path / "again")
+    assert code == 0, error
+    bits = [
+        [row.get("train_bits_per_dim") for row in read_metrics(Run(folder).metrics)]
+        for folder in (trained, tmp_path / "again")
+    ]
+
+    assert bits[0] == bits[1]
+
+
+def test_a_run_that_is_there_is_refused_in_one_line(trained, run):
+    code, _, error = run("train", "digits", "--out", trained)
+
+    assert code == 2
+    assert error == (
+        f"inverseflow: error: {trained} holds a run already; --resume continues it, --overwrite deletes it, "
+        "--out chooses another folder\n"
+    )
+
+
+def test_a_run_resumes_with_its_own_settings_and_may_be_made_longer(tiny, run, tmp_path):
+    out = tmp_path / "run"
+    run("train", "digits", "--config", tiny, "--out", out, "--max-steps", 3)
+    code, text, error = run("train", "digits", "--out", out, "--resume", "--max-steps", 5)
+
+    assert code == 0, error
+    assert "5 steps" in text
+    assert Run(out).options().model.width == 8
+
+
+def test_resuming_with_another_model_is_refused(trained, run):
+    code, _, error = run("train", "digits", "--out", trained, "--resume", "--model.width", 9)
+
+    assert code == 2
+    assert "model.width is 8 in the run and 9 here" in error
+
+
+def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):
+    out = tmp_path / "run"
+    run("train", "digits", "--config", tiny, "--out", out, "--max-steps", 2)
+    last = Run(out).last
+    last.write_bytes(last.read_bytes()[:1000])
+    code, _, error = run("train", "digits", "--out", out, "--resume", "--max-steps", 4)
+
+    assert code == 2
+    assert error == f"inverseflow: error: {last} is truncated, or is not a checkpoint\n"
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tiny, run, tmp_path):
+    out = tmp_path / "run"
+    words = ["train", "digits", "--config", str(tiny), "--out", str(out), "--max-steps", "100000", "--log-every", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inverseflow.cli", *words], stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (Run(out).last.exists() and len(read_metrics(Run(out).metrics)) > 5):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    *lines, answer = error.strip().splitlines()
+
+    assert process.returncode == 130
+    assert "stopping after this step; once more stops at once" in lines
+    assert answer.startswith("inverseflow: stopped after step ")
+    assert answer.endswith(f"continue with: inverseflow train digits --out {out} --resume")
+    steps = int(answer.split("step ")[1].split(";")[0])
+    code, text, _ = run(*answer.split("inverseflow ")[1].split(), "--max-steps", steps + 2)
+    assert code == 0
+    assert f"{steps + 2} steps" in text
