@@ -115,7 +115,7 @@ def _random_rotation(channels: int) -> Tensor:
 
 
 def _columns(x: Tensor, like: Tensor) -> Tensor:
-    return x.to(like.dtype).reshape(*x.shape[:2], -1)
+    return x.to(like.dtype).reshape(*x.shape[:2], pixels(x))
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:

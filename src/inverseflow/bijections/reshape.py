@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
 
@@ -38,10 +37,13 @@ class Squeeze(Bijection):
         self.factor = factor
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return F.pixel_unshuffle(x, self.factor), 0.0
+        # Not torch's pixel_unshuffle, which returns an empty batch in its old shape.
+        blocks = x.unflatten(3, (-1, self.factor)).unflatten(2, (-1, self.factor))  # (B, C, H/f, f, W/f, f)
+        return blocks.permute(0, 1, 3, 5, 2, 4).flatten(1, 3), 0.0
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return F.pixel_shuffle(z, self.factor), 0.0
+        blocks = z.unflatten(1, (-1, self.factor, self.factor))  # (B, C, f, f, H/f, W/f)
+        return blocks.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3), 0.0
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return ``(C f², H/f, W/f)``."""

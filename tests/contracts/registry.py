@@ -1,0 +1,275 @@
+"""Every layer and every flow, once: the contract suites run over what is listed here.
+
+A new layer is one line of `LAYERS`, a new flow one line of `FLOWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from inverseflow.bijections import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    CausalConv2d,
+    Compose,
+    Conv1x1,
+    Dequantize,
+    Inverse,
+    InverseConv2d,
+    Logit,
+    LUConv1x1,
+    Multiscale,
+    Permute,
+    Scale,
+    SplineActivation,
+    SplitPrior,
+    Squeeze,
+)
+from inverseflow.flows import Glow, InverseFlow
+from inverseflow.nets import MLP, ConvNet
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer or flow as the suites see it."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    shape: Shape
+    """Of an event. No two sides are equal where the layer allows it."""
+    context: Shape | None = None
+    """Shape of the context of one event, None for an unconditional layer."""
+    unit: bool = False
+    """Whether its data lie in (0, 1), not on the whole real line."""
+    levels: int | None = None
+    """Grey levels of integer data, None for floating-point data."""
+    idle: tuple[str, ...] = ()
+    """Parameters that have no effect at this size."""
+
+    def perturbed(self, device, dtype):
+        """Build it and move its parameters off their initial values."""
+        return perturb(self.build().to(device, dtype))
+
+    def data(self, batch, device, dtype):
+        """Draw data that it takes."""
+        if self.levels is not None:
+            grey = torch.randint(self.levels, (batch, *self.shape), device=device)
+            return grey.to(torch.uint8 if self.levels <= 256 else torch.int32)
+        x = torch.randn(batch, *self.shape, device=device, dtype=dtype)
+        return 0.02 + 0.96 * x.sigmoid() if self.unit else x
+
+    def draw_context(self, batch, device, dtype):
+        """Draw contexts, None for an unconditional layer."""
+        return None if self.context is None else torch.randn(batch, *self.context, device=device, dtype=dtype)
+
+
+@torch.no_grad()
+def perturb(module: nn.Module) -> nn.Module:
+    """Move every parameter off its initial value, so that zeros and identities can't hide an error."""
+    for parameter in module.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    return module
+
+
+def conv1d(in_channels: int, out_channels: int) -> nn.Module:
+    """Build a small conditioner for sequences."""
+    return nn.Sequential(nn.Conv1d(in_channels, 3, 3, padding=1), nn.Tanh(), nn.Conv1d(3, out_channels, 1))
+
+
+def conv3d(in_channels: int, out_channels: int) -> nn.Module:
+    """Build a small conditioner for volumes."""
+    return nn.Sequential(nn.Conv3d(in_channels, 3, 1), nn.Tanh(), nn.Conv3d(3, out_channels, 1))
+
+
+def level(channels: int, corner: str, *, split: bool) -> Bijection:
+    """Build one level of a multi-scale composition, every kind of layer in it."""
+    layers = [
+        Squeeze(),
+        InverseConv2d(4 * channels, (2, 3), corner=corner, diagonal="free"),
+        SplineActivation(bins=3, bound=2.0),
+        ActNorm(4 * channels),
+        LUConv1x1(4 * channels),
+    ]
+    return Compose(*layers, *([SplitPrior(4 * channels)] if split else []))
+
+
+def two_levels() -> Bijection:
+    """Build a multi-scale composition that factors out an uneven half."""
+    return Multiscale([level(1, "top_right", split=True), level(2, "bottom_left", split=False)], (1, 4, 8))
+
+
+def conditional_stack() -> Bijection:
+    """Build a composition of conditional and unconditional layers."""
+    net = partial(MLP, 2 + 3, width=4)
+    return Compose(
+        ActNorm(4),
+        AffineCoupling(4, net(4), context_channels=3),
+        Permute.reverse(4),
+        AdditiveCoupling(4, net(2), context_channels=3),
+    )
+
+
+VECTOR, SEQUENCE, IMAGE, VOLUME = (4,), (3, 5), (4, 3, 5), (3, 2, 3, 2)
+
+LAYERS = [
+    Case("Dequantize-8-bit", partial(Dequantize, 256), (3, 2, 3), levels=256),
+    Case("Dequantize-3-levels", partial(Dequantize, 3), VECTOR, levels=3),
+    Case("Dequantize-16-bit", partial(Dequantize, 65536), SEQUENCE, levels=65536),
+    Case("Logit", Logit, IMAGE, unit=True),
+    Case("Logit-squashed", partial(Logit, 0.05), VECTOR, unit=True),
+    Case("Logit-bare", partial(Logit, 0.0), VOLUME, unit=True),
+    Case("Scale", partial(Scale, 2.0, shift=-0.5), IMAGE),
+    Case("Scale-negative", partial(Scale, -0.3), VECTOR),
+    Case("ActNorm", partial(ActNorm, 4), IMAGE),
+    Case("ActNorm-vector", partial(ActNorm, 4), VECTOR),
+    Case("ActNorm-sequence", partial(ActNorm, 3), SEQUENCE),
+    Case("ActNorm-volume", partial(ActNorm, 3), VOLUME),
+    Case("Conv1x1", partial(Conv1x1, 4), IMAGE),
+    Case("Conv1x1-vector", partial(Conv1x1, 4), VECTOR),
+    Case("Conv1x1-sequence", partial(Conv1x1, 3), SEQUENCE),
+    Case("Conv1x1-one-channel", partial(Conv1x1, 1), (1, 2, 3)),
+    Case("LUConv1x1", partial(LUConv1x1, 4), IMAGE),
+    Case("LUConv1x1-vector", partial(LUConv1x1, 4), VECTOR),
+    Case("LUConv1x1-volume", partial(LUConv1x1, 3), VOLUME),
+    Case("LUConv1x1-one-channel", partial(LUConv1x1, 1), (1, 2, 3), idle=("lower", "upper")),
+    Case("CausalConv2d", partial(CausalConv2d, 4), IMAGE),
+    Case("CausalConv2d-top-right", partial(CausalConv2d, 3, (2, 3), corner="top_right"), (3, 4, 5)),
+    Case("CausalConv2d-bottom-left", partial(CausalConv2d, 2, (1, 3), corner="bottom_left"), (2, 4, 5)),
+    Case("CausalConv2d-bottom-right", partial(CausalConv2d, 2, (5, 2), corner="bottom_right"), (2, 3, 4)),
+    Case("CausalConv2d-groups", partial(CausalConv2d, 6, 2, groups=3), (6, 3, 2)),
+    Case("CausalConv2d-free-diagonal", partial(CausalConv2d, 3, 2, diagonal="free"), (3, 3, 4)),
+    Case("CausalConv2d-bound", partial(CausalConv2d, 4, bound=0.9, groups=2), (4, 3, 4)),
+    Case("CausalConv2d-pointwise", partial(CausalConv2d, 3, 1), (3, 2, 3)),
+    Case("InverseConv2d", partial(InverseConv2d, 4), IMAGE),
+    Case("InverseConv2d-top-right", partial(InverseConv2d, 2, (3, 2), corner="top_right"), (2, 5, 4)),
+    Case("InverseConv2d-bottom-left", partial(InverseConv2d, 3, (2, 3), corner="bottom_left"), (3, 4, 5)),
+    Case("InverseConv2d-bottom-right", partial(InverseConv2d, 2, (2, 6), corner="bottom_right"), (2, 3, 4)),
+    Case("InverseConv2d-groups", partial(InverseConv2d, 4, 2, groups=2), (4, 3, 2)),
+    Case("InverseConv2d-all", partial(InverseConv2d, 4, 2, diagonal="free", bound=0.5, groups=2), (4, 3, 4)),
+    Case("AffineCoupling", lambda: AffineCoupling(4, ConvNet(2, 4, 3)), IMAGE),
+    Case("AffineCoupling-odd", lambda: AffineCoupling(3, ConvNet(1, 4, 3)), (3, 2, 4)),
+    Case("AffineCoupling-odd-swap", lambda: AffineCoupling(3, ConvNet(2, 2, 3), swap=True), (3, 2, 4)),
+    Case("AffineCoupling-vector", lambda: AffineCoupling(4, MLP(2, 4, 5), max_log_scale=0.3), VECTOR),
+    Case("AffineCoupling-sequence", lambda: AffineCoupling(3, conv1d(1, 4)), SEQUENCE),
+    Case("AffineCoupling-volume", lambda: AffineCoupling(3, conv3d(1, 4)), VOLUME),
+    Case(
+        "AffineCoupling-conditional",
+        lambda: AffineCoupling(3, ConvNet(1 + 2, 4, 3), context_channels=2),
+        (3, 2, 4),
+        context=(2,),
+    ),
+    Case(
+        "AffineCoupling-context-image",
+        lambda: AffineCoupling(3, ConvNet(2 + 2, 2, 3), swap=True, context_channels=2),
+        (3, 2, 4),
+        context=(2, 2, 4),
+    ),
+    Case("AdditiveCoupling", lambda: AdditiveCoupling(4, ConvNet(2, 2, 3)), IMAGE),
+    Case("AdditiveCoupling-vector-swap", lambda: AdditiveCoupling(5, MLP(3, 2, 4), swap=True), (5,)),
+    Case(
+        "AdditiveCoupling-conditional",
+        lambda: AdditiveCoupling(4, MLP(2 + 3, 2, 4), context_channels=3),
+        VECTOR,
+        context=(3,),
+    ),
+    Case("SplitPrior", partial(SplitPrior, 4), IMAGE),
+    Case("SplitPrior-odd", partial(SplitPrior, 3), (3, 2, 4)),
+    Case("SplitPrior-conditional", partial(SplitPrior, 4, context_channels=2), (4, 3, 2), context=(2,)),
+    Case("SplineActivation-shared", partial(SplineActivation, bins=4, bound=1.5), IMAGE),
+    Case("SplineActivation-channels", partial(SplineActivation, 4, bins=4, bound=1.5), IMAGE),
+    Case("SplineActivation-elements", partial(SplineActivation, 2, size=(2, 3), bins=3, bound=2.0), (2, 2, 3)),
+    Case("SplineActivation-vector", partial(SplineActivation, 4, bins=2, bound=1.0), VECTOR),
+    Case("SplineActivation-vector-elements", partial(SplineActivation, 4, size=(), bins=3), VECTOR),
+    Case("SplineActivation-volume", partial(SplineActivation, 3, bins=3, bound=1.0), VOLUME),
+    Case("Squeeze", Squeeze, (2, 4, 6)),
+    Case("Squeeze-by-3", partial(Squeeze, 3), (1, 6, 3)),
+    Case("Permute-reverse", partial(Permute.reverse, 4), IMAGE),
+    Case("Permute-vector", partial(Permute, [2, 0, 3, 1]), VECTOR),
+    Case("Permute-volume", partial(Permute, [2, 0, 1]), VOLUME),
+    Case("Compose", lambda: Compose(Squeeze(), ActNorm(8), Conv1x1(8), CausalConv2d(8, 2)), (2, 4, 2)),
+    Case("Compose-conditional", conditional_stack, VECTOR, context=(3,)),
+    Case("Compose-nothing", Compose, IMAGE),
+    Case("Inverse", lambda: Inverse(Compose(ActNorm(4), LUConv1x1(4))), IMAGE),
+    Case("Inverse-squeeze", lambda: Inverse(Squeeze()), (4, 2, 3)),
+    Case("Multiscale", lambda: Multiscale([LUConv1x1(5), ActNorm(2), Permute([0])], (5, 3)), (5, 3)),
+    Case("Multiscale-levels", two_levels, (1, 4, 8)),
+]
+
+LEAN = {"width": 3, "spline_bins": 3}
+
+FLOWS = [
+    Case(
+        "inverse-flow",
+        partial(InverseFlow, (1, 4, 8), levels=256, scales=2, steps=2, **LEAN),
+        (1, 4, 8),
+        levels=256,
+    ),
+    Case(
+        "inverse-flow-continuous",
+        partial(InverseFlow, (3, 4, 2), levels=None, scales=1, steps=2, **LEAN, spline_bound=2.0),
+        (3, 4, 2),
+    ),
+    Case(
+        "inverse-flow-conditional",
+        partial(InverseFlow, (1, 4, 8), levels=None, scales=2, steps=1, **LEAN, context_channels=2),
+        (1, 4, 8),
+        context=(2,),
+    ),
+    Case(
+        "inverse-flow-discrete-conditional",
+        partial(InverseFlow, (1, 4, 4), levels=5, scales=1, steps=2, **LEAN, context_channels=2, bound=0.9),
+        (1, 4, 4),
+        context=(2,),
+        levels=5,
+    ),
+    Case(
+        "inverse-flow-variant",
+        partial(
+            InverseFlow,
+            (2, 2, 4),
+            levels=1000,
+            scales=1,
+            steps=2,
+            kernel_size=2,
+            **LEAN,
+            spline="element",
+            conv1x1="dense",
+            preprocessing="centre",
+        ),
+        (2, 2, 4),
+        levels=1000,
+    ),
+    Case(
+        "inverse-flow-plain",
+        partial(InverseFlow, (1, 4, 4), levels=None, scales=1, steps=4, spline="none", conv1x1="none", width=3),
+        (1, 4, 4),
+    ),
+    Case("glow", partial(Glow, (1, 4, 8), levels=17, scales=2, steps=1, **LEAN), (1, 4, 8), levels=17),
+    Case(
+        "glow-continuous",
+        partial(Glow, (3, 4, 2), levels=None, scales=1, steps=2, **LEAN, spline="shared", conv1x1="dense"),
+        (3, 4, 2),
+    ),
+]
+
+
+def each(cases: list[Case]):
+    """Run a test once for each case."""
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+each_layer = each(LAYERS)
+each_continuous_layer = each([case for case in LAYERS if case.levels is None])
+each_flow = each(FLOWS)
+each_continuous_flow = each([case for case in FLOWS if case.levels is None])
+each_discrete_flow = each([case for case in FLOWS if case.levels is not None])
