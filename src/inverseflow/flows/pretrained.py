@@ -63,6 +63,7 @@ def load(folder_or_hub_id: str | Path) -> Flow:
         raise CheckpointError(f"{folder} holds no {WEIGHTS}") from error
     except Exception as error:  # safetensors raises its own untyped error for a damaged file
         raise CheckpointError(f"{folder / WEIGHTS} is truncated or damaged: {error}") from error
+    flow.to(next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None))
     try:
         flow.load_state_dict(state)
     except RuntimeError as error:
