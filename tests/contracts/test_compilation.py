@@ -1,0 +1,99 @@
+"""T8: one graph, and the same numbers.
+
+Most cases run the captured graph by PyTorch itself, and one case stands for each class: what can go wrong for a layer
+is the capture (a branch on a value, an operator without a fake implementation). Some are traced through autograd too.
+One goes through code generation, which takes seconds and is PyTorch's business rather than ours.
+"""
+
+import shutil
+
+import pytest
+import torch
+
+from tests.contracts.registry import FLOWS, LAYERS, each
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+
+
+def compiled(module, backend):
+    """Compile into one graph, or fail."""
+    return torch.compile(module, fullgraph=True, backend=backend, dynamic=False)
+
+
+def there_and_back(layer):
+    """Return both directions as one function, so that one capture covers them."""
+
+    def run(x, context):
+        z, log_det = layer(x, context)
+        back, log_det_back = layer.inverse(z, context)
+        return z, log_det, back, log_det_back
+
+    return run
+
+
+def outputs(function, x, context):
+    torch.manual_seed(7)
+    return function(x, context)
+
+
+def gradients(function, module, x, context):
+    module.zero_grad()
+    results = [result for result in outputs(function, x, context) if result.requires_grad]
+    sum(result.square().sum() for result in results).backward()
+    return [parameter.grad.clone() for parameter in module.parameters()]
+
+
+def named(cases, *names):
+    return each([case for case in cases if case.name in names])
+
+
+ONE_OF_EACH_CLASS = list({type(case.build()): case for case in reversed(LAYERS)}.values())
+CONDITIONAL = [case for case in LAYERS if case.context is not None and case not in ONE_OF_EACH_CLASS]
+
+
+@each(ONE_OF_EACH_CLASS + CONDITIONAL)
+def test_both_directions_of_a_layer_are_one_graph(case, device, dtype):
+    function = there_and_back(case.perturbed(device, dtype))
+    x, context = case.data(2, device, dtype), case.draw_context(2, device, dtype)
+    torch.testing.assert_close(outputs(compiled(function, "eager"), x, context), outputs(function, x, context))
+
+
+@named(FLOWS, "inverse-flow-discrete-conditional", "glow")
+def test_the_likelihood_of_a_flow_is_one_graph(case, device, dtype):
+    flow = case.perturbed(device, dtype)
+    x, context = case.data(2, device, dtype), case.draw_context(2, device, dtype)
+    torch.testing.assert_close(outputs(compiled(flow, "eager"), x, context), outputs(flow, x, context))
+
+
+@named(LAYERS, "InverseConv2d-all", "LUConv1x1", "SplineActivation-channels", "AffineCoupling-conditional")
+def test_a_layer_traced_through_autograd_has_the_same_values_and_gradients(case, device, dtype):
+    layer = case.perturbed(device, dtype)
+    x, context = case.data(2, device, dtype), case.draw_context(2, device, dtype)
+    function = there_and_back(layer)
+    fast = compiled(function, "aot_eager")
+    torch.testing.assert_close(outputs(fast, x, context), outputs(function, x, context))
+    torch.testing.assert_close(gradients(fast, layer, x, context), gradients(function, layer, x, context))
+
+
+@named(FLOWS, "inverse-flow-continuous")
+def test_a_flow_traced_through_autograd_has_the_same_values_and_gradients(case, device, dtype):
+    flow = case.perturbed(device, dtype)
+    x = case.data(2, device, dtype)
+    fast = compiled(flow, "aot_eager")
+    torch.testing.assert_close(fast(x), flow(x))
+    torch.testing.assert_close(gradients(fast, flow, x, None), gradients(flow, flow, x, None))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # torch's own use of it
+@pytest.mark.skipif(shutil.which("c++") is None, reason="code generation for the CPU needs a C++ compiler")
+@named(LAYERS, "CausalConv2d-free-diagonal")
+def test_generated_code_computes_the_same(case, device, dtype):
+    function = there_and_back(case.perturbed(device, dtype))
+    x = case.data(2, device, dtype)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(function, "inductor")(x, None), function(x, None))
