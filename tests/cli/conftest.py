@@ -1,10 +1,9 @@
-"""Commands in tests: in this process, on a run so small that a second thread would only wait for the first."""
+"""Commands in tests: in this process, on a run as small as it can be."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from inverseflow.cli.main import main
 
@@ -20,16 +19,6 @@ accelerator: cpu
 model: {scales: 2, steps: 1, width: 8, spline_bins: 4}
 optimizer: {warmup_steps: 2}
 """
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="package")

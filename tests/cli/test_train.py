@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from inverseflow.training.metrics import read_metrics
+from inverseflow.training.presets import load_preset
 from inverseflow.training.run import Run
 
 
@@ -70,8 +71,8 @@ def test_help_shows_the_defaults_of_the_preset(run):
     _, digits, _ = run("train", "digits", "--help")
     _, mnist, _ = run("train", "mnist", "--help")
 
-    assert "Training steps. [1500]" in digits
-    assert "Training steps. [1500]" not in mnist
+    for name, text in {"digits": digits, "mnist": mnist}.items():
+        assert f"Images in a training step on each device. [{load_preset(name)['batch_size']}]" in text
 
 
 def test_without_a_place_a_run_goes_to_the_folder_of_its_preset(tiny, run, tmp_path, monkeypatch):
