@@ -50,7 +50,8 @@ def rational_quadratic_spline(
         The values and the logarithms of the derivatives at the points, both ``(*functions, M)``.
 
     Raises:
-        ValueError: shapes do not fit, or so many bins that each would fall below 0.001 of the interval.
+        ValueError: shapes or the bound do not fit, or so many bins that each would fall below 0.001 of the interval.
+        TypeError: an integer input, or two different dtypes.
 
     Reference:
         Durkan et al., Neural Spline Flows, 2019, section 3.1 (Gregory and Delbourgo, 1982).
@@ -61,7 +62,26 @@ def rational_quadratic_spline(
         >>> bool(y[0] == x[0]), bool((y.diff() > 0).all())
         (True, True)
     """
+    _check(x, widths, heights, derivatives, bound)
+    inside = (x > -bound) & (x < bound)
+    clipped = x.clamp(-bound, bound)
+    segment = _segment_under(clipped, widths, heights, derivatives, bound, inverse)
+    value, log_derivative = _inverse(clipped, segment) if inverse else _forward(clipped, segment)
+    return torch.where(inside, value, x), torch.where(inside, log_derivative, torch.zeros_like(x))
+
+
+def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> None:
+    if not bound > 0:
+        raise ValueError(f"bound is half the length of the spline's interval and positive, got {bound}")
+    dtypes = [tensor.dtype for tensor in (x, widths, heights, derivatives)]
+    if not x.is_floating_point() or len(set(dtypes)) > 1:
+        raise TypeError(
+            f"rational_quadratic_spline expects points, widths, heights and derivatives of one floating-point dtype, "
+            f"got {', '.join(map(str, dtypes))}; convert with .to()"
+        )
     bins = widths.shape[-1]
+    if bins < 1:
+        raise ValueError(f"a spline needs at least one bin, got widths of shape {tuple(widths.shape)}")
     functions = x.shape[:-1]
     expected = ((*functions, bins), (*functions, bins), (*functions, bins - 1))
     got = tuple(tuple(parameter.shape) for parameter in (widths, heights, derivatives))
@@ -73,34 +93,26 @@ def rational_quadratic_spline(
     if bins * MIN_BIN >= 1:
         raise ValueError(f"{bins} bins of at least {MIN_BIN} of the interval each do not fit into it; use fewer")
 
-    inside = (x > -bound) & (x < bound)
-    clipped = x.clamp(-bound, bound)
-    segment = _segment_under(clipped, widths, heights, derivatives, bound, inverse)
-    value, log_derivative = _inverse(clipped, segment) if inverse else _forward(clipped, segment)
-    return torch.where(inside, value, x), torch.where(inside, log_derivative, torch.zeros_like(x))
-
 
 def _segment_under(
     point: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float, inverse: bool
 ) -> _Segment:
-    bin_widths, bin_heights = _bins(widths, bound), _bins(heights, bound)
-    x_left, y_left = _left_knots(bin_widths, bound), _left_knots(bin_heights, bound)
+    x_knots, y_knots = _knots(widths, bound), _knots(heights, bound)
     slopes = F.pad(
         MIN_DERIVATIVE + F.softplus(derivatives + math.log(math.expm1(1 - MIN_DERIVATIVE))), (1, 1), value=1.0
     )
-    inner_knots = (y_left if inverse else x_left)[..., 1:]
+    inner_knots = (y_knots if inverse else x_knots)[..., 1:-1]
     index = torch.searchsorted(inner_knots.detach().contiguous(), point.detach().contiguous(), right=True)
-    tables = (x_left, bin_widths, y_left, bin_heights, slopes[..., :-1], slopes[..., 1:])
+    tables = (x_knots[..., :-1], x_knots.diff(), y_knots[..., :-1], y_knots.diff(), slopes[..., :-1], slopes[..., 1:])
     return _Segment(*(table.gather(-1, index) for table in tables))
 
 
-def _bins(unnormalised: Tensor, bound: float) -> Tensor:
+def _knots(unnormalised: Tensor, bound: float) -> Tensor:
+    """Return the n + 1 knots; a bin is their difference, so that rounding puts no point outside its bin."""
     bins = unnormalised.shape[-1]
-    return 2 * bound * (MIN_BIN + (1 - MIN_BIN * bins) * unnormalised.softmax(-1))
-
-
-def _left_knots(extents: Tensor, bound: float) -> Tensor:
-    return F.pad(extents[..., :-1].cumsum(-1), (1, 0)) - bound
+    shares = MIN_BIN + (1 - MIN_BIN * bins) * unnormalised.softmax(-1)
+    inner = 2 * bound * shares[..., :-1].cumsum(-1) - bound
+    return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
 
 
 def _forward(x: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
@@ -119,8 +131,10 @@ def _inverse(y: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
     a = at.height * (slope - at.left_slope) + eta * curvature
     b = at.height * at.left_slope - eta * curvature
     c = -slope * eta
-    discriminant = (b.square() - 4 * a * c).clamp_min(0)
-    xi = 2 * c / (-b - discriminant.sqrt())
+    root = (b.square() - 4 * a * c).clamp_min(0).sqrt()
+    # Two forms of the same root: neither subtracts nearly equal numbers where it is taken.
+    xi = torch.where(b > 0, 2 * c, root - b) / torch.where(b > 0, -b - root, 2 * a)
+    xi = xi.clamp(0, 1)
     mixed = xi * (1 - xi)
     denominator = slope + curvature * mixed
     return at.x + xi * at.width, -_log_derivative(xi, mixed, slope, denominator, at)
