@@ -190,6 +190,8 @@ def _pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
 
 @torch.library.custom_op("inverseflow::causal_conv2d", mutates_args=())
 def _causal_conv2d(x: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
+    if x.numel() == 0:
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
     return F.conv2d(_pad(x, kernel, corner), kernel.flip(mirrored_axes(corner)), groups=groups).contiguous()
 
 
