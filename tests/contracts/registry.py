@@ -199,6 +199,7 @@ LAYERS = [
     Case("Compose", lambda: Compose(Squeeze(), ActNorm(8), Conv1x1(8), CausalConv2d(8, 2)), (2, 4, 2)),
     Case("Compose-conditional", conditional_stack, VECTOR, context=(3,)),
     Case("Compose-nothing", Compose, IMAGE),
+    Case("Compose-dequantize", lambda: Compose(Dequantize(5), Logit(), ActNorm(4)), IMAGE, levels=5),
     Case("Inverse", lambda: Inverse(Compose(ActNorm(4), LUConv1x1(4))), IMAGE),
     Case("Inverse-squeeze", lambda: Inverse(Squeeze()), (4, 2, 3)),
     Case("Multiscale", lambda: Multiscale([LUConv1x1(5), ActNorm(2), Permute([0])], (5, 3)), (5, 3)),

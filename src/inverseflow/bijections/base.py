@@ -123,10 +123,9 @@ class Bijection(nn.Module, ABC):
                     f"{name} expects floating-point input, got {x.dtype}; convert with .float() or put Dequantize first"
                 )
         else:
-            for parameter in self._parameters.values():
-                if parameter is not None:
-                    self._check_matches(x, parameter)
-                    break
+            for parameter in self.parameters():
+                self._check_matches(x, parameter)
+                break
         if self.context_channels is not None:
             self._check_context(x, context, self.context_channels)
 
@@ -149,6 +148,8 @@ class Bijection(nn.Module, ABC):
                 f"{name} expects a context of shape {(batch, channels)} or {(batch, channels, *spatial)}, "
                 f"got {tuple(context.shape)}"
             )
+        if context.device != x.device:
+            raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
 
 
 def pixels(x: Tensor) -> int:

@@ -27,6 +27,7 @@ class Compose(Bijection):
     def __init__(self, *layers: Bijection) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.accepts_integers = bool(layers) and layers[0].accepts_integers
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         total: LogDet = 0.0
