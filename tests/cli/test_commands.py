@@ -40,6 +40,14 @@ def test_the_seed_and_the_temperature_decide_the_samples(trained, run, tmp_path)
     assert len(samples("--temperature", "0").unique(dim=0)) == 1
 
 
+def test_a_picture_that_cannot_be_written_is_one_line(trained, run, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, error = run("sample", trained, "-o", tmp_path / "file" / "s.png")
+
+    assert code == 2
+    assert error == f"inverseflow: error: cannot read or write {tmp_path / 'file' / 's.png'}: file exists\n"
+
+
 def test_evaluation_prints_and_writes_what_it_measured(trained, run, tmp_path):
     code, text, error = run(
         "evaluate", trained, "-n", 40, "--draws", 2, "--importance-samples", 3, "-o", tmp_path / "e.json"

@@ -89,7 +89,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, InverseFlowError):
         return text
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror.lower()}"
+        return f"cannot read or write {error.filename}: {error.strerror.lower()}"
     return f"{type(error).__name__}: {text or 'no message'}; run again with --debug for the traceback"
 
 

@@ -35,6 +35,8 @@ def sample(
     """
     if number < 1 or batch_size < 1:
         raise OptionError(f"number and batch_size must be at least 1, not {number} and {batch_size}")
+    if temperature < 0:
+        raise OptionError(f"temperature must not be negative, got {temperature}")
     if output.suffix not in (".png", ".npz", ".pt"):
         raise OptionError(f"cannot write {output}: its name should end in .png, .npz or .pt")
     import numpy as np

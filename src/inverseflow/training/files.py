@@ -15,6 +15,9 @@ from typing import Any
 def written_aside(path: Path) -> Iterator[Path]:
     """Gives a name beside `path` to write to. When the block ends well the file takes the name `path`, else it goes.
 
+    Raises:
+        OSError: If the file cannot be written; it names `path`, not the name beside it.
+
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "words.txt"
     >>> with written_aside(path) as aside:
@@ -22,16 +25,18 @@ def written_aside(path: Path) -> Iterator[Path]:
     >>> path.read_text()
     'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             aside.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     _sync_folder(path.parent)
 

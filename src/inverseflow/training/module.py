@@ -146,8 +146,8 @@ class FlowModule(LightningModule):
         what = "loss" if found and not found[0].startswith("the gradient") else "gradient"
         first = f"; the first value that is not finite is {found[0]}" if found else ""
         return (
-            f"the {what} is not finite in step {step}{first}. The last checkpoint is from before it; "
-            "a smaller optimizer.learning_rate, a longer warm-up or a smaller model.bound may help"
+            f"the {what} is not finite in step {step}{first}; "
+            "a smaller optimizer.learning_rate, a longer warm-up or a model.bound may help"
         )
 
     def _find(self) -> list[str]:

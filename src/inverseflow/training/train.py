@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,6 +106,8 @@ def _train(options: TrainOptions, run: Run, first: bool) -> Report | None:
         seconds=recorder.seconds,
         ms_per_step=None if math.isnan(recorder.ms_per_step) else recorder.ms_per_step,
     )
+    if not options.quiet:
+        print(f"measuring on {len(data.test)} test images", file=sys.stderr, flush=True)
     return finish(run, options, data, flow, training, trainer.strategy.root_device)
 
 
