@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from inverseflow.training.files import written_aside
+from inverseflow.training.module import FlowModule
 from inverseflow.training.ranks import is_first_process
 
 COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")
@@ -75,7 +76,8 @@ class Recorder(Callback):
 
     Attributes:
         seconds: Time spent in training, validation included, over all the processes that a resumed run had.
-        ms_per_step: Mean time of a step, validation and checkpoints left out. NaN before the first measurement.
+        ms_per_step: Mean time of a step, fetching its images included, validation and checkpoints left out. NaN before
+            the first measurement.
 
     Args:
         every: Steps between two rows.
@@ -88,7 +90,6 @@ class Recorder(Callback):
         self.seconds = 0.0
         self._resumed_at = 0
         self._last_time = 0.0
-        self._step_began = 0.0
         self._learning_rate = 0.0
         self._window: list[float] = []
         self._total = 0.0
@@ -115,22 +116,22 @@ class Recorder(Callback):
         self._last_time = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Tensor, batch_idx: int) -> None:
-        """Starts the clock of a step."""
+        """Remembers the learning rate of the step."""
         self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # the schedule moves on before the step ends
-        self._step_began = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Records the step, if it is time."""
+        assert isinstance(pl_module, FlowModule)
         step = trainer.global_step
-        self._window.append(time.perf_counter() - self._step_began)
+        self._window.append(time.perf_counter() - pl_module.step_began)
         if step > self._resumed_at + self.warm_up:
             self._total += self._window[-1]
             self._counted += 1
         if step % self.every == 0 or step in (1, trainer.max_steps):
             row = {
-                "train_bits_per_dim": float(pl_module.train_bits_per_dim),  # type: ignore[arg-type]
+                "train_bits_per_dim": float(pl_module.train_bits_per_dim),
                 "learning_rate": float(self._learning_rate),
-                "gradient_norm": float(pl_module.gradient_norm),  # type: ignore[arg-type]
+                "gradient_norm": float(pl_module.gradient_norm),
                 "ms_per_step": 1e3 * sum(self._window) / len(self._window),
             }
             self._window.clear()

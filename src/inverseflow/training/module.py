@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,7 @@ class FlowModule(LightningModule):
         self.augmentation = augmentation
         self.train_bits_per_dim = torch.tensor(math.nan)
         self.gradient_norm = torch.tensor(math.nan)
+        self.step_began = 0.0
         self._images = torch.empty(0)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -80,6 +82,18 @@ class FlowModule(LightningModule):
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(options, self.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Starts the clock of the first step."""
+        self.step_began = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Starts the clock of the next step, now that all callbacks are done with this one."""
+        self.step_began = time.perf_counter()
+
+    def on_validation_end(self) -> None:
+        """Starts the clock of the next step anew."""
+        self.step_began = time.perf_counter()
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
         """Seeds the noise of the step."""

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from inverseflow.training.metrics import Recorder
+from inverseflow.training.module import FlowModule
 
 
 class StepProgress(ProgressBar):
@@ -71,8 +72,10 @@ class StepProgress(ProgressBar):
 
     def _text(self, pl_module: LightningModule) -> str:
         validation = "" if self._validation is None else f", validation {self._validation:.3f}"
-        loss = float(pl_module.train_bits_per_dim)  # type: ignore[arg-type]
-        return f"{loss:.3f} bits/dim{validation}, {self._recorder.ms_per_step:.0f} ms/step"
+        assert isinstance(pl_module, FlowModule)
+        return (
+            f"{float(pl_module.train_bits_per_dim):.3f} bits/dim{validation}, {self._recorder.ms_per_step:.0f} ms/step"
+        )
 
     def _close(self) -> None:
         if self._bar is not None:
