@@ -104,7 +104,7 @@ class Bijection(nn.Module, ABC):
 
     def _check_shape(self, shape: Shape) -> None:
         name = type(self).__name__
-        if self.channels is not None and shape[0] != self.channels:
+        if self.channels is not None and shape[:1] != (self.channels,):
             raise ValueError(f"{name} is built for {self.channels} channels, got an event of shape {shape}")
         if self.spatial_axes is not None and len(shape) != 1 + self.spatial_axes:
             raise ValueError(

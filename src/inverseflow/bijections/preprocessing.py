@@ -83,7 +83,7 @@ class Dequantize(Bijection):
     def _check_range(self, x: Tensor) -> None:
         if (x.dtype == torch.uint8 and self.levels >= 256) or x.numel() == 0:
             return
-        low, high = (int(bound) for bound in x.aminmax())
+        low, high = (int(bound) for bound in x.to(torch.int64).aminmax())  # not there for every unsigned dtype
         if low < 0 or high >= self.levels:
             raise ValueError(
                 f"grey levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
@@ -144,7 +144,7 @@ class Scale(Bijection):
     .. math:: z = a (x + b), \qquad \log|\det| = D \log|a|
 
     Args:
-        scale: a, not zero.
+        scale: a, finite and not zero.
         shift: b.
 
     Shape:
@@ -157,8 +157,8 @@ class Scale(Bijection):
 
     def __init__(self, scale: float, *, shift: float = 0.0) -> None:
         super().__init__()
-        if scale == 0:
-            raise ValueError("a scale of 0 has no inverse")
+        if scale == 0 or not math.isfinite(scale):
+            raise ValueError(f"a scale of {scale} has no inverse")
         self.scale = scale
         self.shift = shift
 

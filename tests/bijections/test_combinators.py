@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from inverseflow.bijections import (
+    ActNorm,
+    Compose,
+    Conv1x1,
+    Dequantize,
+    Inverse,
+    InverseConv2d,
+    Logit,
+    Permute,
+    Scale,
+    Squeeze,
+)
+
+
+def test_a_composition_applies_its_layers_in_the_order_they_are_written():
+    x = torch.tensor([[1.0, 2.0]])
+    z, log_det = Compose(Scale(2.0), Scale(1.0, shift=10.0), Permute([1, 0]))(x)
+    assert z.tolist() == [[14.0, 12.0]]
+    assert log_det.item() == pytest.approx(2 * torch.log(torch.tensor(2.0)).item())
+
+
+def test_its_log_determinant_is_the_sum_over_its_layers():
+    layers = [Scale(2.0), Conv1x1(3), ActNorm(3), Scale(-0.5)]
+    torch.nn.init.normal_(layers[1].weight)
+    torch.nn.init.normal_(layers[2].log_scale)
+    x = torch.randn(2, 3, 4, 5)
+    total, y = torch.zeros(2), x
+    for layer in layers:
+        y, log_det = layer(y)
+        total = total + log_det
+    z, log_det = Compose(*layers)(x)
+    torch.testing.assert_close(z, y)
+    torch.testing.assert_close(log_det, total)
+
+
+def test_composition_is_associative():
+    a, b, c = Scale(2.0), Conv1x1(3), ActNorm(3)
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(Compose(a, Compose(b, c))(x), Compose(Compose(a, b), c)(x))
+
+
+def test_a_composition_of_nothing_is_the_identity():
+    x = torch.randn(2, 3)
+    z, log_det = Compose()(x)
+    assert torch.equal(z, x)
+    assert log_det.tolist() == [0.0, 0.0]
+    assert torch.equal(Compose().inverse(x)[0], x)
+
+
+def test_shapes_run_through_it_both_ways():
+    layer = Compose(Squeeze(), InverseConv2d(8), Squeeze())
+    assert layer.output_shape((2, 8, 12)) == (32, 2, 3)
+    assert layer.input_shape((32, 2, 3)) == (2, 8, 12)
+    with pytest.raises(ValueError, match=r"height 3 of an event of shape \(8, 3, 6\) by 2"):
+        layer.output_shape((2, 6, 12))
+
+
+def test_a_layer_used_twice_shares_its_parameters():
+    layer = ActNorm(2)
+    flow = Compose(layer, Permute.reverse(2), layer)
+    assert len(list(flow.parameters())) == 2
+    torch.nn.init.constant_(layer.log_scale, 0.5)
+    _, log_det = flow(torch.zeros(1, 2))
+    assert log_det.item() == pytest.approx(2.0)
+
+
+def test_only_a_composition_that_begins_with_dequantisation_takes_integers():
+    x = torch.randint(4, (2, 3), dtype=torch.uint8)
+    flow = Compose(Dequantize(4), Logit())
+    assert torch.equal(flow.inverse(flow(x)[0])[0], x)
+    with pytest.raises(TypeError, match="Compose expects floating-point input"):
+        Compose(Logit(), Scale(2.0))(x)
+
+
+def test_the_inverse_swaps_the_directions_and_shares_the_parameters():
+    layer = Conv1x1(3)
+    x = torch.randn(2, 3, 4, 5)
+    assert Inverse(layer).bijection is layer
+    torch.testing.assert_close(Inverse(layer)(x), layer.inverse(x), rtol=0, atol=0)
+    torch.testing.assert_close(Inverse(layer).inverse(x), layer(x), rtol=0, atol=0)
+    torch.testing.assert_close(Inverse(Inverse(layer))(x), layer(x), rtol=0, atol=0)
+
+
+def test_a_composition_with_its_inverse_is_the_identity():
+    layer = Compose(Squeeze(), Conv1x1(4), ActNorm(4))
+    x = torch.randn(2, 1, 4, 6)
+    z, log_det = Compose(layer, Inverse(layer))(x)
+    torch.testing.assert_close(z, x)
+    torch.testing.assert_close(log_det, torch.zeros(2), rtol=0, atol=1e-5)
