@@ -57,8 +57,16 @@ def test_a_change_of_one_latent_scale_leaves_the_other_latents_alone():
 
 BAD_LEVELS = {
     "no level": ([], (4,), "at least one level"),
-    "one channel to split": ([Permute([0]), Scale(1.0)], (1, 4), "level 1 leaves 1 channel, nothing to split; use fewer"),
-    "an odd side": ([Squeeze(), Squeeze()], (1, 6, 4), r"height 3 of an event of shape \(2, 3, 2\) by 2: pad it to 4, or"),
+    "one channel to split": (
+        [Permute([0]), Scale(1.0)],
+        (1, 4),
+        "level 1 leaves 1 channel, nothing to split; use fewer",
+    ),
+    "an odd side": (
+        [Squeeze(), Squeeze()],
+        (1, 6, 4),
+        r"height 3 of an event of shape \(2, 3, 2\) by 2: pad it to 4, or",
+    ),
     "other channels": ([Squeeze(), ActNorm(3)], (1, 4, 4), r"ActNorm is built for 3 channels, .* \(2, 2, 2\)"),
 }
 

@@ -70,6 +70,7 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         context: the batch's context, for a conditional bijection.
 
     Raises:
+        ValueError: the batch is empty.
         RuntimeError: the module is in evaluation mode, or an ActNorm is not on the forward path (inside an
             `Inverse`, say).
 
@@ -79,6 +80,8 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         >>> all(bool(layer.initialized) for layer in flow.layers)
         True
     """
+    if x.shape[0] == 0:
+        raise ValueError("data-dependent initialisation needs data, got an empty batch")
     if not bijection.training:
         raise RuntimeError("data-dependent initialisation in evaluation mode; call .train() first")
     waiting = {name: m for name, m in bijection.named_modules() if isinstance(m, ActNorm) and not m.initialized}

@@ -92,9 +92,9 @@ class Permute(Bijection):
 
     def __init__(self, permutation: list[int]) -> None:
         super().__init__(channels=len(permutation))
-        order = torch.as_tensor(permutation, dtype=torch.int64)
-        if sorted(order.tolist()) != list(range(len(order))):
-            raise ValueError(f"not a permutation of 0 … {len(order) - 1}: {order.tolist()}")
+        if sorted(permutation) != list(range(len(permutation))):
+            raise ValueError(f"not a permutation of 0 … {len(permutation) - 1}: {permutation}")
+        order = torch.tensor(permutation, dtype=torch.int64)
         self.register_buffer("permutation", order)
         self.register_buffer("unpermutation", order.argsort())
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape, sum_event
 from inverseflow.ops import rational_quadratic_spline
+from inverseflow.ops.spline import MIN_BIN
 
 
 class SplineActivation(Bijection):
@@ -48,6 +49,8 @@ class SplineActivation(Bijection):
         super().__init__(channels=channels, spatial_axes=None if size is None else len(size))
         if bins < 2:
             raise ValueError(f"a spline needs at least 2 bins, got bins={bins}")
+        if bins * MIN_BIN >= 1:
+            raise ValueError(f"{bins} bins of at least {MIN_BIN} of the interval each do not fit into it; use fewer")
         if not bound > 0:
             raise ValueError(f"bound is half the length of the spline's interval and positive, got {bound}")
         if size is not None and channels is None:

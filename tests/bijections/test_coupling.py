@@ -1,0 +1,124 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from inverseflow.bijections import AdditiveCoupling, AffineCoupling, SplitPrior
+from inverseflow.nets import MLP, ConvNet
+
+
+class Constant(nn.Module):
+    """A conditioner that always says the same, and remembers what it was asked."""
+
+    def __init__(self, *prediction):
+        super().__init__()
+        self.prediction = torch.tensor(prediction)
+
+    def forward(self, kept):
+        self.asked = kept
+        return self.prediction.expand(len(kept), -1)
+
+
+def test_an_affine_coupling_scales_and_shifts_the_second_half():
+    net = Constant(math.log(2), -math.log(2), 10.0, 20.0)  # two raw scales, then two shifts
+    layer = AffineCoupling(4, net, max_log_scale=1e6)
+    x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    z, log_det = layer(x)
+    torch.testing.assert_close(z, torch.tensor([[1.0, 2.0, 16.0, 22.0]]))
+    torch.testing.assert_close(log_det, torch.zeros(1))
+    assert net.asked.tolist() == [[1.0, 2.0]]
+
+
+def test_an_additive_coupling_shifts_the_second_half():
+    z, log_det = AdditiveCoupling(4, Constant(10.0, 20.0))(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    assert z.tolist() == [[1.0, 2.0, 13.0, 24.0]]
+    assert log_det.tolist() == [0.0]
+
+
+def test_with_swap_the_first_half_is_changed_given_the_second():
+    net = Constant(10.0, 20.0)
+    z, _ = AdditiveCoupling(5, net, swap=True)(torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]))
+    assert z.tolist() == [[11.0, 22.0, 3.0, 4.0, 5.0]]
+    assert net.asked.tolist() == [[3.0, 4.0, 5.0]]
+
+
+def test_of_an_odd_number_of_channels_the_smaller_half_is_kept():
+    net = Constant(10.0, 20.0, 30.0)
+    z, _ = AdditiveCoupling(5, net)(torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]))
+    assert z.tolist() == [[1.0, 2.0, 13.0, 24.0, 35.0]]
+
+
+@pytest.mark.parametrize("bound", [0.1, 2.0])
+def test_no_scale_leaves_the_bound_whatever_the_network_says(bound):
+    for raw in (-1e30, 1e30):
+        layer = AffineCoupling(2, Constant(raw, 0.0), max_log_scale=bound)
+        z, log_det = layer(torch.tensor([[0.0, 1.0]]))
+        assert log_det.item() == pytest.approx(math.copysign(bound, raw))
+        assert z[0, 1].item() == pytest.approx(math.exp(math.copysign(bound, raw)))
+
+
+def test_a_context_vector_is_spread_over_the_pixels_behind_the_kept_channels():
+    asked = []
+    net = nn.Conv2d(1 + 2, 2, 1)
+    net.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[0]))
+    layer = AdditiveCoupling(3, net, context_channels=2)
+    x, context = torch.randn(2, 3, 4, 5), torch.randn(2, 2)
+    of_vector = layer(x, context)[0]
+    assert torch.equal(asked[0][:, :1], x[:, :1])
+    assert torch.equal(asked[0][:, 1:], context[:, :, None, None].expand(2, 2, 4, 5))
+    of_image = layer(x, context[:, :, None, None].expand(2, 2, 4, 5))[0]
+    torch.testing.assert_close(of_image, of_vector, rtol=0, atol=0)
+
+
+def test_an_integer_context_is_converted():
+    layer = AdditiveCoupling(2, MLP(1 + 3, 1, width=4), context_channels=3)
+    nn.init.normal_(layer.net[-1].weight)
+    x, classes = torch.randn(4, 2), torch.eye(3, dtype=torch.int64)[[0, 2, 1, 1]]
+    torch.testing.assert_close(layer(x, classes), layer(x, classes.float()))
+
+
+@pytest.mark.parametrize("build", [AffineCoupling, AdditiveCoupling])
+@pytest.mark.parametrize("channels", [1, 0])
+def test_it_needs_two_channels(build, channels):
+    with pytest.raises(ValueError, match=f"channel.*got channels={channels}"):
+        build(channels, nn.Identity())
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.nan])
+def test_a_bound_that_bounds_nothing_is_refused(bound):
+    with pytest.raises(ValueError, match=f"positive, got {bound}"):
+        AffineCoupling(2, nn.Identity(), max_log_scale=bound)
+
+
+def test_a_network_of_the_wrong_size_is_named_with_both_shapes():
+    x = torch.zeros(3, 4, 5, 5)
+    with pytest.raises(ValueError, match=r"must return \(3, 4, 5, 5\), got \(3, 2, 5, 5\)"):
+        AffineCoupling(4, ConvNet(2, 2, 3))(x)
+    with pytest.raises(ValueError, match=r"changes \(3, 2, 5, 5\) must return that shape, got \(3, 4, 5, 5\)"):
+        AdditiveCoupling(4, ConvNet(2, 4, 3)).inverse(x)
+    with pytest.raises(ValueError, match=r"must return \(3, 4, 5, 5\), got \(3, 4, 3, 3\)"):
+        AffineCoupling(4, nn.Conv2d(2, 4, 3))(x)
+
+
+def test_a_learned_prior_gives_the_half_that_leaves_a_mean_and_a_deviation():
+    prior = SplitPrior(4)
+    with torch.no_grad():
+        prior.net.bias.copy_(torch.tensor([math.log(2), math.log(2), 3.0, -3.0]))
+    z, log_det = prior(torch.ones(1, 4, 2, 3))
+    scale = math.exp(2 * math.tanh(math.log(2) / 2))
+    torch.testing.assert_close(z[0, :, 0, 0], torch.tensor([1.0, 1.0, scale + 3, scale - 3]))
+    assert log_det.item() == pytest.approx(2 * 6 * math.log(scale))
+
+
+def test_a_learned_prior_starts_as_a_standard_normal():
+    x = torch.randn(2, 5, 3, 4)
+    z, log_det = SplitPrior(5)(x)
+    assert torch.equal(z, x)
+    assert log_det.tolist() == [0.0, 0.0]
+
+
+def test_couplings_may_share_one_network():
+    net = MLP(2, 4, width=3)
+    first, second = AffineCoupling(4, net), AffineCoupling(4, net, swap=True)
+    assert first.net is second.net
