@@ -98,8 +98,8 @@ class CausalConv2d(Bijection):
         """Return the taps N, ``(C, C / groups, kH, kW)``; of the last one only what lies below the diagonal counts."""
         if self.bound is None:
             return self.taps
-        unread = self.taps[:, :, -1, -1].unflatten(0, (self.groups, -1)).triu().abs().sum(-1).flatten()
-        row_sums = self.taps.abs().sum((1, 2, 3)) - unread
+        last = self.taps[:, :, -1, -1].unflatten(0, (self.groups, -1)).tril(-1).flatten(0, 1)
+        row_sums = self.taps.flatten(2)[:, :, :-1].abs().sum((1, 2)) + last.abs().sum(1)
         shrink: Tensor = self.bound / (self.bound + row_sums)
         return self.taps * shrink.view(-1, 1, 1, 1)
 
