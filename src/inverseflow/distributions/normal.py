@@ -31,6 +31,8 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dims: int) -> None:
         super().__init__()
+        if dims < 1:
+            raise ValueError(f"a density needs at least one dimension, got {dims}")
         self.dims = dims
         self.register_buffer("_zero", torch.zeros(()), persistent=False)
 

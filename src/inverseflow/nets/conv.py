@@ -28,6 +28,8 @@ class ZeroConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"the kernel of a convolution that keeps the size is odd, got {kernel_size}")
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.gain = nn.Parameter(torch.zeros(out_channels))
         nn.init.zeros_(self.weight)
@@ -59,6 +61,8 @@ class ConvNet(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
+        if width < 1:
+            raise ValueError(f"width counts hidden channels and is at least 1, got {width}")
         super().__init__(
             nn.Conv2d(in_channels, width, 3, padding=1),
             nn.ReLU(),

@@ -25,6 +25,8 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, in_features: int, out_features: int, width: int, depth: int = 2) -> None:
+        if width < 1:
+            raise ValueError(f"width counts hidden units and is at least 1, got {width}")
         sizes = [in_features, *[width] * depth]
         hidden: list[nn.Module] = []
         for size, following in pairwise(sizes):

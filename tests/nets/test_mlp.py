@@ -1,0 +1,23 @@
+import pytest
+import torch
+from torch import nn
+
+from inverseflow.nets import MLP
+
+
+def test_it_starts_at_zero():
+    assert torch.equal(MLP(3, 5, width=4)(torch.randn(2, 3)), torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_it_has_as_many_hidden_layers_as_asked(depth):
+    net = MLP(3, 5, width=4, depth=depth)
+    sizes = [(layer.in_features, layer.out_features) for layer in net if isinstance(layer, nn.Linear)]
+    assert sizes == list(zip([3, *[4] * depth], [*[4] * depth, 5], strict=True))
+    assert sum(isinstance(layer, nn.ReLU) for layer in net) == depth
+
+
+@pytest.mark.parametrize("width", [0, -1])
+def test_a_network_without_hidden_units_is_refused(width):
+    with pytest.raises(ValueError, match=f"width.* at least 1, got {width}"):
+        MLP(3, 5, width=width)
