@@ -27,3 +27,7 @@ class NonFiniteError(InverseFlowError, ArithmeticError):
 
 class TrainingInterrupted(InverseFlowError):  # noqa: N818 (nothing went wrong: somebody asked to stop)
     """Training was asked to stop and did, after it had saved what it had. The message says how to go on."""
+
+
+class BackendError(InverseFlowError, RuntimeError):
+    """A backend that was asked for cannot serve a call. The message says which, and why."""

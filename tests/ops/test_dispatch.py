@@ -1,62 +1,96 @@
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
-from inverseflow.ops import available_backends, backend, inv_conv2d
-from inverseflow.ops._backends import blocked, dense
-from inverseflow.ops.dispatch import chosen_solve
+from inverseflow.errors import BackendError
+from inverseflow.ops import available_backends, backend, explain, inv_conv2d
+from inverseflow.ops.dispatch import chosen_name
+
+IMAGE = torch.ones(1, 2, 3, 4)
+DEFAULT = "native" if available_backends()["native"] is None else "blocked"
 
 
 def solved(name):
-    y, weight = torch.ones(1, 2, 3, 4), torch.full((2, 2, 2, 2), 0.1)
     with backend(name):
-        return inv_conv2d(y, weight)
+        return inv_conv2d(IMAGE, torch.full((2, 2, 2, 2), 0.1))
 
 
 def test_every_available_backend_gives_the_same_answer():
-    assert available_backends() == {"dense": None, "blocked": None}
-    answers = [solved(name) for name, reason in available_backends().items() if reason is None]
-    for answer in answers[1:]:
-        torch.testing.assert_close(answer, answers[0])
+    expected = solved("dense")
+    for name, reason in available_backends().items():
+        if reason is None and name != "triton":  # the GPU's has tests of its own
+            torch.testing.assert_close(solved(name), expected)
 
 
-def test_the_default_is_the_blocked_one():
-    assert chosen_solve() is blocked.solve
+def test_the_default_on_a_cpu_is_native_where_it_was_built():
+    assert chosen_name(IMAGE) == DEFAULT
 
 
 def test_a_backend_is_forced_inside_its_block_and_no_longer():
     with backend("dense"):
-        assert chosen_solve() is dense.solve
-    assert chosen_solve() is blocked.solve
+        assert chosen_name(IMAGE) == "dense"
+    assert chosen_name(IMAGE) == DEFAULT
 
 
 def test_the_innermost_of_nested_blocks_decides():
     with backend("dense"):
         with backend("blocked"):
-            assert chosen_solve() is blocked.solve
+            assert chosen_name(IMAGE) == "blocked"
             with backend("dense"):
-                assert chosen_solve() is dense.solve
-        assert chosen_solve() is dense.solve
-    assert chosen_solve() is blocked.solve
+                assert chosen_name(IMAGE) == "dense"
+        assert chosen_name(IMAGE) == "dense"
+    assert chosen_name(IMAGE) == DEFAULT
 
 
 def test_an_error_inside_a_block_lifts_the_force():
     with pytest.raises(ZeroDivisionError), backend("dense"):
         _ = 1 / 0
-    assert chosen_solve() is blocked.solve
+    assert chosen_name(IMAGE) == DEFAULT
 
 
 def test_an_unknown_backend_is_an_error_that_lists_the_known_ones_and_forces_nothing():
-    with pytest.raises(ValueError, match="unknown backend 'cudnn': choose one of 'dense', 'blocked'"), backend("cudnn"):
+    with pytest.raises(ValueError, match="unknown backend 'cudnn': choose one of .*'blocked'"), backend("cudnn"):
         raise AssertionError
-    assert chosen_solve() is blocked.solve
+    assert chosen_name(IMAGE) == DEFAULT
 
 
 def test_other_threads_are_not_forced():
     seen = []
     with backend("dense"):
-        thread = threading.Thread(target=lambda: seen.append(chosen_solve()))
+        thread = threading.Thread(target=lambda: seen.append(chosen_name(IMAGE)))
         thread.start()
         thread.join()
-    assert seen == [blocked.solve]
+    assert seen == [DEFAULT]
+
+
+def test_a_forced_backend_that_cannot_serve_says_which_and_why():
+    image = torch.ones(1, 2, 3, 4, device="meta")
+    with backend("native"), pytest.raises(BackendError, match="'native' was asked for but cannot serve this call: "):
+        chosen_name(image)
+
+
+def test_one_can_ask_what_was_chosen():
+    weight = torch.zeros(2, 2, 3, 3)
+    with backend("blocked"):
+        assert explain(torch.ones(8, 2, 14, 14), weight) == "blocked: tiles of 4×4"
+    assert explain(IMAGE, weight).startswith(f"{DEFAULT}: ")
+
+
+def test_without_the_extension_everything_works_and_the_reason_is_told():
+    code = (
+        "import torch; from inverseflow.ops import *;"
+        "print(available_backends()['native']);"
+        "print(explain(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2)));"
+        "print(inv_conv2d(torch.ones(1, 1, 1, 2), torch.tensor([[[[0.5, 1.0]]]])).tolist())"
+    )
+    environment = {**os.environ, "INVERSEFLOW_NATIVE": "0"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == [
+        "switched off by INVERSEFLOW_NATIVE=0",
+        "blocked: tiles of 4×4",
+        "[[[[1.0, 0.5]]]]",
+    ]

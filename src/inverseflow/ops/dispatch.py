@@ -1,18 +1,48 @@
-"""Which backend serves a solve, and how to force one."""
+"""Which backend serves a call, how to force one, and how to ask.
+
+============  =======================  =================================================
+backend       serves                   chosen
+============  =======================  =================================================
+``native``    CPU, float32 / float64   first, where the extension was built
+``blocked``   everything               else
+``dense``     small problems           only when forced: it is the oracle of the tests
+============  =======================  =================================================
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 from torch import Tensor
 
-from inverseflow.ops._backends import blocked, dense
+from inverseflow.errors import BackendError
+from inverseflow.ops._backends import blocked, dense, native
 
-Solve = Callable[[Tensor, Tensor, str, int, bool], Tensor]
 
-_BACKENDS: dict[str, Solve] = {"dense": dense.solve, "blocked": blocked.solve}
+class Backend(Protocol):
+    """What a module of ``_backends`` offers."""
+
+    def unavailable(self) -> str | None:
+        """Say why the backend cannot be used here, or return None."""
+
+    def refuses(self, image: Tensor) -> str | None:
+        """Say why the backend cannot serve a call, or return None."""
+
+    def solve(self, y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
+        """Return x with A x = y, contiguous, for a kernel whose last tap is lower (else upper) triangular."""
+
+    def weight_gradient(self, x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
+        """Return the gradient of <grad, A x> with respect to the kernel, of which only the shape is read."""
+
+    def variant(self, image: Tensor, kernel: Tensor, groups: int) -> str:
+        """Say in a few words how the backend will serve a call."""
+
+
+_BACKENDS: dict[str, Backend] = {"native": native, "blocked": blocked, "dense": dense}
+_CHOSEN_FROM = ("native", "blocked")
 _forced: ContextVar[str | None] = ContextVar("forced_backend", default=None)
 
 
@@ -23,19 +53,20 @@ def available_backends() -> dict[str, str | None]:
         >>> available_backends()["blocked"] is None
         True
     """
-    return dict.fromkeys(_BACKENDS)
+    return {name: module.unavailable() for name, module in _BACKENDS.items()}
 
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Force one backend of the triangular solve inside a ``with`` block, in this thread.
+    """Force one backend inside a ``with`` block, in this thread.
 
     Args:
-        name: ``"dense"`` (one dense matrix in float64, the oracle) or ``"blocked"`` (pure PyTorch, any device; the
-            default).
+        name: ``"native"`` (C++, CPU), ``"blocked"`` (pure PyTorch, any device) or ``"dense"`` (one dense matrix in
+            float64, the oracle).
 
     Raises:
         ValueError: the backend is unknown.
+        BackendError: inside the block, a call that the backend cannot serve.
 
     Example:
         >>> y, weight = torch.randn(1, 2, 4, 4), 0.1 * torch.randn(2, 2, 3, 3)
@@ -53,6 +84,38 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def chosen_solve() -> Solve:
-    """Return the solve of the forced backend, else of the default one."""
-    return _BACKENDS[_forced.get() or "blocked"]
+def explain(image: Tensor, weight: Tensor, *, groups: int = 1) -> str:
+    """Say which backend would serve `inv_conv2d` on this image and kernel, and how.
+
+    Args:
+        image: ``(N, C, H, W)``.
+        weight: ``(C, C / groups, kH, kW)``.
+        groups: number of channel groups.
+
+    Example:
+        >>> with backend("blocked"):
+        ...     explain(torch.randn(8, 4, 14, 14), torch.randn(4, 4, 3, 3))
+        'blocked: tiles of 4×4'
+    """
+    name = chosen_name(image)
+    return f"{name}: {_BACKENDS[name].variant(image, weight, groups)}"
+
+
+def chosen(image: Tensor) -> Backend:
+    """Return the forced backend if it can serve the call, else the first that can."""
+    return _BACKENDS[chosen_name(image)]
+
+
+def chosen_name(image: Tensor) -> str:
+    """Return the name of the backend that serves the call."""
+    forced = _forced.get()
+    if forced is not None:
+        reason = _reason_against(forced, image)
+        if reason is not None:
+            raise BackendError(f"the backend {forced!r} was asked for but cannot serve this call: {reason}")
+        return forced
+    return next(name for name in _CHOSEN_FROM if _reason_against(name, image) is None)
+
+
+def _reason_against(name: str, image: Tensor) -> str | None:
+    return _BACKENDS[name].unavailable() or _BACKENDS[name].refuses(image)

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 
-from inverseflow.ops._corner import CORNERS, Corner, mirrored_axes, opposite, starts_at_bottom, starts_at_right
-from inverseflow.ops.dispatch import chosen_solve
+from inverseflow.ops._backends._torch import pad
+from inverseflow.ops._corner import CORNERS, Corner, mirrored_axes, opposite
+from inverseflow.ops.dispatch import chosen
 
 
 def causal_conv2d(
@@ -181,25 +181,18 @@ def _transposed(kernel: Tensor, groups: int) -> Tensor:
     return blocks.transpose(1, 2).flatten(0, 1)
 
 
-def _pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
-    rows, columns = kernel.shape[2] - 1, kernel.shape[3] - 1
-    left_right = (0, columns) if starts_at_right(corner) else (columns, 0)
-    top_bottom = (0, rows) if starts_at_bottom(corner) else (rows, 0)
-    return F.pad(image, (*left_right, *top_bottom))
-
-
 @torch.library.custom_op("inverseflow::causal_conv2d", mutates_args=())
 def _causal_conv2d(x: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
     if x.numel() == 0:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
-    return F.conv2d(_pad(x, kernel, corner), kernel.flip(mirrored_axes(corner)), groups=groups).contiguous()
+    return F.conv2d(pad(x, kernel, corner), kernel.flip(mirrored_axes(corner)), groups=groups).contiguous()
 
 
 @torch.library.custom_op("inverseflow::inv_conv2d", mutates_args=())
 def _inv_conv2d(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
     if y.numel() == 0:
         return torch.empty_like(y, memory_format=torch.contiguous_format)
-    return chosen_solve()(y, kernel, corner, groups, upper)
+    return chosen(y).solve(y, kernel, corner, groups, upper)
 
 
 @torch.library.custom_op("inverseflow::causal_conv2d_weight", mutates_args=())
@@ -207,8 +200,7 @@ def _causal_conv2d_weight(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, 
     """Return the gradient of <grad, A x> with respect to the kernel, of which only the shape is read."""
     if x.numel() == 0:
         return torch.zeros_like(kernel, memory_format=torch.contiguous_format)
-    result: Tensor = conv2d_weight(_pad(x, kernel, corner), list(kernel.shape), grad, groups=groups)
-    return result.flip(mirrored_axes(corner)).contiguous()
+    return chosen(x).weight_gradient(x, grad, kernel, corner, groups)
 
 
 @_causal_conv2d.register_fake

@@ -1,1 +1,1 @@
-"""Backends of the triangular solve: each module offers ``solve(y, kernel, corner, groups, upper)``."""
+"""Backends of the triangular convolution; `inverseflow.ops.dispatch.Backend` is what each of these modules offers."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverseflow.ops._backends._torch import refuses, unavailable, weight_gradient
 from inverseflow.ops._corner import starts_at_bottom, starts_at_right
 
 
@@ -21,6 +22,9 @@ class Tile:
 
     rows: int
     columns: int
+
+
+__all__ = ["refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
 def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, tile: Tile | None = None) -> Tensor:
@@ -116,3 +120,9 @@ def window_matrix(kernel: Tensor, tile: Tile, groups: int, upper: bool, bottom: 
         axes = [axis for axis, mirrored in ((1, bottom), (2, right), (4, bottom), (5, right)) if mirrored]
         matrix = matrix.view(given.shape).flip(axes).reshape(matrix.shape)
     return matrix
+
+
+def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
+    """Return the size of the tiles."""
+    tile = choose_tile(image.shape[1] // groups, image.shape[2], image.shape[3])
+    return f"tiles of {tile.rows}×{tile.columns}"

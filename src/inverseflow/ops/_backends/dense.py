@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from inverseflow.ops._backends._torch import refuses, unavailable, weight_gradient
 from inverseflow.ops._corner import mirrored_axes
+
+__all__ = ["refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
 def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
@@ -41,3 +44,8 @@ def top_left_matrix(kernel: Tensor, height: int, width: int) -> Tensor:
 
 def _shift(size: int, offset: int, like: Tensor) -> Tensor:
     return torch.diag(like.new_ones(size - offset), -offset)
+
+
+def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
+    """Return the size of the matrix."""
+    return f"a matrix of {image[0].numel() // groups} rows for each of {groups} group(s)"

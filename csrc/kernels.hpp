@@ -1,0 +1,23 @@
+// The kernels, compiled once for each instruction set.
+#pragma once
+#include "problem.hpp"
+
+namespace inverseflow {
+
+struct Kernels {
+    const char* instruction_set;
+    void (*solve_float)(const Problem&, int threads);
+    void (*solve_double)(const Problem&, int threads);
+    const char* (*lanes_float)(const Problem&, int threads);  // what the lanes of a vector will be
+    const char* (*lanes_double)(const Problem&, int threads);
+    void (*correlate_float)(const Correlation&, int threads);
+    void (*correlate_double)(const Correlation&, int threads);
+};
+
+extern const Kernels baseline_kernels;
+#ifdef INVERSEFLOW_X86
+extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;
+#endif
+
+}  // namespace inverseflow

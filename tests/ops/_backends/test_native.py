@@ -1,0 +1,183 @@
+import math
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+
+from inverseflow.ops import CORNERS
+from inverseflow.ops._backends import dense, native
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=f"native backend: {native.unavailable()}")
+
+INSTRUCTION_SETS = native.instruction_sets() if native.unavailable() is None else []
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+
+def problem(images, channels, rows, columns, kernel_size, groups, dtype, upper=False):
+    per_group = channels // groups
+    y = torch.randn(images, channels, rows, columns, dtype=dtype)
+    kernel = 0.4 * torch.randn(channels, per_group, *kernel_size, dtype=dtype)
+    kernel /= math.sqrt(kernel[0].numel())
+    diagonal = torch.eye(per_group, dtype=dtype).repeat(groups, 1)
+    kernel[:, :, -1, -1] += torch.sign(torch.randn(channels, 1, dtype=dtype)) * 1.5 * diagonal
+    return y, kernel
+
+
+def assert_close(actual, expected):
+    scale = expected.abs().max().clamp_min(1)
+    assert (actual - expected).abs().max() <= TOLERANCE[actual.dtype] * scale
+
+
+def with_threads(threads):
+    return patch.object(native, "_threads", lambda image, kernel: threads)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    images=st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 19, 33]),
+    channels=st.integers(1, 7),
+    groups=st.integers(1, 3),
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 9),
+    kernel_size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    corner=st.sampled_from(CORNERS),
+    upper=st.booleans(),
+    dtype=st.sampled_from(list(TOLERANCE)),
+    instruction_set=st.sampled_from(INSTRUCTION_SETS or [""]),
+    threads=st.sampled_from([1, 3]),
+    layout=st.sampled_from(["contiguous", "channels_last", "expanded", "sliced"]),
+)
+def test_solve_agrees_with_the_dense_matrix(
+    images, channels, groups, rows, columns, kernel_size, corner, upper, dtype, instruction_set, threads, layout
+):
+    y, kernel = problem(images, channels * groups, rows, columns, kernel_size, groups, dtype)
+    if layout == "channels_last":
+        y = y.contiguous(memory_format=torch.channels_last)
+    elif layout == "expanded":
+        y = y[:1].expand(images, -1, -1, -1)
+    elif layout == "sliced":
+        y = torch.randn(images, channels * groups, 2 * rows + 1, 3 * columns, dtype=dtype)[:, :, 1::2, ::3]
+    expected = dense.solve(y, kernel, corner, groups, upper)
+    with patch.object(native, "instruction_set", instruction_set), with_threads(threads):
+        assert_close(native.solve(y, kernel, corner, groups, upper), expected)
+
+
+LARGE = [  # images, channels, rows, columns, kernel, groups: many blocks of channels, bands of rows, tails of the batch
+    (1, 18, 17, 40, (3, 3), 1),
+    (1, 2, 70, 50, (4, 3), 1),
+    (2, 3, 33, 35, (2, 5), 1),
+    (50, 5, 6, 18, (3, 3), 1),
+    (21, 33, 4, 4, (3, 3), 1),
+    (3, 8, 40, 20, (3, 2), 4),
+]
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+@pytest.mark.parametrize("corner", ["top_left", "bottom_right"])
+def test_every_variant_of_the_walk_gives_the_same_answer_at_any_number_of_threads(shape, corner, instruction_set):
+    images, channels, rows, columns, kernel_size, groups = shape
+    y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float64)
+    upper = corner == "bottom_right"
+    with patch.object(native, "instruction_set", instruction_set):
+        with with_threads(1):
+            alone = native.solve(y, kernel, corner, groups, upper)
+        with with_threads(5):
+            together = [native.solve(y, kernel, corner, groups, upper) for _ in range(3)]
+    assert_close(convolved(alone, kernel, corner, groups, upper), y)
+    for answer in together:
+        assert_close(answer, alone)
+
+
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_answers_are_the_same_to_the_bit_from_run_to_run_and_at_any_number_of_threads(shape):
+    images, channels, rows, columns, kernel_size, groups = shape
+    y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float32)
+    answers, gradients = [], []
+    for threads in (1, 1, 2, 3, 7):
+        with with_threads(threads):
+            answers.append(native.solve(y, kernel, "top_left", groups, False))
+            gradients.append(native.weight_gradient(y, answers[0], kernel, "top_left", groups))
+    assert all(torch.equal(answer, answers[0]) for answer in answers)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+def convolved(x, kernel, corner, groups, upper):
+    kernel = kernel.clone()
+    blocks = kernel[:, :, -1, -1].unflatten(0, (groups, -1))
+    kernel[:, :, -1, -1] = (blocks.triu() if upper else blocks.tril()).flatten(0, 1)
+    mirror = [axis for axis, word in ((2, "bottom"), (3, "right")) if word in corner]
+    padded = F.pad(x.flip(mirror), (kernel.shape[3] - 1, 0, kernel.shape[2] - 1, 0))
+    return F.conv2d(padded, kernel, groups=groups).flip(mirror)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.sampled_from([1, 3, 16, 40]),
+    channels=st.integers(1, 9),
+    groups=st.integers(1, 2),
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    kernel_size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    corner=st.sampled_from(CORNERS),
+    dtype=st.sampled_from(list(TOLERANCE)),
+    instruction_set=st.sampled_from(INSTRUCTION_SETS or [""]),
+    channels_last=st.booleans(),
+)
+def test_weight_gradient_agrees_with_torch(
+    images, channels, groups, rows, columns, kernel_size, corner, dtype, instruction_set, channels_last
+):
+    x, kernel = problem(images, channels * groups, rows, columns, kernel_size, groups, dtype)
+    grad = torch.randn_like(x)
+    if channels_last:
+        grad = grad.contiguous(memory_format=torch.channels_last)
+    mirror = [axis for axis, word in ((2, "bottom"), (3, "right")) if word in corner]
+    padded = F.pad(x.flip(mirror), (kernel_size[1] - 1, 0, kernel_size[0] - 1, 0))
+    expected = conv2d_weight(padded, kernel.shape, grad.flip(mirror), groups=groups)
+    with patch.object(native, "instruction_set", instruction_set), with_threads(2):
+        assert_close(native.weight_gradient(x, grad, kernel, corner, groups), expected)
+
+
+def test_weight_gradient_of_a_large_image_is_summed_over_its_bands():
+    x, grad = torch.randn(2, 3, 150, 140, dtype=torch.float64), torch.randn(2, 3, 150, 140, dtype=torch.float64)
+    kernel = torch.empty(3, 3, 4, 3, dtype=torch.float64)
+    expected = conv2d_weight(F.pad(x, (2, 0, 3, 0)), kernel.shape, grad)
+    assert_close(native.weight_gradient(x, grad, kernel, "top_left", 1), expected)
+
+
+@pytest.mark.parametrize(("images", "size"), [(20, 5), (1, 40), (3, 40)])
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_stays_in_its_image(images, size, poison):
+    y, kernel = problem(images, 2, size, size, (3, 3), 1, torch.float32)
+    clean = native.solve(y, kernel, "top_left", 1, False)
+    poisoned = y.clone()
+    poisoned[-1, 0, 1, 1] = poison
+    x = native.solve(poisoned, kernel, "top_left", 1, False)
+    torch.testing.assert_close(x[:-1], clean[:-1], rtol=0, atol=0)
+    assert not x[-1].isfinite().all()
+    torch.testing.assert_close(x[-1, :, 0], clean[-1, :, 0], rtol=0, atol=0)  # rows before it, too
+
+
+def test_growth_beyond_the_numbers_ends_as_it_does_in_the_dense_solve():
+    y, kernel = torch.ones(1, 1, 1, 200), torch.tensor([[[[-100.0, 1.0]]]])
+    x, expected = native.solve(y, kernel, "top_left", 1, False), dense.solve(y, kernel, "top_left", 1, False)
+    assert torch.equal(x.isfinite(), expected.isfinite())
+    assert x[..., -1].isinf().all()
+
+
+def test_a_forked_process_can_solve_too():
+    y, kernel = problem(64, 4, 8, 8, (3, 3), 1, torch.float32)
+    with with_threads(2):
+        expected = native.solve(y, kernel, "top_left", 1, False)
+        context = torch.multiprocessing.get_context("fork")
+        queue = context.SimpleQueue()
+        process = context.Process(
+            target=lambda: queue.put(native.solve(y, kernel, "top_left", 1, False).numpy().tobytes())
+        )
+        process.start()
+        assert queue.get() == expected.numpy().tobytes()
+        process.join()
