@@ -159,7 +159,7 @@ class Flow(nn.Module):
         if not temperature >= 0:
             raise ValueError(f"the temperature is a standard deviation and not negative, got {temperature}")
         if context is not None:
-            context = context.reshape(-1, context.shape[-1])
+            context = torch.atleast_2d(context).flatten(0, -2)
             if context.shape[0] not in (1, n):
                 raise ValueError(f"{n} samples need one context or {n} of them, got shape {tuple(context.shape)}")
             context = context.expand(n, -1)
