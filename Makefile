@@ -4,16 +4,27 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-pure lint bench sanitize clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED)  ## train a flow on 8×8 digits and draw samples, into runs/demo (minutes, CPU, no network)
 	$(BIN)/inverseflow train digits --out runs/demo --overwrite
 
 test: $(INSTALLED)  ## run all tests and the examples in the docstrings
 	$(BIN)/python -m pytest
+
+test-pure: $(INSTALLED)  ## run the tests of the operators and layers as if there were no compiler
+	INVERSEFLOW_NATIVE=0 $(BIN)/python -m pytest tests/ops tests/contracts tests/bijections
+
+sanitize: $(INSTALLED)  ## run the tests of the C++ kernels under the address and undefined-behaviour sanitizers
+	cmake -S . -B build/sanitize -DINVERSEFLOW_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
+	cmake --build build/sanitize --parallel
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 INVERSEFLOW_SANITIZED=build/sanitize \
+	    $(BIN)/python -m pytest tests/ops/_backends/test_native.py --timeout 600
 
 lint: $(INSTALLED)  ## style, format, types, and who may import whom
 	$(BIN)/ruff check
@@ -28,7 +39,7 @@ clean:  ## remove caches and build products (.venv and runs stay)
 	rm -rf build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo "inverseflow needs Python 3.10 or newer, and '$(PYTHON)' is not. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
