@@ -29,13 +29,16 @@ def save(flow: Flow, folder: Path) -> None:
             f"{type(flow).__name__} is not a registered flow, so nothing could rebuild it; decorate its class with "
             "@inverseflow.flows.register(name), or save flow.state_dict() yourself"
         )
-    save_file = _safetensors().save_file
+    safetensors = _safetensors()
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in flow.state_dict().items()}
+    writers = {
+        WEIGHTS: lambda path: safetensors.torch.save_file(state, path, metadata={"format": "pt"}),
+        CONFIG: lambda path: path.write_text(json.dumps(flow.config, indent=2) + "\n"),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.detach().contiguous().cpu() for name, tensor in flow.state_dict().items()}
-        _write_aside(folder / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
-        _write_aside(folder / CONFIG, lambda path: path.write_text(json.dumps(flow.config, indent=2) + "\n"))
-    except OSError as error:
+        _write_aside(folder, writers)
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"can't write the model to {folder}: {error}; what was there before is whole") from error
 
 
@@ -58,7 +61,7 @@ def load(folder_or_hub_id: str | Path) -> Flow:
         raise CheckpointError(f"{folder / CONFIG} can't be built by this version: {error}") from error
     safetensors = _safetensors()
     try:
-        state = safetensors.load_file(folder / WEIGHTS)
+        state = safetensors.torch.load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} holds no {WEIGHTS}") from error
     except Exception as error:  # safetensors raises its own untyped error for a damaged file
@@ -85,7 +88,7 @@ def _local(folder_or_hub_id: str | Path) -> Path:
     folder = Path(folder_or_hub_id)
     if folder.is_dir():
         return folder
-    if isinstance(folder_or_hub_id, Path) or not re.fullmatch(r"[\w.-]+/[\w.-]+", folder_or_hub_id):
+    if isinstance(folder_or_hub_id, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", folder_or_hub_id):
         raise CheckpointError(
             f"there is no folder {folder_or_hub_id}, and it is no hub id of the form owner/name either"
         )
@@ -101,16 +104,21 @@ def _local(folder_or_hub_id: str | Path) -> Path:
         ) from error
 
 
-def _write_aside(target: Path, write: Callable[[Path], object]) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    aside = Path(name)
+def _write_aside(folder: Path, writers: dict[str, Callable[[Path], object]]) -> None:
+    """Write all files under other names, and give them theirs only when all are whole."""
+    asides: dict[str, Path] = {}
     try:
-        write(aside)
-        aside.chmod(0o644)
-        aside.replace(target)
+        for name, write in writers.items():
+            handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+            os.close(handle)
+            asides[name] = Path(aside)
+            write(asides[name])
+            asides[name].chmod(0o644)
+        for name, path in asides.items():
+            path.replace(folder / name)
     finally:
-        aside.unlink(missing_ok=True)
+        for path in asides.values():
+            path.unlink(missing_ok=True)
 
 
 def _safetensors() -> ModuleType:
@@ -118,4 +126,4 @@ def _safetensors() -> ModuleType:
         import safetensors.torch
     except ImportError as error:
         raise CheckpointError("saving and loading flows needs pip install 'inverseflow[hub]'") from error
-    return safetensors.torch
+    return safetensors
