@@ -50,6 +50,10 @@ class Bijection(nn.Module, ABC):
         super().__init__()
         if channels is not None and channels < 1:
             raise ValueError(f"{type(self).__name__} needs at least one channel, got channels={channels}")
+        if context_channels is not None and context_channels < 1:
+            raise ValueError(
+                f"a context has at least one channel, got context_channels={context_channels}; pass None for no context"
+            )
         self.channels = channels
         self.spatial_axes = spatial_axes
         self.context_channels = context_channels

@@ -106,6 +106,8 @@ def image_multiscale(
         step: builds the step with a given number (from 0) for an event of a given shape.
         context_channels: length of the context vector, None for an unconditional flow.
     """
+    if min(event_shape, default=0) < 1:
+        raise ValueError(f"an image has at least one channel, row and column, got shape {tuple(event_shape)}")
     for name, value in (("scales", scales), ("steps", steps)):
         if value < 1:
             raise ValueError(f"{name} is at least 1, got {value}")
