@@ -70,3 +70,8 @@ class ConvNet(nn.Sequential):
             nn.ReLU(),
             ZeroConv2d(width, out_channels),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers to the last: channels innermost, which makes convolutions of few channels faster on a CPU."""
+        y: Tensor = super().forward(x.contiguous(memory_format=torch.channels_last))
+        return y.contiguous()
