@@ -1,14 +1,21 @@
-"""The pair of operators against the definition, on whatever shapes hypothesis draws."""
+"""The pair of operators against the definition, on whatever shapes hypothesis draws, by every backend for a CPU."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverseflow.ops import CORNERS, causal_conv2d, inv_conv2d
+from inverseflow.ops import CORNERS, available_backends, backend, causal_conv2d, inv_conv2d
 from tests.ops import oracle
 
-EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
+BACKENDS = [name for name in ("native", "blocked") if available_backends()[name] is None]
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+@pytest.fixture(params=BACKENDS, autouse=True, scope="module")
+def forced_backend(request):
+    with backend(request.param):
+        yield
 
 
 @st.composite
