@@ -1,12 +1,14 @@
 """Which backend serves a call, how to force one, and how to ask.
 
-============  =======================  =================================================
-backend       serves                   chosen
-============  =======================  =================================================
-``native``    CPU, float32 / float64   first, where the extension was built
-``blocked``   everything               else
-``dense``     small problems           only when forced: it is the oracle of the tests
-============  =======================  =================================================
+============  ========================  ===============================================================
+backend       serves                    chosen
+============  ========================  ===============================================================
+``native``    CPU, float32 / float64    first, where the extension was built
+``blocked``   everything                else
+``triton``    CUDA, float32 / bfloat16  only when forced, until it has been measured on a GPU: so far it has
+                                        run in Triton's interpreter alone
+``dense``     small problems            only when forced: it is the oracle of the tests
+============  ========================  ===============================================================
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Protocol
 from torch import Tensor
 
 from inverseflow.errors import BackendError
-from inverseflow.ops._backends import blocked, dense, native
+from inverseflow.ops._backends import blocked, dense, native, triton
 
 
 class Backend(Protocol):
@@ -41,7 +43,7 @@ class Backend(Protocol):
         """Say in a few words how the backend will serve a call."""
 
 
-_BACKENDS: dict[str, Backend] = {"native": native, "blocked": blocked, "dense": dense}
+_BACKENDS: dict[str, Backend] = {"native": native, "blocked": blocked, "triton": triton, "dense": dense}
 _CHOSEN_FROM = ("native", "blocked")
 _forced: ContextVar[str | None] = ContextVar("forced_backend", default=None)
 
@@ -61,8 +63,8 @@ def backend(name: str) -> Iterator[None]:
     """Force one backend inside a ``with`` block, in this thread.
 
     Args:
-        name: ``"native"`` (C++, CPU), ``"blocked"`` (pure PyTorch, any device) or ``"dense"`` (one dense matrix in
-            float64, the oracle).
+        name: ``"native"`` (C++, CPU), ``"blocked"`` (pure PyTorch, any device), ``"triton"`` (CUDA) or ``"dense"`` (one
+            dense matrix in float64, the oracle).
 
     Raises:
         ValueError: the backend is unknown.
