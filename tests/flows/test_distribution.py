@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch.distributions import Distribution, constraints
@@ -87,3 +89,10 @@ def test_a_context_of_another_length_is_refused():
     p = conditional().condition(torch.zeros(4, 5))
     with pytest.raises(ValueError, match=r"expects a context of shape \(4, 3\).* got \(4, 5\)"):
         p.sample()
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 4), (5, 4, 4), (1, 1, 4), (5, 1, 4, 1), (3, 1, 4, 5)])
+def test_values_of_another_shape_are_refused_and_not_stretched(shape):
+    p = InverseFlow((1, 4, 4), levels=None, scales=1, steps=1, width=2).condition()
+    with pytest.raises(ValueError, match=rf"end in the event shape \(1, 4, 4\), got {re.escape(str(shape))}"):
+        p.log_prob(torch.zeros(shape))

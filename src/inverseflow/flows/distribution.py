@@ -51,6 +51,8 @@ class FlowDistribution(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log probability of each event, in nats; for discrete data a lower bound."""
         events = len(self.event_shape)
+        if value.shape[-events:] != self.event_shape:
+            raise ValueError(f"values end in the event shape {tuple(self.event_shape)}, got {tuple(value.shape)}")
         shape = torch.broadcast_shapes(value.shape[: value.ndim - events], self.batch_shape)
         flat = value.expand(shape + self.event_shape).reshape(-1, *self.event_shape)
         return self.flow.log_prob(flat, self._contexts(shape)).reshape(shape)
