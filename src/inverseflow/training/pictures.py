@@ -109,13 +109,13 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapp
     if validation:
         marker = "o" if len(validation) < 40 else None
         axes.plot(*zip(*validation, strict=True), color="tab:orange", marker=marker, markersize=4, label="validation")
+    measured = [value for _, value in train + validation] or list(baselines.values())
+    low, high = min(measured), float(np.quantile(measured, 0.98))  # the first steps may be far above all others
+    high = max([high, *(bits for bits in baselines.values() if bits < low + 2 * (high - low))])
     for (name, bits), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
-        axes.axhline(bits, color="grey", linestyle=style, linewidth=1, label=f"{name.replace('_', ' ')} ({bits:.2f})")
-    values = [value for _, value in train + validation] + list(baselines.values())
-    if values:
-        low, high = min(values), float(np.quantile(values, 0.98))  # the first steps may be far above all else
-        high = max([high, *baselines.values()])
-        axes.set_ylim(low - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01)
+        label = f"{name.replace('_', ' ')} ({bits:.2f}{'' if bits <= high else ', off the top'})"
+        axes.axhline(bits, color="grey", linestyle=style, linewidth=1, label=label)
+    axes.set_ylim(min([low, *baselines.values()]) - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01)
     axes.set(title=title, xlabel="step", ylabel="bits per dimension")
     axes.grid(alpha=0.3)
     axes.legend()
