@@ -3,41 +3,86 @@ import json
 import pytest
 import torch
 
-from inverseflow.benchmarks import OpBenchmark, bench_op
-from inverseflow.benchmarks.timing import time_in_turn
+from inverseflow.benchmarks import BUDGETS, OpBenchmark, bench_op
+from inverseflow.benchmarks.cases import GRID, SWEEPS, Case
+from inverseflow.benchmarks.contenders import contenders, problem, residual, training_step, unitriangular
 from inverseflow.cli.main import main
+from inverseflow.ops import explain
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> OpBenchmark:
-    return bench_op("smoke")
+def every_row(benchmark):
+    return benchmark.one_pixel + benchmark.rows + [row for sweep in benchmark.sweeps for row in sweep.rows]
 
 
-def test_every_method_solves_what_it_is_timed_on(benchmark):
-    errors = {(row.case.name, row.method): row.error for row in benchmark.rows if row.method != "conv2d"}
-    assert {method for _, method in errors} == {"blocked", "rows", "sweeps", "dense"}
+def test_every_method_solves_what_it_is_timed_on(op_benchmark):
+    errors = {row.method: row.error for row in every_row(op_benchmark) if row.method != "conv2d"}
+    assert {"blocked", "dense", "jacobi"} <= set(errors)
     assert all(error < 1e-5 for error in errors.values())
 
 
-def test_every_case_stands_beside_the_convolution(benchmark):
-    for case in {row.case for row in benchmark.rows}:
-        assert {"conv2d", "blocked"} <= {row.method for row in benchmark.rows if row.case == case}
+def test_every_method_that_trains_has_the_gradient_of_the_dense_oracle():
+    case = Case(3, 2, 6, 3)
+    y, weight = problem(case, torch.device("cpu"))
+    methods = contenders(case, y, weight)
+    expected = training_step(methods["dense"], weight)()
+    for name, method in methods.items():
+        if method.trains and name != "conv2d":
+            for gradient, oracle in zip(training_step(method, weight)(), expected, strict=True):
+                torch.testing.assert_close(gradient, oracle, rtol=1e-4, atol=1e-4)
+
+
+def test_every_case_stands_beside_the_convolution_and_has_one_default(op_benchmark):
+    rows = every_row(op_benchmark)
+    for case in {row.case for row in rows}:
+        assert {"conv2d", "blocked"} <= {row.method for row in rows if row.case == case}
+    for row in op_benchmark.rows:
+        y, weight = problem(row.case, torch.device("cpu"))
+        assert row.default == (explain(y, weight).partition(":")[0] == row.method)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+def test_the_convolution_keeps_the_size_of_the_image(kernel):
+    case = Case(2, 3, 6, kernel)
+    y, weight = problem(case, torch.device("cpu"))
+    method = contenders(case, y, weight)["conv2d"]
+    assert method.function(method.image, weight).shape == y.shape
+
+
+def test_the_residual_of_another_image_is_not_small():
+    y, weight = problem(Case(1, 2, 6, 3), torch.device("cpu"))
+    assert residual(y, y, weight) > 1e-2
+    assert torch.equal(unitriangular(weight)[:, :, -1, -1].diagonal(), torch.ones(2))
+
+
+def test_the_grid_covers_its_ranges():
+    assert len(GRID) >= 20 and len(set(GRID)) == len(GRID)
+    ranges = {"batch": (1, 256), "channels": (1, 96), "side": (7, 256), "kernel": (2, 7)}
+    for axis, ends in ranges.items():
+        values = [getattr(case, axis) for case in GRID]
+        assert (min(values), max(values)) == ends
+
+
+def test_the_sweeps_cover_their_ranges():
+    ranges = {"batch": (1, 256), "channels": (1, 512), "side": (8, 512), "kernel": (2, 11)}
+    assert {sweep.axis for sweep in SWEEPS} == set(ranges)
+    assert all((min(sweep.values), max(sweep.values)) == ranges[sweep.axis] for sweep in SWEEPS)
+
+
+def test_measurements_survive_json(op_benchmark):
+    assert OpBenchmark.from_json(json.loads(json.dumps(op_benchmark.to_json()))) == op_benchmark
 
 
 def test_the_command_prints_ratios_and_writes_json(tmp_path, capsys):
     assert main(["bench", "op", "--budget", "smoke", "-o", str(tmp_path / "op.json")]) == 0
-    assert "Geometric mean of blocked over conv2d" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "geometric mean" in printed and "exponent" in printed
     written = json.loads((tmp_path / "op.json").read_text())
     assert written["machine"]["torch"] == torch.__version__
     assert written["rows"][0]["forward"]["median"] > 0
 
 
-def test_functions_take_turns_after_a_warm_up():
-    calls = []
-    time_in_turn(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
-        rounds=3,
-        at_least_ms=0.0,
-        device=torch.device("cpu"),
-    )
-    assert "".join(calls) == "aabb" + "ab" * 3
+def test_every_budget_counts_its_cases():
+    smoke = BUDGETS["smoke"]
+    seen = []
+    bench_op("smoke", on_case=seen.append)
+    assert len(seen) == smoke.cases

@@ -1,5 +1,7 @@
 """Measurements: side by side in one process, as ratios."""
 
-from inverseflow.benchmarks.op import BUDGETS, OpBenchmark, bench_op
+from inverseflow.benchmarks.cases import BUDGETS
+from inverseflow.benchmarks.model import MODEL_BUDGETS, ModelBenchmark, bench_model
+from inverseflow.benchmarks.op import OpBenchmark, bench_op
 
-__all__ = ["BUDGETS", "OpBenchmark", "bench_op"]
+__all__ = ["BUDGETS", "MODEL_BUDGETS", "ModelBenchmark", "OpBenchmark", "bench_model", "bench_op"]

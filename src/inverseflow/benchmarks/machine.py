@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+Machine = dict[str, str | int | float]
+_MATRICES = {"cpu": (1024, 1536), "cuda": (4096, 8192)}
+_REPEATS = 5
 
-def machine(device: torch.device) -> dict[str, str | int]:
-    """Return processor, accelerator, threads and versions.
+
+def machine(device: torch.device) -> Machine:
+    """Return processor, accelerator, threads, versions and the measured peak.
 
     Example:
         >>> machine(torch.device("cpu"))["device"]
@@ -19,12 +25,30 @@ def machine(device: torch.device) -> dict[str, str | int]:
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": _processor(),
+        "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
-        "system": platform.system(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "inverseflow": version("inverseflow"),
+        "peak_gflops": peak_gflops(device),
     }
+
+
+def peak_gflops(device: torch.device) -> float:
+    """Return the rate of the fastest of a few large float32 matrix products, in 10⁹ operations a second.
+
+    Args:
+        device: where.
+    """
+    best = 0.0
+    for size in _MATRICES[device.type]:
+        a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+        for _ in range(_REPEATS):
+            began = time.perf_counter()
+            float((a @ b)[0, 0])  # reading one element waits for the device
+            best = max(best, 2e-9 * size**3 / (time.perf_counter() - began))
+    return best
 
 
 def _processor() -> str:
@@ -33,7 +57,8 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    name = next((value.strip() for key, value in facts.items() if key.strip() == "model name"), platform.machine())
-    flags = next((value.split() for key, value in facts.items() if key.strip() == "flags"), [])
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    name = facts.get("model name", platform.machine())
+    flags = facts.get("flags", "").split()
     widest = next((flag for flag in ("avx512f", "avx2") if flag in flags), None)
     return f"{name} ({widest})" if widest else name

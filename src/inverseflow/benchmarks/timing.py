@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+_FEWEST_ROUNDS = 3
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -20,10 +22,17 @@ class Timing:
     """Lower quartile over the rounds."""
     high: float
     """Upper quartile over the rounds."""
+    rounds: int
+    """Number of measurements."""
 
 
 def time_in_turn(
-    functions: Mapping[str, Callable[[], object]], *, rounds: int, at_least_ms: float, device: torch.device
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    at_least_ms: float,
+    at_most_ms: float,
+    device: torch.device,
 ) -> dict[str, Timing]:
     """Call every function in turn, round after round, after a warm-up that is not counted.
 
@@ -31,17 +40,21 @@ def time_in_turn(
         functions: what to time, by name.
         rounds: measurements of each.
         at_least_ms: a measurement repeats its call until about this long, and counts the mean.
+        at_most_ms: a slow function takes part in fewer rounds, 3 or more, so as to take about this long in all.
         device: waited for before the clock is read.
     """
-    repeats = {}
+    repeats, own_rounds = {}, {}
     for name, function in functions.items():
         _once(function, 1, device)
-        once = _once(function, 1, device)
-        repeats[name] = max(1, round(at_least_ms / max(once, 1e-3)))
+        once = max(_once(function, 1, device), 1e-3)
+        repeats[name] = max(1, round(at_least_ms / once))
+        affordable = int(at_most_ms / (repeats[name] * once))
+        own_rounds[name] = min(rounds, max(_FEWEST_ROUNDS, affordable))
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, function in functions.items():
-            times[name].append(_once(function, repeats[name], device))
+            if number < own_rounds[name]:
+                times[name].append(_once(function, repeats[name], device))
     return {name: _summary(values) for name, values in times.items()}
 
 
@@ -60,5 +73,5 @@ def _wait(device: torch.device) -> None:
 
 
 def _summary(values: list[float]) -> Timing:
-    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
-    return Timing(median=median, low=low, high=high)
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return Timing(median=median, low=low, high=high, rounds=len(values))

@@ -1,0 +1,129 @@
+"""The problems that the solve is timed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Axis = Literal["side", "batch", "channels", "kernel"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem: an image batch and a square kernel."""
+
+    batch: int
+    channels: int
+    side: int
+    kernel: int
+
+    @property
+    def name(self) -> str:
+        """Batch × channels × height × width, kernel side."""
+        return f"{self.batch}×{self.channels}×{self.side}×{self.side}, k={self.kernel}"
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the convolution, and of a solve that does no more."""
+        return 2 * self.batch * self.side**2 * self.channels**2 * self.kernel**2
+
+    @property
+    def bytes(self) -> int:
+        """Size of the image batch in float32."""
+        return 4 * self.batch * self.channels * self.side**2
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cases that differ in one number."""
+
+    name: str
+    axis: Axis
+    base: Case
+    values: tuple[int, ...]
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The base with one value after the other.
+
+        Example:
+            >>> [case.side for case in Sweep("image side", "side", Case(1, 2, 0, 3), (8, 16)).cases]
+            [8, 16]
+        """
+        return tuple(
+            replace(
+                self.base,
+                batch=value if self.axis == "batch" else self.base.batch,
+                channels=value if self.axis == "channels" else self.base.channels,
+                side=value if self.axis == "side" else self.base.side,
+                kernel=value if self.axis == "kernel" else self.base.kernel,
+            )
+            for value in self.values
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to measure."""
+
+    grid: tuple[Case, ...]
+    sweeps: tuple[Sweep, ...]
+    rounds: int
+    at_least_ms: float
+    """A measurement repeats a short call until about this long."""
+    at_most_ms: float
+    """A slow method gets fewer rounds, so that all its rounds together take about this long."""
+
+    @property
+    def cases(self) -> int:
+        """Number of all cases."""
+        return len(self.grid) + sum(len(sweep.values) for sweep in self.sweeps)
+
+
+GRID = (
+    Case(100, 1, 28, 3),
+    Case(100, 4, 14, 2),
+    Case(100, 4, 14, 3),
+    Case(100, 8, 7, 3),
+    Case(100, 8, 7, 7),
+    Case(128, 4, 7, 3),
+    Case(256, 1, 7, 2),
+    Case(256, 3, 32, 3),
+    Case(50, 12, 16, 3),
+    Case(112, 12, 16, 3),
+    Case(256, 12, 16, 3),
+    Case(32, 12, 16, 5),
+    Case(32, 6, 28, 6),
+    Case(50, 24, 8, 3),
+    Case(16, 24, 32, 4),
+    Case(50, 48, 7, 3),
+    Case(16, 48, 16, 3),
+    Case(8, 96, 8, 3),
+    Case(1, 96, 32, 3),
+    Case(2, 32, 64, 3),
+    Case(8, 12, 64, 3),
+    Case(1, 12, 64, 3),
+    Case(1, 3, 128, 3),
+    Case(4, 3, 128, 7),
+    Case(1, 3, 256, 3),
+    Case(1, 12, 256, 3),
+)
+_SIDES = (8, 16, 32, 64, 128, 256, 512)
+SWEEPS = (
+    Sweep("image side, 1 image", "side", Case(1, 12, 0, 3), _SIDES),
+    Sweep("image side, 16 images", "side", Case(16, 4, 0, 3), _SIDES),
+    Sweep("batch", "batch", Case(0, 12, 16, 3), (1, 2, 4, 8, 16, 32, 64, 128, 256)),
+    Sweep("channels", "channels", Case(16, 0, 8, 3), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
+    Sweep("kernel", "kernel", Case(16, 12, 32, 0), tuple(range(2, 12))),
+)
+BUDGETS = {
+    "smoke": Budget(
+        (Case(4, 2, 6, 3), Case(2, 3, 5, 2)),
+        (Sweep("image side, 1 image", "side", Case(1, 2, 0, 3), (8, 16)),),
+        rounds=2,
+        at_least_ms=0.1,
+        at_most_ms=100,
+    ),
+    "default": Budget(GRID, (), rounds=25, at_least_ms=8, at_most_ms=2000),
+    "sweeps": Budget((), SWEEPS, rounds=15, at_least_ms=5, at_most_ms=1500),
+}

@@ -1,0 +1,128 @@
+"""Figures drawn from measurements: ratios, means, growth exponents, and what limits a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inverseflow.benchmarks.cases import Axis, Case
+from inverseflow.benchmarks.op import OpBenchmark, Row, SweepRows
+from inverseflow.benchmarks.timing import Timing
+
+_SMALLEST_SIDE_FITTED = 16
+_LANES = {"avx512": 16, "avx2": 8}
+UNITS: dict[Axis, str] = {"side": "pixels", "batch": "images", "channels": "channels", "kernel": "taps"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A method beside conv2d on one case."""
+
+    row: Row
+    limit: Row
+    """conv2d."""
+
+    @property
+    def forward(self) -> float:
+        """Forward time over that of conv2d."""
+        return self.row.forward.median / self.limit.forward.median
+
+    @property
+    def training(self) -> float | None:
+        """Time of forward and backward over that of conv2d."""
+        if self.row.training is None or self.limit.training is None:
+            return None
+        return self.row.training.median / self.limit.training.median
+
+
+def pairs(rows: Sequence[Row], method: str | None = None) -> list[Pair]:
+    """Return a method beside conv2d for each case that has it.
+
+    Args:
+        rows: all methods on all cases.
+        method: its name; what is chosen by default if None.
+    """
+    limits = {row.case: row for row in rows if row.method == "conv2d"}
+    chosen = [row for row in rows if (row.default if method is None else row.method == method)]
+    return [Pair(row, limits[row.case]) for row in chosen]
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean.
+
+    Example:
+        >>> geometric_mean([0.5, 2.0])
+        1.0
+    """
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def growth_exponent(points: Sequence[tuple[float, float]]) -> float:
+    """Return the exponent e of the least-squares fit y = a xᵉ, in logarithms.
+
+    Example:
+        >>> growth_exponent([(1, 2.0), (2, 8.0), (4, 32.0)])
+        2.0
+    """
+    xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
+    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    covariance = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    return covariance / sum((x - mean_x) ** 2 for x in xs)
+
+
+def size(case: Case, axis: Axis) -> int:
+    """Return how large a case is along an axis: pixels, images, channels or taps."""
+    return {"side": case.side**2, "batch": case.batch, "channels": case.channels, "kernel": case.kernel**2}[axis]
+
+
+def fitted(sweep: SweepRows, method: str, *, training: bool) -> float | None:
+    """Return the growth exponent of a method's time along a sweep, or None with fewer than two points.
+
+    Images below 16×16 are left out of the fit along the side of the image.
+    """
+    smallest = _SMALLEST_SIDE_FITTED**2 if sweep.axis == "side" else 1
+    timed = [(row.case, row.training if training else row.forward) for row in sweep.rows if row.method == method]
+    points = [(size(case, sweep.axis), timing.median) for case, timing in timed if timing is not None]
+    points = [point for point in points if point[0] >= smallest]
+    return growth_exponent(points) if len(points) > 1 else None
+
+
+def gflops(row: Row) -> float:
+    """Return 10⁹ floating-point operations a second, counting those of the convolution."""
+    return 1e-6 * row.case.flops / row.forward.median
+
+
+def limits(pair: Pair, benchmark: OpBenchmark) -> list[str]:
+    """Return what keeps a row above the time of conv2d, as far as the measurements tell."""
+    row, case = pair.row, pair.row.case
+    peak = float(benchmark.machine["peak_gflops"])
+    found = []
+    timings = [("forward", row.forward, pair.limit.forward), ("training", row.training, pair.limit.training)]
+    found += [f"{name}: quartiles overlap" for name, one, other in timings if one and other and _overlap(one, other)]
+    fixed = next((one for one in benchmark.one_pixel if one.method == row.method), None)
+    if fixed is not None and fixed.forward.median > 0.25 * row.forward.median:
+        found.append(f"the fixed cost of a call is {fixed.forward.median / row.forward.median:.0%} of the forward time")
+    lanes = next((count for name, count in _LANES.items() if name in row.variant), None)
+    if lanes is not None and ("images" in row.variant or "rows" in row.variant):
+        what, count = ("images", case.batch) if "images" in row.variant else ("rows", case.side)
+        filled = count / (lanes * math.ceil(count / lanes))
+        if filled < 0.9:
+            found.append(f"{count} {what} fill {filled:.0%} of the vectors of {lanes} lanes")
+    if case.channels <= 4:
+        found.append(f"{case.channels} channels: {case.flops / (2 * case.bytes):.0f} operations for each byte moved")
+    share, of_limit = gflops(row) / peak, gflops(pair.limit) / peak
+    if case.channels >= 24:
+        found.append(
+            f"wide channels: conv2d, one large matrix product, reaches {of_limit:.0%} of the peak and the solve, "
+            f"a product for each pixel, {share:.0%}"
+        )
+    if pair.training is not None and pair.forward <= 1 < pair.training:
+        found.append("forward is faster, so it is the backward: the weight gradient and the second solve")
+    if case.kernel >= case.side:
+        found.append("most taps fall outside the image, and conv2d leaves them out")
+    return found or [f"not identified; conv2d reaches {of_limit:.0%} of the peak, the solve {share:.0%}"]
+
+
+def _overlap(slower: Timing, faster: Timing) -> bool:
+    return faster.median < slower.median and slower.low < faster.high

@@ -1,0 +1,35 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from inverseflow.benchmarks.page import page, read_results
+from inverseflow.cli.main import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_committed_page_is_what_the_committed_measurements_give():
+    results = read_results(DOCS / "results")
+    assert (DOCS / "performance.md").exists() == bool(results)
+    if not results:
+        pytest.skip("nothing was measured yet: docs/results holds no measurements")
+    assert (DOCS / "performance.md").read_text("utf-8") == page(results)
+
+
+def test_the_command_writes_the_page_and_its_pictures(tmp_path, op_benchmark, model_benchmark):
+    op, model = op_benchmark.to_json(), model_benchmark.to_json()
+    for name, measured in (("op-cpu", op), ("op-sweeps-cpu", op), ("model-cpu", model)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(measured))
+    written = tmp_path / "performance.md"
+    assert main(["bench", "page", "--results", str(tmp_path), "-o", str(written)]) == 0
+    text = written.read_text()
+    assert "4×2×6×6, k=3" in text and "Inverse-Flow" in text and "ever run on a GPU" in text
+    for line in text.splitlines():
+        if line.startswith("!["):
+            assert (tmp_path / line.partition("(")[2].rstrip(")")).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_without_measurements_is_an_error(tmp_path, capsys):
+    assert main(["bench", "page", "--results", str(tmp_path), "-o", str(tmp_path / "page.md")]) == 2
+    assert "no measurements" in capsys.readouterr().err
