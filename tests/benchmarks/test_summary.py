@@ -3,7 +3,7 @@ import pytest
 from inverseflow.benchmarks.cases import Case
 from inverseflow.benchmarks.memory import Memory
 from inverseflow.benchmarks.op import OpBenchmark, Row, SweepRows
-from inverseflow.benchmarks.summary import fitted, limits, pairs
+from inverseflow.benchmarks.summary import fitted_points, growth_exponent, limits, pairs
 from inverseflow.benchmarks.tables import limit_table, memory_summary, summary_lines
 from inverseflow.benchmarks.timing import Timing
 
@@ -31,7 +31,8 @@ def test_ratios_are_against_the_convolution_of_the_same_case():
 def test_growth_along_the_side_is_in_pixels_from_16_on():
     cases = [Case(1, 2, side, 3) for side in (8, 16, 32, 64)]
     rows = [row(case, "native", 1000 if case.side == 8 else case.side**2 / 100) for case in cases]
-    assert fitted(SweepRows("side", "side", rows), "native", training=False) == pytest.approx(1)
+    points = fitted_points(SweepRows("side", "side", rows), "native", training=False)
+    assert growth_exponent(points) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,10 @@ def test_fast_rows_need_no_excuse():
     assert limit_table(benchmark) == "No row is above 1."
 
 
-def test_memory_is_told_in_inputs():
-    case = Case(16, 12, 16, 3)
-    text = memory_summary([row(case, "conv2d", 2), row(case, "native", 1)])
-    assert "2.00 inputs in tensors, and 3.00 in the whole process" in text
+def test_memory_is_told_in_inputs_and_without_large_kernels():
+    small, large = Case(100, 2, 16, 3), Case(1, 96, 4, 3)
+    rows = [row(case, method, 1, 1) for case in (small, large) for method in ("conv2d", "native")]
+    text = memory_summary(rows)
+    assert "1 of 2 shapes" in text
+    assert "2.00 inputs in tensors and 3.00 in the whole process" in text
+    assert memory_summary(rows[2:]) == "Every kernel is large beside its image."

@@ -32,6 +32,11 @@ class Case:
         """Size of the image batch in float32."""
         return 4 * self.batch * self.channels * self.side**2
 
+    @property
+    def kernel_bytes(self) -> int:
+        """Size of the kernel in float32."""
+        return 4 * self.channels**2 * self.kernel**2
+
 
 @dataclass(frozen=True)
 class Sweep:

@@ -18,6 +18,7 @@ from inverseflow.ops import available_backends, backend, causal_conv2d, explain,
 Function = Callable[[Tensor, Tensor], Tensor]
 
 _LARGEST_DENSE = 1200  # unknowns of one image
+_LARGEST_FORCED = 2_000_000  # elements of the image, for a backend that is not the default
 _LARGEST_SWEEPS = 1e9  # floating-point operations of all sweeps
 _LARGEST_ANTIDIAGONAL = 2e10  # one pixel of all images in sequence, a channel at a time
 
@@ -44,8 +45,10 @@ def contenders(case: Case, y: Tensor, weight: Tensor) -> dict[str, Contender]:
         weight: its kernel.
     """
     methods = {"conv2d": convolution(y, weight)}
+    default = explain(y, weight).partition(":")[0]
     for name, reason in available_backends().items():
-        if reason is None and (name != "dense" or case.channels * case.side**2 <= _LARGEST_DENSE):
+        fits = case.channels * case.side**2 <= _LARGEST_DENSE if name == "dense" else y.numel() <= _LARGEST_FORCED
+        if reason is None and (fits or name == default):
             try:
                 with backend(name):
                     variant = explain(y, weight).partition(": ")[2]

@@ -76,16 +76,15 @@ def size(case: Case, axis: Axis) -> int:
     return {"side": case.side**2, "batch": case.batch, "channels": case.channels, "kernel": case.kernel**2}[axis]
 
 
-def fitted(sweep: SweepRows, method: str, *, training: bool) -> float | None:
-    """Return the growth exponent of a method's time along a sweep, or None with fewer than two points.
+def fitted_points(sweep: SweepRows, method: str, *, training: bool) -> list[tuple[int, float]]:
+    """Return size and time of a method along a sweep, as far as its growth is fitted to them.
 
-    Images below 16×16 are left out of the fit along the side of the image.
+    Images below 16×16 are left out along the side of the image.
     """
     smallest = _SMALLEST_SIDE_FITTED**2 if sweep.axis == "side" else 1
     timed = [(row.case, row.training if training else row.forward) for row in sweep.rows if row.method == method]
     points = [(size(case, sweep.axis), timing.median) for case, timing in timed if timing is not None]
-    points = [point for point in points if point[0] >= smallest]
-    return growth_exponent(points) if len(points) > 1 else None
+    return [point for point in points if point[0] >= smallest]
 
 
 def gflops(row: Row) -> float:

@@ -7,8 +7,19 @@ from collections.abc import Iterable, Sequence
 from inverseflow.benchmarks.memory import Memory
 from inverseflow.benchmarks.model import ModelBenchmark
 from inverseflow.benchmarks.op import OpBenchmark, Row
-from inverseflow.benchmarks.summary import UNITS, Pair, fitted, geometric_mean, gflops, limits, pairs
+from inverseflow.benchmarks.summary import (
+    UNITS,
+    Pair,
+    fitted_points,
+    geometric_mean,
+    gflops,
+    growth_exponent,
+    limits,
+    pairs,
+)
 from inverseflow.benchmarks.timing import Timing
+
+_SMALL_KERNEL = 0.1
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -78,19 +89,24 @@ def memory_table(rows: Sequence[Row]) -> str:
             for row_memory in (row.forward_memory, row.training_memory)
             if row_memory is not None
         ]
-        lines.append([pair.row.case.name, f"{size / 2**20:.2f}", *(_units(memory, size) for memory in measured)])
-    head = ["N×C×H×W", "input, MiB"]
+        sizes = [f"{size / 2**20:.2f}", f"{pair.row.case.kernel_bytes / size:.2f}"]
+        lines.append([pair.row.case.name, *sizes, *(_units(memory, size) for memory in measured)])
+    head = ["N×C×H×W", "input, MiB", "kernel"]
     head += ["conv2d, forward", "conv2d, training", "solve, forward", "solve, training"]
     return table(head, lines)
 
 
 def memory_summary(rows: Sequence[Row]) -> str:
-    """Return the most that a training step of the default takes, in tensors and in the whole process."""
-    measured = [(pair.row.training_memory, pair.row.case.bytes) for pair in pairs(rows)]
+    """Return the most that a training step of the default takes, where the kernel is small beside the image."""
+    small = [pair.row for pair in pairs(rows) if pair.row.case.kernel_bytes <= _SMALL_KERNEL * pair.row.case.bytes]
+    measured = [(row.training_memory, row.case.bytes) for row in small]
     tensors = [memory.tensors / size for memory, size in measured if memory]
     resident = [memory.resident / size for memory, size in measured if memory and memory.resident is not None]
-    text = f"Forward and backward take at most {max(tensors):.2f} inputs in tensors"
-    return f"{text}, and {max(resident):.2f} in the whole process." if resident else f"{text}."
+    if not tensors:
+        return "Every kernel is large beside its image."
+    text = f"Where the kernel is at most {_SMALL_KERNEL:.0%} of the input ({len(small)} of {len(pairs(rows))} shapes), "
+    text += f"forward and backward of the default take at most {max(tensors):.2f} inputs in tensors"
+    return f"{text} and {max(resident):.2f} in the whole process." if resident else f"{text}."
 
 
 def summary_lines(rows: Sequence[Row]) -> list[str]:
@@ -136,10 +152,11 @@ def growth_table(benchmark: OpBenchmark) -> str:
             if name == "conv2d" or any(row.training for row in sweep.rows if row.method == name)
         ]
         for name in methods:
-            exponents = [fitted(sweep, name, training=training) for training in (False, True)]
-            cells = ["–" if exponent is None else f"{exponent:.2f}" for exponent in exponents]
-            lines.append([sweep.name, UNITS[sweep.axis], name, *cells])
-    return table(["sweep", "size in", "method", "exponent, forward", "exponent, training"], lines)
+            fits = [fitted_points(sweep, name, training=training) for training in (False, True)]
+            sizes = f"{fits[0][0][0]:,}–{fits[0][-1][0]:,}" if fits[0] else "–"
+            cells = [f"{growth_exponent(points):.2f}" if len(points) > 1 else "–" for points in fits]
+            lines.append([sweep.name, UNITS[sweep.axis], name, sizes, *cells])
+    return table(["sweep", "size in", "method", "sizes", "exponent, forward", "exponent, training"], lines)
 
 
 def model_table(benchmark: ModelBenchmark) -> str:
@@ -154,7 +171,7 @@ def model_table(benchmark: ModelBenchmark) -> str:
                 _milliseconds(row.forward),
                 _milliseconds(row.sample),
                 _milliseconds(row.training),
-                "–" if row.memory is None else f"{row.memory.tensors / 2**20:.0f}",
+                "–" if row.memory is None else _units(row.memory, 2**20, digits=0),
                 f"{row.parameters:,}",
             ]
             for row in benchmark.rows
@@ -197,9 +214,9 @@ def model_report(benchmark: ModelBenchmark) -> str:
     return "\n\n".join([model_table(benchmark), share, share_table(benchmark)])
 
 
-def _units(memory: Memory, size: int) -> str:
-    text = f"{memory.tensors / size:.2f}"
-    return text if memory.resident is None else f"{text} ({memory.resident / size:.2f})"
+def _units(memory: Memory, size: int, digits: int = 2) -> str:
+    text = f"{memory.tensors / size:.{digits}f}"
+    return text if memory.resident is None else f"{text} ({memory.resident / size:.{digits}f})"
 
 
 def _milliseconds(timing: Timing | None) -> str:
