@@ -47,11 +47,12 @@ With `--device cuda`, and `cuda` for `cpu` in the names, the same for a GPU.
 * **native**, **blocked**, **dense** and **triton** are the backends, each forced by `inverseflow.ops.backend`; the one
   that is chosen by default is in bold. **jacobi** is plain fixed-point iteration, as many sweeps as the image has
   anti-diagonals. **antidiagonal** is the published GPU algorithm, one launch for each anti-diagonal. dense, jacobi and
-  antidiagonal run only where they take a reasonable time, and without gradient.
+  antidiagonal run only where they take a reasonable time, and without gradient; backends that are not the default run
+  only up to two million elements.
 """
 _MODELS = """
 Untrained flows of equal architecture on random images. FT is the log-likelihood of a batch, ST as many samples, a
-training step is log-likelihood, backward and a step of Adam; peak is that of the step, in tensors. The *sequential
+training step is log-likelihood, backward and a step of Adam; peak is that of the step. The *sequential
 alternative* is the same flow with each k×k layer turned round: its density is an ordinary convolution and its sampling
 the solve, here once by our solver and once by plain substitution, pixel by pixel (all images and channels of a pixel
 at once, which is more generous than published code).
