@@ -163,7 +163,7 @@ def cell_probabilities(flow, draws=4096):
 @pytest.mark.parametrize("model", [InverseFlow, Glow])
 def test_the_probabilities_of_all_images_sum_to_one(model):
     flow = prepared(model((1, 2, 2), levels=2, **TINY))
-    assert_mean_is_one(cell_probabilities(flow).sum(1), standard_error=0.02)
+    assert_mean_is_one(cell_probabilities(flow).sum(1), standard_error=0.04)
 
 
 @torch.no_grad()
