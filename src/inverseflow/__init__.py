@@ -1,11 +1,14 @@
 """Invertible networks in PyTorch: the invertible k×k convolution, its exact inverse, and image flows built on it."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from inverseflow import bijections, distributions, flows, nets, ops
-from inverseflow.bijections import CausalConv2d, InverseConv2d
-from inverseflow.flows import Flow, Glow, InverseFlow
-from inverseflow.ops import causal_conv2d, inv_conv2d
+if TYPE_CHECKING:
+    from inverseflow import bijections, distributions, flows, nets, ops
+    from inverseflow.bijections import CausalConv2d, InverseConv2d
+    from inverseflow.flows import Flow, Glow, InverseFlow
+    from inverseflow.ops import causal_conv2d, inv_conv2d
 
 __version__ = version("inverseflow")
 
@@ -24,3 +27,27 @@ __all__ = [
     "nets",
     "ops",
 ]
+
+# Importing torch takes seconds, so names are fetched when they are first used: the command line's help needs none.
+_FLOORS = ("bijections", "distributions", "flows", "nets", "ops")
+_HOMES = {
+    "CausalConv2d": "bijections",
+    "InverseConv2d": "bijections",
+    "Flow": "flows",
+    "Glow": "flows",
+    "InverseFlow": "flows",
+    "causal_conv2d": "ops",
+    "inv_conv2d": "ops",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FLOORS:
+        return import_module(f"inverseflow.{name}")
+    if name in _HOMES:
+        return getattr(import_module(f"inverseflow.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'inverseflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
