@@ -39,7 +39,7 @@ def test_growth_along_the_side_is_in_pixels_from_16_on():
     ("case", "reason"),
     [
         (Case(1, 12, 16, 3), "fill 6% of the vectors"),
-        (Case(16, 2, 16, 3), "2 channels"),
+        (Case(16, 2, 16, 3), "few channels"),
         (Case(16, 96, 16, 3), "wide channels"),
         (Case(16, 12, 4, 5), "outside the image"),
         (Case(16, 12, 16, 3), "not identified"),
