@@ -90,3 +90,9 @@ def test_a_composition_with_its_inverse_is_the_identity():
     z, log_det = Compose(layer, Inverse(layer))(x)
     torch.testing.assert_close(z, x)
     torch.testing.assert_close(log_det, torch.zeros(2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("combinator", [Compose, Inverse])
+def test_what_is_no_bijection_is_refused(combinator):
+    with pytest.raises(TypeError, match="got 3"):
+        combinator(3)

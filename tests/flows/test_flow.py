@@ -35,9 +35,13 @@ class Calls(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.counts = {}
+        self.largest_solve = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.counts[function] = self.counts.get(function, 0) + 1
+        if "solve" in function.__name__ or "inv_" in function.__name__:
+            sizes = [value.numel() for value in args if isinstance(value, torch.Tensor)]
+            self.largest_solve = max(self.largest_solve, *sizes)
         return function(*args, **(kwargs or {}))
 
     @property
@@ -107,6 +111,7 @@ def test_sampling_an_inverse_flow_solves_nothing():
     with Calls() as calls:
         images = flow.sample(2)
     assert (calls.solves, calls.convolutions) == (0, 2 * 3)
+    assert calls.largest_solve == 8 * 8  # the 1×1 convolutions invert their matrices, of at most 8 channels
     with Calls() as calls:
         flow.decode(torch.randn(2, flow.dims))
     assert (calls.solves, calls.convolutions) == (0, 2 * 3)

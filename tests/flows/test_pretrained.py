@@ -128,11 +128,11 @@ DAMAGE = {
     ),
     "weights of another width": (
         lambda folder: edit(folder, lambda config: config["options"].update(width=4)),
-        "model.safetensors belongs to another architecture than config.json: size mismatch for bijection",
+        "model.safetensors belongs to another architecture than config.json: bijection.* in the configuration and",
     ),
     "weights of fewer steps": (
         lambda folder: edit(folder, lambda config: config["options"].update(steps=2)),
-        "belongs to another architecture than config.json: Missing key",
+        "belongs to another architecture than config.json: .* and nothing in the weights",
     ),
     "weights of another flow": (
         lambda folder: edit(folder, lambda config: config.update(flow="inverse-flow")),

@@ -26,6 +26,9 @@ class Compose(Bijection):
 
     def __init__(self, *layers: Bijection) -> None:
         super().__init__()
+        for layer in layers:
+            if not isinstance(layer, Bijection):
+                raise TypeError(f"Compose takes bijections, got {layer!r}; pass several as Compose(*layers)")
         self.layers = nn.ModuleList(layers)
         self.accepts_integers = bool(layers) and layers[0].accepts_integers
 
@@ -79,6 +82,8 @@ class Inverse(Bijection):
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
+        if not isinstance(bijection, Bijection):
+            raise TypeError(f"Inverse takes a bijection, got {bijection!r}")
         self.bijection = bijection
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:

@@ -42,8 +42,7 @@ class Conv1x1(Bijection):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
-            x = torch.linalg.solve(self.weight, _columns(z, self.weight)).view(z.shape)
-            return x, -pixels(z) * torch.linalg.slogdet(self.weight).logabsdet
+            return _mix(torch.linalg.inv(self.weight), z), -pixels(z) * torch.linalg.slogdet(self.weight).logabsdet
 
     def extra_repr(self) -> str:
         """Show the channels."""
@@ -94,10 +93,9 @@ class LUConv1x1(Bijection):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
             lower, upper = self._factors()
-            columns = self.permutation.T @ _columns(z, lower)
-            columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
-            x = torch.linalg.solve_triangular(upper, columns, upper=True)
-            return x.view(z.shape), -pixels(z) * self.log_diagonal.sum()
+            inverse = torch.linalg.solve_triangular(lower, self.permutation.T, upper=False, unitriangular=True)
+            inverse = torch.linalg.solve_triangular(upper, inverse, upper=True)
+            return _mix(inverse, z), -pixels(z) * self.log_diagonal.sum()
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         eye = torch.eye(len(self.signs), dtype=self.lower.dtype, device=self.lower.device)

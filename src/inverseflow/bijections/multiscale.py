@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class Multiscale(Bijection):
     @property
     def latent_slices(self) -> dict[str, slice]:
         """Which part of the flat latent belongs to which scale, ``scale_1`` the finest."""
-        ends = torch.tensor([math.prod(shape) for shape in self.latent_shapes]).cumsum(0).tolist()
+        ends = list(accumulate(math.prod(shape) for shape in self.latent_shapes))
         starts = [0, *ends[:-1]]
         return {
             f"scale_{number}": slice(start, end)

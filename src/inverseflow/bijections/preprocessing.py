@@ -105,7 +105,10 @@ class Logit(Bijection):
         alpha: the squash, between 0 and 0.5.
 
     Shape:
-        x: ``(B, C, *spatial)`` in [0, 1]; z: the same, on the real line.
+        x: ``(B, C, *spatial)`` in [0, 1], nan for values outside; z: the same, on the real line.
+
+    Raises:
+        ValueError: alpha is out of its range.
 
     Reference:
         Dinh et al., RealNVP, 2017, section 4.1.

@@ -154,6 +154,8 @@ class Flow(nn.Module):
         Returns:
             ``(n, *event_shape)`` and ``(n,)`` in nats.
         """
+        if not isinstance(n, int):
+            raise TypeError(f"the number of samples is a whole number, got {n!r}")
         if n < 0:
             raise ValueError(f"can't draw {n} samples")
         if not temperature >= 0:

@@ -20,8 +20,10 @@ class Glow(Flow):
     r"""The image flow of `InverseFlow` without its k×k layers: ActNorm → 1×1 convolution → affine coupling.
 
     At each of L scales: squeeze, then K steps, then half of the channels leave under a learned prior (not at the
-    last scale). With a spline it is `InverseFlow` without the inverse convolution and nothing else changed, for fair
-    comparisons.
+    last scale).
+
+    With the default spline it is `InverseFlow` without the inverse convolution and nothing else changed, for fair
+    comparisons; the flow of the paper is that with ``spline="none"``.
 
     Args:
         event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^L`.
@@ -34,7 +36,7 @@ class Glow(Flow):
         spline_bound: half the interval of each spline.
         conv1x1: ``"none"``, ``"dense"`` or ``"lu"``.
         width: hidden channels of the couplings' networks.
-        preprocessing: ``"logit"``, or ``"centre"`` to [-1, 1); only for integer images.
+        preprocessing: ``"logit"``, or ``"centre"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
         context_channels: length of the context vector, None for an unconditional flow.
 

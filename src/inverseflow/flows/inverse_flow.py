@@ -36,7 +36,7 @@ class InverseFlow(Flow):
         spline_bound: half the interval of each spline.
         conv1x1: ``"none"``, ``"dense"`` or ``"lu"``.
         width: hidden channels of the couplings' networks.
-        preprocessing: ``"logit"``, or ``"centre"`` to [-1, 1); only for integer images.
+        preprocessing: ``"logit"``, or ``"centre"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
         context_channels: length of the context vector, None for an unconditional flow.
 

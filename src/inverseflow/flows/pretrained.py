@@ -67,11 +67,15 @@ def load(folder_or_hub_id: str | Path) -> Flow:
     except Exception as error:  # safetensors raises its own untyped error for a damaged file
         raise CheckpointError(f"{folder / WEIGHTS} is truncated or damaged: {error}") from error
     flow.to(next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None))
-    try:
-        flow.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {first}") from error
+    expected = flow.state_dict()
+    for key in [*expected, *state]:
+        wanted, found = (tuple(of[key].shape) if key in of else "nothing" for of in (expected, state))
+        if wanted != found:
+            raise CheckpointError(
+                f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: "
+                f"{key} is {wanted} in the configuration and {found} in the weights"
+            )
+    flow.load_state_dict(state)
     return flow
 
 

@@ -27,6 +27,8 @@ class MLP(nn.Sequential):
     def __init__(self, in_features: int, out_features: int, width: int, depth: int = 2) -> None:
         if width < 1:
             raise ValueError(f"width counts hidden units and is at least 1, got {width}")
+        if depth < 0:
+            raise ValueError(f"depth counts hidden layers and is not negative, got {depth}")
         sizes = [in_features, *[width] * depth]
         hidden: list[nn.Module] = []
         for size, following in pairwise(sizes):

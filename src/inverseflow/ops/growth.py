@@ -37,6 +37,9 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
         unitriangular: take the diagonal of the last tap as ones.
         groups: number of channel groups.
 
+    Raises:
+        ValueError: the size is empty, or the kernel does not fit `inv_conv2d`.
+
     Returns:
         The actual growth, computed in float64, and the bound.
 
@@ -49,6 +52,8 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
         >>> growth(torch.tensor([[[[-2.0, 1.0]]]]), (1, 50)).actual > 1e15
         True
     """
+    if min(size) < 1:
+        raise ValueError(f"an image has at least one row and one column, got size={size}")
     channels, per_group = weight.shape[:2]
     kernel = weight.detach().to(torch.float64)
     impulses = kernel.new_zeros(per_group, channels, *size)

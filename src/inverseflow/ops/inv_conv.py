@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverseflow.ops._backends._torch import pad
+from inverseflow.ops._backends._torch import full_precision, pad
 from inverseflow.ops._corner import CORNERS, Corner, mirrored_axes, opposite
 from inverseflow.ops.dispatch import chosen
 
@@ -185,7 +185,8 @@ def _transposed(kernel: Tensor, groups: int) -> Tensor:
 def _causal_conv2d(x: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
     if x.numel() == 0:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
-    return F.conv2d(pad(x, kernel, corner), kernel.flip(mirrored_axes(corner)), groups=groups).contiguous()
+    with full_precision(x):
+        return F.conv2d(pad(x, kernel, corner), kernel.flip(mirrored_axes(corner)), groups=groups).contiguous()
 
 
 @torch.library.custom_op("inverseflow::inv_conv2d", mutates_args=())

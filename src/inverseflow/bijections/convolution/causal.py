@@ -61,7 +61,10 @@ class CausalConv2d(Bijection):
         groups: int = 1,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2)
-        rows, columns = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+            raise TypeError(f"kernel_size is a whole number or a pair (height, width) of them, got {kernel_size!r}")
+        rows, columns = sides
         if min(rows, columns) < 1:
             raise ValueError(f"a kernel has at least one row and one column, got kernel_size={kernel_size}")
         if corner not in CORNERS:

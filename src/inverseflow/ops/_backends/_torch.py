@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
@@ -27,7 +31,21 @@ def pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
     return F.pad(image, (*left_right, *top_bottom))
 
 
+@contextmanager
+def full_precision(image: Tensor) -> Iterator[None]:
+    """Keep cuDNN from rounding float32 to the 11 bits of TF32: the convolution would no longer invert the solve."""
+    if not image.is_cuda:
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    ):
+        yield
+
+
 def weight_gradient(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
     """Let torch differentiate its own convolution."""
-    result: Tensor = conv2d_weight(pad(x, kernel, corner), list(kernel.shape), grad, groups=groups)
+    with full_precision(x):
+        result: Tensor = conv2d_weight(pad(x, kernel, corner), list(kernel.shape), grad, groups=groups)
     return result.flip(mirrored_axes(corner)).contiguous()
