@@ -48,7 +48,7 @@ def test_weights_come_back_as_they_were(saved):
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(saved, small_disk):
     before = saved.read_bytes()
     with pytest.raises(
-        CheckpointError, match=r"cannot write the checkpoint .*last\.ckpt: .*; the previous one is whole"
+        CheckpointError, match=r"cannot write the checkpoint .*last\.ckpt: file too large; the previous one is whole"
     ):
         AtomicCheckpointIO().save_checkpoint({"state_dict": {"flow.big": torch.zeros(10_000)}}, saved)
 
@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(saved, small_disk):
 
 
 def test_a_full_disk_at_the_first_checkpoint_leaves_nothing(tmp_path, small_disk):
-    with pytest.raises(CheckpointError, match="there is no earlier one"):
+    with pytest.raises(CheckpointError, match="file too large; there is no earlier one"):
         AtomicCheckpointIO().save_checkpoint({"state_dict": {"flow.big": torch.zeros(10_000)}}, tmp_path / "last.ckpt")
 
     assert list(tmp_path.iterdir()) == []

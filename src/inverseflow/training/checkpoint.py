@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from inverseflow.errors import CheckpointError, TrainingInterrupted
-from inverseflow.training.files import written_aside
+from inverseflow.training.files import write_torch
 from inverseflow.training.signals import StopRequest
 
 
@@ -31,8 +31,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         path = Path(path)
         try:
-            with written_aside(path) as aside, aside.open("wb") as file:
-                torch.save(checkpoint, file)
+            write_torch(path, checkpoint)
         except (OSError, RuntimeError) as error:
             kept = "the previous one is whole" if path.exists() else "there is no earlier one"
             raise CheckpointError(f"cannot write the checkpoint {path}: {_reason(error)}; {kept}") from error

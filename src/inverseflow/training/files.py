@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -68,6 +69,16 @@ def write_json(path: Path, content: Any) -> None:
     """Writes `content` as indented JSON. Numbers that JSON does not know are refused."""
     with written_aside(path) as aside:
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Writes `content` as `torch.save` does, but by way of memory, so that an error tells what the disk has to say."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        file.write(buffer.getbuffer())
 
 
 def _sync_folder(folder: Path) -> None:
