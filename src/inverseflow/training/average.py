@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -22,3 +23,9 @@ class AveragedWeights(WeightAveraging):
             return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
 
         super().__init__(use_buffers=False, avg_fn=average)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Makes the average in the dtype that the weights are about to get."""
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            trainer.precision_plugin.convert_module(self._average_model)
