@@ -22,6 +22,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
     done = two_processes(folder)
     assert done.returncode == 0, done.stderr
+    assert "Grad strides" not in done.stderr
     return folder
 
 

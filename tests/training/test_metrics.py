@@ -1,3 +1,6 @@
+import pytest
+
+from inverseflow.errors import RunError
 from inverseflow.training.metrics import CsvLogger, read_metrics
 
 
@@ -19,7 +22,9 @@ def test_rows_are_kept_when_a_run_is_resumed_up_to_the_step_it_resumes_from(tmp_
 def test_a_new_run_begins_with_no_rows(tmp_path):
     path = tmp_path / "metrics.csv"
     CsvLogger(path).log_metrics({"learning_rate": 1.0}, step=1)
-    CsvLogger(path)
+    second = CsvLogger(path)
+    assert len(read_metrics(path)) == 1, "nothing is written before there is something to write"
+    second.finalize("success")
 
     assert read_metrics(path) == []
 
@@ -31,3 +36,12 @@ def test_a_row_that_was_cut_off_is_left_out(tmp_path):
         file.write("2,1.0,")
 
     assert read_metrics(path) == [{"step": 1, "ms_per_step": 5.0}]
+
+
+@pytest.mark.parametrize("content", [b"step\nnonsense\n", b"\xff\xfe\n1\n", b"a,b\n1,2\n"])
+def test_a_file_that_holds_something_else_is_called_damaged(tmp_path, content):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(RunError, match="is damaged"):
+        read_metrics(path)

@@ -351,6 +351,61 @@ def test_an_accelerator_that_is_not_there_is_one_sentence(tmp_path):
         train(options(tmp_path / "run", accelerator="abacus"))
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_settings_that_lightning_refuses_leave_a_finished_run_as_it_was(whole, how):
+    before = content(whole.path)
+    with pytest.raises(OptionError, match="Lightning refuses"):
+        train(options(whole.path, accelerator="abacus", **{how: True}))
+
+    assert content(whole.path) == before
+
+
+def test_settings_that_lightning_refuses_leave_no_folder(tmp_path):
+    with pytest.raises(OptionError, match="Lightning refuses"):
+        train(options(tmp_path / "run", strategy="nonsense"))
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_validation_images_than_processes_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(OptionError, match="1 validation images for 2 processes.*fewer devices"):
+        train(options(tmp_path / "run", validation_images=1, devices="2", strategy="ddp"))
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_made_longer_does_not_keep_its_former_results(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    train(options(run.path, max_steps=2))
+    before = content(run.path)
+    train(options(run.path, max_steps=2, resume=True, quiet=False))
+    assert content(run.path).keys() >= before.keys(), "no step, no change"
+    stop_after(3, monkeypatch)
+    with pytest.raises(TrainingInterrupted):
+        train(options(run.path, max_steps=100, resume=True))
+
+    for path in (run.report, run.model, run.samples, run.reconstructions, run.curves):
+        assert not path.exists()
+    assert run.best.is_file()
+
+
+def test_a_run_is_not_made_shorter(whole):
+    with pytest.raises(OptionError, match="max_steps is 3, but the run has made 12 steps already"):
+        train(options(whole.path, max_steps=3, resume=True))
+
+
+def test_damaged_metrics_are_not_blamed_on_the_settings(tmp_path):
+    run = Run(tmp_path / "run")
+    train(options(run.path, max_steps=1))
+    run.metrics.write_text("step,train_bits_per_dim\n1,nonsense\n")
+    with pytest.raises(RunError, match=r"metrics\.csv is damaged"):
+        train(options(run.path, max_steps=2, resume=True))
+
+
 def test_validation_always_draws_the_same_noise(tmp_path, monkeypatch):
     monkeypatch.setattr(FlowModule, "optimizer_step", lambda self, epoch, index, optimizer, closure: closure())
     run = Run(tmp_path / "run")

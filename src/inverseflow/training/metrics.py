@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from inverseflow.errors import RunError
 from inverseflow.training.files import written_aside
 from inverseflow.training.module import FlowModule
 from inverseflow.training.ranks import is_first_process
@@ -24,20 +25,23 @@ COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "g
 class CsvLogger(Logger):
     """Appends rows to a CSV file and never takes any away, except those of steps that a resumed run makes again.
 
+    Nothing is written before the first row or the end of training.
+
     Args:
         path: The file.
         resumed_step: Rows of later steps are dropped. None keeps none.
+
+    Raises:
+        RunError: If rows are to be kept and the file is damaged.
     """
 
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
         super().__init__()
         self._path = path
-        if is_first_process():
-            keep = [] if resumed_step is None or not path.exists() else read_metrics(path)
-            with written_aside(path) as aside, aside.open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(_as_text(row) for row in keep if row["step"] <= (resumed_step or 0))
+        self._begun = False
+        self._kept: list[dict[str, float]] = []
+        if is_first_process() and resumed_step is not None and path.exists():
+            self._kept = [row for row in read_metrics(path) if row["step"] <= resumed_step]
 
     @property
     def name(self) -> str:
@@ -52,19 +56,45 @@ class CsvLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Appends one row, with empty cells for what `metrics` does not have."""
+        self._begin()
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(_as_text({"step": step or 0, **metrics}))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Does nothing: config.yaml has them."""
 
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Leaves a file even where no step was made."""
+        if status == "success":
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        with written_aside(self._path) as aside, aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(_as_text(row) for row in self._kept)
+
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv, without their empty cells. A last row that was cut off is left out."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    whole = [row for row in rows if None not in row and None not in row.values()]
-    return [{name: float(value) for name, value in row.items() if value} for row in whole]
+    """The rows of metrics.csv, without their empty cells. A last row that was cut off is left out.
+
+    Raises:
+        RunError: If something else is in the file.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        whole = [row for row in rows if None not in row and None not in row.values()]
+        numbers = [{name: float(value) for name, value in row.items() if value} for row in whole]
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path} is damaged; move it away to go on without the rows so far") from error
+    if not all("step" in row for row in numbers):
+        raise RunError(f"{path} is damaged; move it away to go on without the rows so far")
+    return numbers
 
 
 def _as_text(row: Mapping[str, float]) -> dict[str, str]:

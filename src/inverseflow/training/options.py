@@ -105,9 +105,9 @@ class TrainOptions:
         channels: Channels of the images of a "folder": 1 for grey, 3 for colour. By default what the files store.
         out: The run folder. By default runs/PRESET.
         resume: Continue the run in the run folder from its last checkpoint, with its own settings; start it if there is
-            none.
+            none. Another number of devices, or another max_steps under the cosine schedule, changes the trajectory.
         overwrite: Delete the run that is in the run folder and start anew.
-        max_steps: Training steps.
+        max_steps: Training steps. A run that is resumed can be made longer, not shorter than it is.
         batch_size: Images in a training step on each device.
         seed: Decides the initial weights, the order of the images and all noise.
         horizontal_flip: Mirror each training image left to right with probability one half.

@@ -112,11 +112,25 @@ class Run:
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {os.strerror(error.errno or 0).lower()}") from error
 
+    def remove_results(self) -> None:
+        """Removes what is made at the end of a run: the model, the report and the pictures.
+
+        Raises:
+            RunError: If they cannot be removed.
+        """
+        try:
+            _remove(self.report, self.model, self.samples, self.reconstructions, self.curves)
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {os.strerror(error.errno or 0).lower()}") from error
+
     def _delete(self) -> None:
-        for entry in (self.tensorboard, self.checkpoints, self.model):
-            if entry.is_symlink():
-                entry.unlink()
-            elif entry.exists():
-                shutil.rmtree(entry)
-        for entry in (self.metrics, self.samples, self.reconstructions, self.curves, self.report, self.config):
+        self.remove_results()
+        _remove(self.tensorboard, self.checkpoints, self.metrics, self.config)
+
+
+def _remove(*entries: Path) -> None:
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
             entry.unlink(missing_ok=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from inverseflow.data import ImageSplits
+from inverseflow.data import Images, ImageSplits
 from inverseflow.errors import OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
 from inverseflow.training.average import AveragedWeights
@@ -31,6 +31,7 @@ from inverseflow.training.metrics import CsvLogger, Recorder
 from inverseflow.training.model import build_flow, load_data
 from inverseflow.training.module import FlowModule
 from inverseflow.training.options import TrainOptions
+from inverseflow.training.outdated import OutdatedResults
 from inverseflow.training.progress import StepProgress
 from inverseflow.training.ranks import is_first_process
 from inverseflow.training.report import Report, TrainingSummary, finish
@@ -80,16 +81,22 @@ def _train(options: TrainOptions, run: Run, first: bool) -> Report | None:
         check_architecture(flow, checkpoint, run.last)
         resumed_step = int(checkpoint["global_step"])
         del checkpoint
+        if options.max_steps < resumed_step:
+            raise OptionError(f"max_steps is {options.max_steps}, but the run has made {resumed_step} steps already")
     else:
         _initialize(flow, options, data)
-    if first:
-        run.prepare(options, overwrite=options.overwrite)
+    validation = data.validation
+    if options.validation_images is not None and options.validation_images < len(validation):
+        validation = validation.select(range(options.validation_images))
 
     with StopRequest() as stop:
         checkpoints = Checkpoints(run.checkpoints, options.checkpoint_every, stop)
         recorder = Recorder(options.log_every)
         trainer = _trainer(options, run, resumed_step, checkpoints, recorder)
-        _fit(trainer, flow, options, data, None if resumed_step is None else run.last, run)
+        _check_validation(len(validation), trainer.world_size)
+        if first:  # not before: whatever refuses the settings has left the folder as it was
+            run.prepare(options, overwrite=options.overwrite)
+        _fit(trainer, flow, options, data, validation, None if resumed_step is None else run.last, run)
     if stop.requested:
         raise TrainingInterrupted(f"stopped after the last step; {_how_to_go_on(options, run)}")
     if not first:
@@ -119,8 +126,22 @@ def _initialize(flow: Flow, options: TrainOptions, data: ImageSplits) -> None:
         flow.initialize(data.train.__getitems__(indices))
 
 
+def _check_validation(images: int, processes: int) -> None:
+    if images < processes:
+        raise OptionError(
+            f"there are {images} validation images for {processes} processes, and each needs one; "
+            "train on fewer devices, or with more validation images"
+        )
+
+
 def _fit(
-    trainer: Trainer, flow: Flow, options: TrainOptions, data: ImageSplits, checkpoint: Path | None, run: Run
+    trainer: Trainer,
+    flow: Flow,
+    options: TrainOptions,
+    data: ImageSplits,
+    validation: Images,
+    checkpoint: Path | None,
+    run: Run,
 ) -> None:
     flow.gradient_checkpointing = options.gradient_checkpointing
     module = FlowModule(
@@ -130,9 +151,6 @@ def _fit(
         seed=options.seed,
         augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
     )
-    validation = data.validation
-    if options.validation_images is not None and options.validation_images < len(validation):
-        validation = validation.select(range(options.validation_images))
     images = ImageData(data.train, validation, options.batch_size, options.seed)
     try:
         trainer.fit(module, images, ckpt_path=checkpoint, weights_only=True)
@@ -146,11 +164,17 @@ def _trainer(
     options: TrainOptions, run: Run, resumed_step: int | None, checkpoints: Checkpoints, recorder: Recorder
 ) -> Trainer:
     callbacks: list[Callback] = [recorder, checkpoints]
+    if resumed_step is not None:
+        callbacks.insert(0, OutdatedResults(run))
     if options.optimizer.ema is not None:
         callbacks.insert(0, AveragedWeights(options.optimizer.ema))
     if not options.quiet:
         callbacks.append(StepProgress(recorder))
     purge = None if resumed_step is None else resumed_step + 1
+    loggers: list[Logger] = [
+        CsvLogger(run.metrics, resumed_step),
+        TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False, purge_step=purge),
+    ]
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -165,10 +189,7 @@ def _trainer(
             use_distributed_sampler=False,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
-            logger=[
-                CsvLogger(run.metrics, resumed_step),
-                TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False, purge_step=purge),
-            ],
+            logger=loggers,
             enable_progress_bar=not options.quiet,
             enable_model_summary=False,
             default_root_dir=run.path,
@@ -191,6 +212,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # from DDP
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,0 +1,30 @@
+"""What a run that is made longer does with the results of its former end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from inverseflow.training.run import Run
+
+
+class OutdatedResults(Callback):
+    """Removes the model, the report and the pictures of a resumed run once a new step is made.
+
+    Until the run ends again its checkpoints speak for it.
+
+    Args:
+        run: The run folder.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._removed = False
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Removes them, once."""
+        if trainer.is_global_zero and not self._removed:
+            self._run.remove_results()
+        self._removed = True
