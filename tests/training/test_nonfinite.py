@@ -39,7 +39,7 @@ def test_the_first_layer_of_a_flow_that_overflows_is_named_by_its_path():
     finally:
         handle.remove()
 
-    assert found == f"the output of {name} (ActNorm)"
+    assert found == f"the output of {name} (ActNorm), scale 1, step 1"
 
 
 def test_no_hook_is_left_behind():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from inverseflow.bijections import Compose
 
 
 def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
@@ -20,7 +23,8 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
         run: Calls the model on the batch in question, with the random state that it had.
 
     Returns:
-        For instance "the output of bijection.blocks.0.2.spline", or None if all is finite.
+        For instance "the output of bijection.levels.0.layers.1.layers.2 (ActNorm), scale 1, step 1", or None if all is
+        finite.
 
     Example:
         >>> class Root(nn.Module):
@@ -32,7 +36,7 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
     """
     for name, parameter in model.named_parameters():
         if not _is_finite(parameter):
-            return f"the parameter {name}"
+            return f"the parameter {name}{_position(model, name)}"
     found: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -42,7 +46,9 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
             for place, tensor in enumerate(_tensors(output)):
                 if not _is_finite(tensor):
                     what = "log-det" if place == 1 and isinstance(output, tuple) and len(output) == 2 else "output"
-                    found.append(f"the {what} of {name or 'the flow'} ({type(module).__name__})")
+                    found.append(
+                        f"the {what} of {name or 'the flow'} ({type(module).__name__}){_position(model, name)}"
+                    )
                     return
 
         return hook
@@ -67,6 +73,18 @@ def last_non_finite_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> 
     """
     names = [name for name, value in parameters if value.grad is not None and not _is_finite(value.grad)]
     return names[-1] if names else None
+
+
+def _position(model: nn.Module, name: str) -> str:
+    """Where in a flow of several scales a layer is, as a reader counts."""
+    match = re.match(r"(.*\blevels\.(\d+)\.layers)\.(\d+)", name)
+    if match is None:
+        return ""
+    scale, place = int(match[2]) + 1, int(match[3])
+    steps = [
+        number for number, layer in enumerate(model.get_submodule(match[1]).children()) if isinstance(layer, Compose)
+    ]
+    return f", scale {scale}, step {steps.index(place) + 1}" if place in steps else f", scale {scale}"
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

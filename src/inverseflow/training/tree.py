@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -45,21 +46,22 @@ def architecture(flow: Flow) -> str:
     lines = [_Line(type(flow).__name__, f"{tuple(flow.event_shape)}", f"{_count(flow):,}")]
     present = [(prefix, part) for prefix, part in parts if part is not None]
     for number, (prefix, part) in enumerate(present):
-        lines += _branch(part, prefix, "", number == len(present) - 1, shapes)
+        lines += _branch([part], prefix, "", number == len(present) - 1, shapes)
     widths = [max(len(line.label) for line in lines), max(len(line.shape) for line in lines)]
     rows = [_Line("layer", "shape", "parameters"), *lines]
     return "\n".join(f"{row.label:<{widths[0]}}  {row.shape:<{widths[1]}}  {row.parameters}".rstrip() for row in rows)
 
 
-def _branch(module: nn.Module, prefix: str, indent: str, last: bool, shapes: dict[nn.Module, str]) -> list[_Line]:
+def _branch(alike: list[nn.Module], prefix: str, indent: str, last: bool, shapes: dict[nn.Module, str]) -> list[_Line]:
+    module = alike[0]
     count = _count(module)
     times = prefix if prefix.endswith("× ") else ""
     line = _Line(
-        f"{indent}{'└─ ' if last else '├─ '}{prefix}{_label(module)}",
+        f"{indent}{'└─ ' if last else '├─ '}{prefix}{_label(alike)}",
         shapes.get(module, ""),
         f"{times}{count:,}" if count else "",
     )
-    children = _children(module)
+    children = _children(alike)
     below = indent + ("   " if last else "│  ")
     lines = [line]
     for number, (name, child) in enumerate(children):
@@ -67,25 +69,45 @@ def _branch(module: nn.Module, prefix: str, indent: str, last: bool, shapes: dic
     return lines
 
 
-def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    if isinstance(module, Multiscale):
-        return [(f"scale {number}: ", level) for number, level in enumerate(module.levels, start=1)]
-    if not isinstance(module, Compose):
+def _children(alike: list[nn.Module]) -> list[tuple[str, list[nn.Module]]]:
+    """What is in modules that are alike and shown as one: lists of parts that are shown as one in their turn."""
+    if isinstance(alike[0], Multiscale):
+        scales = zip(*(list(module.levels) for module in alike if isinstance(module, Multiscale)), strict=True)
+        return [(f"scale {number}: ", list(levels)) for number, levels in enumerate(scales, start=1)]
+    if not isinstance(alike[0], Compose):
         return []
-    runs = [list(alike) for _, alike in groupby(module.layers, key=_signature)]
-    return [(f"{len(alike)} × " if len(alike) > 1 else "", alike[0]) for alike in runs]
+    places = zip(*(list(module.layers) for module in alike if isinstance(module, Compose)), strict=True)
+    runs = [list(run) for _, run in groupby(places, key=lambda place: _signature(place[0]))]
+    return [(f"{len(run)} × " if len(run) > 1 else "", [layer for place in run for layer in place]) for run in runs]
 
 
-def _signature(module: nn.Module) -> tuple[str, tuple[tuple[int, ...], ...]]:
-    """Layers with the same signature differ in their numbers only."""
-    return type(module).__name__, tuple(tuple(value.shape) for value in module.state_dict().values())
+def _signature(module: nn.Module) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Layers with the same signature differ in their numbers and in fixed choices only."""
+    types = tuple(type(part).__name__ for part in module.modules())
+    return types, tuple(tuple(value.shape) for value in module.state_dict().values())
 
 
-def _label(module: nn.Module) -> str:
+def _label(alike: list[nn.Module]) -> str:
+    name = type(alike[0]).__name__
+    if isinstance(alike[0], (Compose, Multiscale)):
+        return name
+    details = [_details(module) for module in alike]
+    same = [
+        next(iter(values)) if len(values) == 1 else _varies(values) for values in map(set, zip(*details, strict=True))
+    ]
+    return name + (f"({', '.join(same)})" if same else "")
+
+
+def _details(module: nn.Module) -> list[str]:
     own = module.bijection if isinstance(module, Inverse) else module
     assert isinstance(own, nn.Module)
-    details = "" if isinstance(module, (Compose, Multiscale)) else own.extra_repr()
-    return type(module).__name__ + (f"({details})" if details else "")
+    text = own.extra_repr()
+    return re.split(r", (?=\w+=)", text) if text else []
+
+
+def _varies(values: set[str]) -> str:
+    """What stands for an argument that is another one in each of the layers shown as one."""
+    return f"{next(iter(values)).partition('=')[0]}=varies"
 
 
 def _count(module: nn.Module) -> int:
