@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from inverseflow.training.pictures import great_circle, image_grid, save_curves, save_grid, save_reconstructions
@@ -58,3 +59,24 @@ def test_a_path_between_latents_of_the_same_direction_is_straight(factor):
     points = great_circle(first, factor * first, steps=3)
 
     torch.testing.assert_close(points[:, 1], first * (1 + factor) / 2, rtol=1e-3, atol=1e-3)
+
+
+def test_a_path_from_the_middle_of_the_latent_is_finite():
+    points = great_circle(torch.zeros(1, 4), torch.ones(1, 4), steps=5)
+
+    assert points.isfinite().all()
+
+
+def test_the_steps_of_a_short_run_are_whole_numbers(tmp_path, monkeypatch):
+    ticks = []
+    draw = Figure.savefig
+
+    def note(figure, *args, **kwargs):
+        ticks.extend(figure.axes[0].get_xticks())
+        draw(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    rows = [{"step": step, "train_bits_per_dim": 2.0 / step} for step in (1, 2, 3)]
+    save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, "digits")
+
+    assert ticks and all(tick == int(tick) for tick in ticks)

@@ -99,6 +99,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapp
         title: Above the picture.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -117,6 +118,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapp
         axes.axhline(bits, color="grey", linestyle=style, linewidth=1, label=label)
     axes.set_ylim(min([low, *baselines.values()]) - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01)
     axes.set(title=title, xlabel="step", ylabel="bits per dimension")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     with written_aside(path) as aside:
@@ -144,7 +146,10 @@ def great_circle(first: Tensor, last: Tensor, steps: int) -> Tensor:
     """
     t = torch.linspace(0, 1, steps, device=first.device)[None, :, None]  # (1, steps, 1)
     lengths = [latent.norm(dim=1, keepdim=True)[:, None] for latent in (first, last)]  # (B, 1, 1)
-    directions = [latent[:, None] / length for latent, length in zip((first, last), lengths, strict=True)]
+    smallest = torch.finfo(first.dtype).tiny  # what has no length has no direction either
+    directions = [
+        latent[:, None] / length.clamp_min(smallest) for latent, length in zip((first, last), lengths, strict=True)
+    ]
     cosine = (directions[0] * directions[1]).sum(-1, keepdim=True).clamp(-1, 1)
     angle = cosine.acos().clamp(1e-3, math.pi - 1e-3)  # (B, 1, 1); the sine below divides
     turned = ((1 - t) * angle).sin() * directions[0] + (t * angle).sin() * directions[1]
