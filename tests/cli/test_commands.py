@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from inverseflow import flows
 from inverseflow.training.run import Run
 
 
@@ -84,6 +85,15 @@ def test_reconstructions_are_exact(trained, run, tmp_path):
     assert (tmp_path / "r.png").is_file()
 
 
+def test_reconstructions_leave_the_picture_of_the_training_alone(trained, run):
+    before = Run(trained).reconstructions.read_bytes()
+    code, text, _ = run("reconstruct", trained, "-n", 4, "--seed", 5)
+
+    assert code == 0 and str(trained / "reconstructions-seed5.png") in text
+    assert (trained / "reconstructions-seed5.png").is_file()
+    assert Run(trained).reconstructions.read_bytes() == before
+
+
 def test_interpolations_are_a_picture(trained, run, tmp_path):
     code, _, _ = run("interpolate", trained, "-n", 3, "--steps", 5, "-o", tmp_path / "i.png")
 
@@ -134,6 +144,37 @@ def test_a_run_that_was_interrupted_is_used_through_its_best_checkpoint(trained,
 
     assert torch.equal(torch.load(tmp_path / "tiny.pt"), torch.load(tmp_path / "run.pt"))
     assert "--resume continues it" in run("info", folder)[1]
+    assert "is not finished; this is its best checkpoint so far" in run("info", folder)[2]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"title": "digits"}'])
+def test_a_damaged_report_is_one_line(trained, run, tmp_path, content):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    Run(folder).report.write_text(content)
+    code, _, error = run("info", folder)
+
+    assert code == 2
+    assert error == f"inverseflow: error: {folder / 'report.json'} is damaged; `train --resume` writes it anew\n"
+
+
+def test_a_flow_of_real_numbers_draws_no_images(trained, run, tmp_path, monkeypatch):
+    flow = flows.create("inverse-flow", (1, 8, 8), levels=17, scales=1, steps=1, width=4)
+    flow.levels = None
+    monkeypatch.setattr("inverseflow.training.model.load_flow", lambda run: flow)
+    code, _, error = run("sample", trained, "-o", tmp_path / "s.png")
+
+    assert code == 2
+    assert "holds a flow of real numbers" in error and error.count("\n") == 1
+
+
+def test_a_report_of_fewer_steps_than_the_settings_ask_for_says_so(trained, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    config = Run(folder).config
+    config.write_text(config.read_text().replace("max_steps: 6", "max_steps: 900"))
+
+    assert "measured after 6 steps; --resume continues it" in run("info", folder)[1]
 
 
 def test_a_run_without_any_weights_says_so(trained, run, tmp_path):

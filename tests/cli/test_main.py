@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from inverseflow.cli.main import COMMANDS, main
+from inverseflow.errors import NonFiniteError
 from inverseflow.training.run import Run
 
 
@@ -64,6 +65,11 @@ def test_version_is_told(run):
         (["sample", "nowhere", "-o", "picture.bmp"], "its name should end in .png, .npz or .pt"),
         (["sample", "nowhere", "--temperature", "-1"], "temperature must not be negative, got -1.0"),
         (["evaluate", "nowhere", "--draws", "0"], "draws must be at least 1, not 0"),
+        (["evaluate", "nowhere", "--batch-size", "0"], "batch_size must be at least 1, not 0"),
+        (["evaluate", "nowhere", "--batch-size=-3"], "batch_size must be at least 1, not -3"),
+        (["sample", "nowhere", "--seed", "9" * 30], "seed must be in [0, 2^63)"),
+        (["reconstruct", "nowhere", "-o", "x.txt"], "cannot write x.txt: its name should end in .png"),
+        (["interpolate", "nowhere", "-o", "x.txt"], "cannot write x.txt: its name should end in .png"),
         (["interpolate", "nowhere", "--steps", "1"], "at least 2 steps"),
         (["info", "."], "holds no training run"),
     ],
@@ -107,6 +113,40 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def without_jsonargparse(*words: str) -> subprocess.CompletedProcess[str]:
+    missing = "import sys; sys.modules['jsonargparse'] = None"
+    code = f"{missing}; from inverseflow.cli.main import main; sys.exit(main({[*words]}))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_a_missing_package_is_named_with_the_remedy():
+    done = without_jsonargparse("info", "somewhere")
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "inverseflow: error: the command line needs jsonargparse: pip install 'inverseflow[train]'\n"
+    )
+
+
+def test_doctor_runs_where_packages_are_missing():
+    done = without_jsonargparse("doctor")
+
+    assert done.returncode == 0, done.stderr
+    assert "backends of the inverse convolution" in done.stdout
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+def test_what_all_processes_have_to_say_the_first_one_says(run, monkeypatch, rank, lines):
+    def broken(self):
+        raise NonFiniteError("the loss is not finite")
+
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(Run, "settings", broken)
+    code, _, error = run("info", "somewhere")
+
+    assert (code, error.count("\n")) == (2, lines)
 
 
 def test_the_module_can_be_run():

@@ -33,6 +33,7 @@ def test_the_closing_summary_compares_with_the_baselines(tiny, run, tmp_path):
 
     assert code == 0
     assert text.startswith("digits: ")
+    assert " between draws" in text.splitlines()[0]
     assert "± " in text and "ms/step" in text and str(tmp_path / "run") in text
     assert "the baseline pixel histogram, 2.4" in text and "the baseline gaussian, 2.9" in text
 
@@ -43,6 +44,12 @@ def test_progress_tells_bits_and_ms_per_step(tiny, run, tmp_path):
 
     assert [line.split("  ")[0] for line in lines] == ["step 3/6", "step 6/6", "measuring on 360 test images"]
     assert all("bits/dim, validation" in line and "ms/step" in line for line in lines[:2])
+
+
+def test_help_tells_the_exit_code_of_ctrl_c_and_what_resuming_changes(run):
+    text = " ".join(run("train", "--help")[1].split())
+
+    assert "exit code 130" in text and "changes the trajectory" in text
 
 
 def test_quiet_is_quiet(tiny, run, tmp_path):
@@ -134,6 +141,19 @@ def test_resuming_with_another_model_is_refused(trained, run):
 
     assert code == 2
     assert "model.width is 8 in the run and 9 here" in error
+
+
+def test_settings_that_are_none_are_one_line_on_resume(trained, run, tmp_path):
+    config = tmp_path / "run" / "config.yaml"
+    config.parent.mkdir()
+    settings = yaml.safe_load(Run(trained).config.read_text())
+    config.write_text(yaml.safe_dump(settings | {"optimizer": 3}))
+    code, _, error = run("train", "digits", "--out", config.parent, "--resume")
+
+    assert code == 2
+    assert (
+        error.startswith(f"inverseflow: error: {config}: not the settings of a training run") and error.count("\n") == 1
+    )
 
 
 def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inverseflow.cli.parser import Command
+from inverseflow.cli.command import Command
 
 _PACKAGES = {
     "torch": "everything",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from inverseflow.cli.parser import Command
-from inverseflow.errors import OptionError
+from inverseflow.cli.checks import check_counts, check_seed
+from inverseflow.cli.command import Command
 
 
 def evaluate(
@@ -43,9 +43,8 @@ def evaluate(
         data_dir: Where the data is now, if it has moved.
         output: Also write the numbers to this JSON file.
     """
-    for name, value in {"draws": draws, "importance_samples": importance_samples, "number": number}.items():
-        if value is not None and value < 1:
-            raise OptionError(f"{name} must be at least 1, not {value}")
+    check_counts(draws=draws, importance_samples=importance_samples, number=number, batch_size=batch_size)
+    check_seed(seed)
     from dataclasses import asdict
 
     from tqdm import tqdm

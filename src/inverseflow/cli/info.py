@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inverseflow.cli.parser import Command
+from inverseflow.cli.command import Command
+from inverseflow.errors import RunError
 
 if TYPE_CHECKING:
     from inverseflow.training.run import Run
@@ -40,11 +41,14 @@ def _facts(run: Run) -> dict[str, str]:
         f"{options.optimizer.learning_rate:g} ({options.optimizer.schedule}), seed {options.seed}",
     }
     if run.report.is_file():
-        report = json.loads(run.report.read_text("utf-8"))
-        facts["data"] = report["title"]
-        facts["bits/dim"] = (
-            f"{report['test_bits_per_dim']:.3f} ± {report['test_bits_per_dim_stderr']:.3f} on test images"
-        )
+        try:
+            report = json.loads(run.report.read_text("utf-8"))
+            bits, error, steps = report["test_bits_per_dim"], report["test_bits_per_dim_stderr"], report["steps"]
+            facts |= {"data": report["title"], "bits/dim": f"{bits:.3f} ± {error:.3f} on test images"}
+            if steps < options.max_steps:
+                facts["state"] = f"measured after {steps} steps; --resume continues it"
+        except (ValueError, TypeError, KeyError) as damage:
+            raise RunError(f"{run.report} is damaged; `train --resume` writes it anew") from damage
     else:
         facts["state"] = "not finished; --resume continues it"
     return facts

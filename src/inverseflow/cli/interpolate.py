@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.parser import Command
+from inverseflow.cli.checks import check_output, check_seed
+from inverseflow.cli.command import Command
 from inverseflow.errors import OptionError
 
 
@@ -25,13 +26,15 @@ def interpolate(
         run: The run folder.
         number: How many pairs of images, one in each row.
         steps: Pictures in a row.
-        output: The picture. By default interpolations.png in the run folder.
+        output: The picture (.png). By default interpolations.png in the run folder.
         seed: Decides which images.
         device: Where to compute: auto, cpu, cuda, cuda:1 ...
         data_dir: Where the data is now, if it has moved.
     """
     if steps < 2 or number < 1:
         raise OptionError(f"a row has at least 2 steps and there is at least 1 row, not {steps} and {number}")
+    check_seed(seed)
+    check_output(output, ".png")
     import torch
 
     from inverseflow.cli.loading import data_of, some_of, trained_flow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ def trained_flow(run: Run, device: str) -> Flow:
     """
     from inverseflow.training.model import load_flow
 
+    if run.exists and not run.model.is_dir() and run.best.is_file():
+        print(f"inverseflow: {run.path} is not finished; this is its best checkpoint so far", file=sys.stderr)
     return load_flow(run).to(chosen_device(device)).eval()
 
 

@@ -9,10 +9,23 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 
-from inverseflow.cli.parser import Command, UsageError
-from inverseflow.errors import InverseFlowError, TrainingInterrupted
+from inverseflow.cli.command import Command, UsageError
+from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted
 
 COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "info", "doctor", "bench")
+
+_EXTRAS = {
+    "jsonargparse": "jsonargparse",
+    "yaml": "pyyaml",
+    "lightning": "lightning",
+    "tensorboard": "tensorboard",
+    "tqdm": "tqdm",
+    "matplotlib": "matplotlib",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "datasets": "datasets",
+}
+"""What only `inverseflow[train]` brings along: packages by module."""
 
 ERROR = 2
 INTERRUPTED = 130
@@ -39,11 +52,27 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; don't complain at exit
         return 0
-    except Exception as error:
-        if "--debug" in argv:
-            traceback.print_exc()
-        print(f"inverseflow: error: {_one_line(error)}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        package = _EXTRAS.get((error.name or "").partition(".")[0])
+        if package is None:
+            return _failed(error, argv)
+        print(
+            f"inverseflow: error: the command line needs {package}: pip install 'inverseflow[train]'", file=sys.stderr
+        )
         return ERROR
+    except NonFiniteError as error:
+        from inverseflow.training.ranks import is_first_process
+
+        return _failed(error, argv) if is_first_process() else ERROR  # every process has the same to say
+    except Exception as error:
+        return _failed(error, argv)
+
+
+def _failed(error: Exception, argv: list[str]) -> int:
+    if "--debug" in argv:
+        traceback.print_exc()
+    print(f"inverseflow: error: {_one_line(error)}", file=sys.stderr)
+    return ERROR
 
 
 def _run(argv: list[str]) -> int:

@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 import jsonargparse
 
-from inverseflow.errors import InverseFlowError
+from inverseflow.cli.command import Command, UsageError
 
-
-class UsageError(InverseFlowError):
-    """The command line cannot be understood."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One word after `inverseflow`."""
-
-    function: Callable[..., None]
-    """What it does. Its parameters and its docstring make the options and the help."""
-    short: Mapping[str, str] = field(default_factory=dict)
-    """Parameters that have a short name, such as ``{"output": "o"}``."""
-    parse: Callable[[Parser, list[str]], dict[str, Any]] | None = None
-    """From the command line to the arguments of `function`, where that is more than reading them off."""
-
-    @property
-    def name(self) -> str:
-        """The word."""
-        return self.function.__name__
-
-    @property
-    def summary(self) -> str:
-        """The first sentence of the docstring."""
-        return (self.function.__doc__ or "").strip().split("\n")[0]
-
-    def arguments(self, argv: list[str]) -> dict[str, Any]:
-        """The arguments of `function` that `argv` asks for.
-
-        Raises:
-            UsageError: If it cannot be understood.
-            SystemExit: After the help was printed.
-        """
-        parser = Parser(prog=f"inverseflow {self.name}", description=_description(self.function))
-        if self.parse is not None:
-            return self.parse(parser, argv)
-        parser.add_function_arguments(self.function, as_group=False, as_positional=True)
-        parser.finish(self.short)
-        arguments = vars(parser.instantiate(parser.parse(argv)))
-        return {name: value for name, value in arguments.items() if name != "debug"}
+__all__ = ["Command", "Parser", "UsageError"]
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -189,7 +148,3 @@ def _placeholder(action: argparse.Action, typehint: Any) -> str | None:
     if not action.option_strings:
         return action.dest.upper()
     return {int: "N", float: "X", bool: "", Path: "PATH", str: "NAME"}.get(typehint)
-
-
-def _description(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").split("\n\nArgs:")[0].split("\n\nRaises:")[0]

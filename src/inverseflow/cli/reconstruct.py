@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.parser import Command
+from inverseflow.cli.checks import check_counts, check_output, check_seed
+from inverseflow.cli.command import Command
 
 
 def reconstruct(
@@ -20,26 +21,23 @@ def reconstruct(
     Args:
         run: The run folder.
         number: How many images.
-        output: The picture. By default reconstructions.png in the run folder.
+        output: The picture (.png). By default reconstructions-seedSEED.png in the run folder.
         seed: Decides which images.
         device: Where to compute: auto, cpu, cuda, cuda:1 ...
         data_dir: Where the data is now, if it has moved.
     """
-    import torch
-
+    check_counts(number=number)
+    check_seed(seed)
+    check_output(output, ".png")
     from inverseflow.cli.loading import data_of, some_of, trained_flow
-    from inverseflow.training.pictures import save_reconstructions
+    from inverseflow.training.report import reconstruct
     from inverseflow.training.run import Run
 
     opened = Run(run)
     flow = trained_flow(opened, device)
     data = data_of(opened, data_dir)
-    originals = some_of(data.test, number, seed)
-    with torch.inference_mode():
-        back = flow.decode(flow.encode(originals.to(next(flow.parameters()).device))).cpu()
-    path = output or opened.reconstructions
-    save_reconstructions(path, originals, back, data.levels, data.title)
-    worst = int((originals.int() - back.int()).abs().max())
+    path = output or opened.path / f"reconstructions-seed{seed}.png"  # reconstructions.png is the training's own
+    worst = reconstruct(path, flow, some_of(data.test, number, seed), data)
     print(f"{number} test images of {data.title} came back within {worst} grey levels; see {path}")
 
 

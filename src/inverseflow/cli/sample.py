@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.parser import Command
-from inverseflow.errors import OptionError
+from inverseflow.cli.checks import check_counts, check_output, check_seed
+from inverseflow.cli.command import Command
+from inverseflow.errors import OptionError, RunError
 
 
 def sample(
@@ -33,35 +34,34 @@ def sample(
         batch_size: Images at a time.
         device: Where to compute: auto, cpu, cuda, cuda:1 ...
     """
-    if number < 1 or batch_size < 1:
-        raise OptionError(f"number and batch_size must be at least 1, not {number} and {batch_size}")
+    check_counts(number=number, batch_size=batch_size)
+    check_seed(seed)
     if temperature < 0:
         raise OptionError(f"temperature must not be negative, got {temperature}")
-    if output.suffix not in (".png", ".npz", ".pt"):
-        raise OptionError(f"cannot write {output}: its name should end in .png, .npz or .pt")
+    check_output(output, ".png", ".npz", ".pt")
     import numpy as np
     import torch
 
     from inverseflow.cli.loading import trained_flow
-    from inverseflow.training.files import written_aside
+    from inverseflow.training.files import write_torch, written_aside
     from inverseflow.training.pictures import save_grid
     from inverseflow.training.run import Run
 
     flow = trained_flow(Run(run), device)
+    if flow.levels is None:
+        raise RunError(f"{run} holds a flow of real numbers; only one of grey levels draws images")
     generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
     sizes = [min(batch_size, number - done) for done in range(0, number, batch_size)]
     images = torch.cat(
         [flow.sample(size, temperature=temperature, generator=generator).cpu() for size in sizes]
     )  # (N, C, H, W)
     if output.suffix == ".png":
-        assert flow.levels is not None
         save_grid(output, images, flow.levels)
-    else:
+    elif output.suffix == ".npz":
         with written_aside(output) as aside, aside.open("wb") as file:
-            if output.suffix == ".npz":
-                np.savez_compressed(file, images=images.numpy())
-            else:
-                torch.save(images, file)
+            np.savez_compressed(file, images=images.numpy())
+    else:
+        write_torch(output, images)
     print(f"{number} samples at temperature {temperature:g} are in {output}")
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonargparse
-
-from inverseflow.cli.parser import Command, Parser
+from inverseflow.cli.command import Command
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
+
+if TYPE_CHECKING:
+    import jsonargparse
+
+    from inverseflow.cli.parser import Parser
 
 
 def train(options: TrainOptions) -> None:
@@ -19,7 +22,8 @@ def train(options: TrainOptions) -> None:
 
     The settings come from the preset of the data, or from --preset NAME; --config FILE changes them, and the other
     options change them once more. The run folder gets config.yaml, metrics.csv, TensorBoard events, checkpoints, the
-    trained model, samples.png, reconstructions.png, curves.png and report.json. Ctrl-C saves and says how to go on.
+    trained model, samples.png, reconstructions.png, curves.png and report.json. Ctrl-C saves, says how to go on, and
+    ends with the exit code 130.
 
     Examples:
       inverseflow train digits
@@ -64,7 +68,11 @@ def _lay_ground(parser: Parser, first: jsonargparse.Namespace) -> None:
     """Makes the preset, or the settings of the run that is resumed, the defaults of all options."""
     preset = first.preset or first.data
     run = Run(first.out or Path("runs") / preset)
-    settings = run.settings() if first.resume and run.exists else load_preset(preset)
+    if first.resume and run.exists:
+        run.options()  # says what is wrong with them, if anything is
+        settings = run.settings()
+    else:
+        settings = load_preset(preset)
     parser.set_defaults(_flat({name: value for name, value in settings.items() if name != "data"}))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from inverseflow.data import ImageSplits
 from inverseflow.flows import Flow
@@ -21,6 +23,7 @@ from inverseflow.training.run import Run
 from inverseflow.training.seeding import seeded
 
 _PICTURED = 100
+_RECONSTRUCTED = 64
 _BASELINE_IMAGES = 50_000
 
 
@@ -96,9 +99,10 @@ def finish(
     with written_folder(run.model) as aside:
         flow.save_pretrained(aside)
     flow = flow.to(device).eval()
-    draw_samples(run, flow, seed=options.seed)
+    draw_samples(run, flow, data.levels, seed=options.seed)
     measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)
-    reconstruct(run, flow, data)
+    with seeded(0, "reconstruction"):
+        reconstruct(run.reconstructions, flow, data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test)))), data)
 
     train = data.train if len(data.train) <= _BASELINE_IMAGES else data.train.select(range(_BASELINE_IMAGES))
     compared = baselines(train.tensor(), data.test.tensor(), data.levels)
@@ -127,23 +131,25 @@ def finish(
     return report
 
 
-def draw_samples(run: Run, flow: Flow, seed: int) -> None:
+def draw_samples(run: Run, flow: Flow, levels: int, seed: int) -> None:
     """Writes samples.png."""
     with torch.inference_mode(), seeded(seed, "samples"):
         images = flow.sample(_PICTURED)
-    assert flow.levels is not None
-    save_grid(run.samples, images, flow.levels)
+    save_grid(run.samples, images, levels)
 
 
-def reconstruct(run: Run, flow: Flow, data: ImageSplits, count: int = 64) -> int:
-    """Writes reconstructions.png, and returns the largest difference in grey levels."""
-    device = next(flow.parameters()).device
-    originals = data.test.__getitems__(range(min(count, len(data.test))))
-    with torch.inference_mode(), seeded(0, "reconstruction"):
-        back = flow.decode(flow.encode(originals.to(device))).cpu()
-    save_reconstructions(
-        run.reconstructions, originals, back, data.levels, f"{data.title}: through the latent and back"
-    )
+def reconstruct(path: Path, flow: Flow, originals: Tensor, data: ImageSplits) -> int:
+    """Draws images beside what comes back through the latent, and returns the largest difference in grey levels.
+
+    Args:
+        path: Where to.
+        flow: The trained flow.
+        originals: Grey levels, (N, C, H, W).
+        data: What the images are from.
+    """
+    with torch.inference_mode():
+        back = flow.decode(flow.encode(originals.to(next(flow.parameters()).device))).cpu()
+    save_reconstructions(path, originals, back, data.levels, f"{data.title}: through the latent and back")
     return int((originals.int() - back.int()).abs().max())
 
 
@@ -161,7 +167,9 @@ def versions() -> dict[str, str]:
 def summary(report: Report, run: Run) -> str:
     """What is printed at the end: a few lines."""
     bits, error = report.test_bits_per_dim, report.test_bits_per_dim_stderr
-    lines = [f"{report.title}: {bits:.3f} ± {error:.3f} bits/dim on {report.evaluation.images} test images"]
+    deviation = report.evaluation.bits_per_dim_draw_std
+    between = "" if deviation is None else f", {deviation:.4f} between draws"
+    lines = [f"{report.title}: {bits:.3f} ± {error:.3f} bits/dim on {report.evaluation.images} test images{between}"]
     for name, value in report.baselines.items():
         verdict = "below" if bits < value else "NOT below"
         lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {value:.3f}")
