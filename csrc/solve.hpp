@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "pool.hpp"
+#include "parallel.hpp"
 #include "problem.hpp"
 
 namespace inverseflow {
@@ -344,7 +344,30 @@ void solve_rows(const Plan<T>& plan, int threads) {
     });
 }
 
-// Full vectors of images, and narrower ones for the rest of the batch.
+// What a vector of `lanes` lanes gets done beside a full one of L: half as wide ones are issued faster on many processors.
+template <int L>
+double speed(int lanes) {
+    return lanes == L ? 1.0 : lanes == L / 2 ? 0.8 : 0.45;
+}
+
+inline double used(double count, double unit) { return count / (unit * std::ceil(count / unit)); }
+
+// How much of all threads' vectors is busy when `lanes` images share one.
+template <int L>
+double images_score(const Problem& p, int threads, int lanes) {
+    return speed<L>(lanes) * used(double(p.images), lanes) *
+           used(p.groups * std::ceil(double(p.images) / lanes), threads);
+}
+
+template <int L>
+int best_image_lanes(const Problem& p, int threads) {
+    int best = L;
+    for (int lanes = L / 2; L >= 8 && lanes >= L / 4; lanes /= 2)
+        if (images_score<L>(p, threads, lanes) > images_score<L>(p, threads, best)) best = lanes;
+    return best;
+}
+
+// Vectors of images, and narrower ones for the rest of the batch.
 template <class T, int L>
 void solve_images(const Plan<T>& plan, int threads) {
     const Problem& p = plan.p;
@@ -352,21 +375,21 @@ void solve_images(const Plan<T>& plan, int threads) {
         std::int64_t first, count;
         void (*walk)(const Plan<T>&, std::int64_t, std::int64_t, std::int64_t);
     };
-    List<Task> tasks;
-    std::int64_t first = 0;
-    for (; first + L <= p.images; first += L) tasks.push_back({first, L, &walk_images<T, L>});
-    const std::int64_t rest = p.images - first;
-    if (rest > 0) {
+    auto walk_of = [](int lanes) {
         if constexpr (L >= 8) {
-            if (rest <= L / 4)
-                tasks.push_back({first, rest, &walk_images<T, L / 4>});
-            else if (rest <= L / 2)
-                tasks.push_back({first, rest, &walk_images<T, L / 2>});
-            else
-                tasks.push_back({first, rest, &walk_images<T, L>});
-        } else {
-            tasks.push_back({first, rest, &walk_images<T, L>});
+            if (lanes == L / 4) return &walk_images<T, L / 4>;
+            if (lanes == L / 2) return &walk_images<T, L / 2>;
         }
+        return &walk_images<T, L>;
+    };
+    List<Task> tasks;
+    const int lanes = best_image_lanes<L>(p, threads);
+    std::int64_t first = 0;
+    for (; first + lanes <= p.images; first += lanes) tasks.push_back({first, lanes, walk_of(lanes)});
+    if (const std::int64_t rest = p.images - first; rest > 0) {
+        int narrow = lanes;
+        while (L >= 8 && narrow > L / 4 && rest <= narrow / 2) narrow /= 2;
+        tasks.push_back({first, rest, walk_of(narrow)});
     }
     const std::int64_t each = static_cast<std::int64_t>(tasks.size());
     parallel_for(p.groups * each, threads, [&](std::int64_t number) {
@@ -381,12 +404,7 @@ enum class Lanes { images, rows, half_rows };
 // vectors when it is not very large.
 template <int L>
 Lanes choose_lanes(const Problem& p, int threads) {
-    auto used = [](double count, double unit) { return count / (unit * std::ceil(count / unit)); };
-    // Narrower vectors do less in an instruction, though half as wide ones are issued faster on many processors.
-    const double busy = p.images > L / 2   ? used(p.images, L)
-                        : p.images > L / 4 ? 0.8 * p.images / (L / 2)
-                                           : 0.45 * p.images / std::max(L / 4, 1);
-    const double images = busy * used(p.groups * std::ceil(double(p.images) / L), threads);
+    const double images = images_score<L>(p, threads, best_image_lanes<L>(p, threads));
     auto rows = [&](double unit) {
         const double bands = std::ceil(p.rows / unit);
         return used(p.rows, unit) * p.columns / (p.columns + unit - 1) * used(p.groups * p.images * bands, threads);

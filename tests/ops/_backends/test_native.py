@@ -169,15 +169,18 @@ def test_growth_beyond_the_numbers_ends_as_it_does_in_the_dense_solve():
     assert x[..., -1].isinf().all()
 
 
-def test_a_forked_process_can_solve_too():
+def test_a_forked_worker_can_solve_as_torch_lets_it_with_one_thread():
     y, kernel = problem(64, 4, 8, 8, (3, 3), 1, torch.float32)
     with with_threads(2):
         expected = native.solve(y, kernel, "top_left", 1, False)
-        context = torch.multiprocessing.get_context("fork")
-        queue = context.SimpleQueue()
-        process = context.Process(
-            target=lambda: queue.put(native.solve(y, kernel, "top_left", 1, False).numpy().tobytes())
-        )
-        process.start()
-        assert queue.get() == expected.numpy().tobytes()
-        process.join()
+    context = torch.multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+
+    def work():
+        torch.set_num_threads(1)
+        queue.put(native.solve(y, kernel, "top_left", 1, False).numpy().tobytes())
+
+    process = context.Process(target=work)
+    process.start()
+    assert queue.get() == expected.numpy().tobytes()
+    process.join()

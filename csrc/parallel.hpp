@@ -1,4 +1,4 @@
-// A pool of threads that share the tasks of one call.
+// The tasks of one call, shared among threads.
 #pragma once
 #include <cstdint>
 #include <functional>
