@@ -156,6 +156,15 @@ def test_settings_that_are_none_are_one_line_on_resume(trained, run, tmp_path):
     )
 
 
+def test_a_file_of_settings_that_are_none_is_one_line(run, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("optimizer: 3\n")
+    code, _, error = run("train", "digits", "--config", config, "--out", tmp_path / "run")
+
+    assert code == 2
+    assert error == ("inverseflow: error: optimizer is a group of settings, not 3 (see inverseflow train --help)\n")
+
+
 def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):
     out = tmp_path / "run"
     run("train", "digits", "--config", tiny, "--out", out, "--max-steps", 2)

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inverseflow.cli.command import Command
+from inverseflow.cli.command import Command, UsageError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
@@ -58,6 +58,9 @@ def _parse(parser: Parser, argv: list[str]) -> dict[str, Any]:
     if len(without_questions) == len(argv) or argv[0] in preset_names():
         _lay_ground(parser, parser.parse(without_questions))
     parsed = parser.parse(argv)
+    for group in ("model", "optimizer"):
+        if not hasattr(parsed[group], "__dict__"):
+            raise UsageError(f"{group} is a group of settings, not {parsed[group]!r} (see {parser.prog} --help)")
     options = parser.instantiate(parsed)
     values = {item.name: options[item.name] for item in fields(TrainOptions)}
     given = TrainOptions(**values)

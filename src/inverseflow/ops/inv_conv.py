@@ -166,14 +166,13 @@ def _in_full_precision(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _triangular(weight: Tensor, unitriangular: bool, groups: int) -> Tensor:
     """Make the last tap lower triangular by selection, so that no gradient reaches what is not read."""
-    per_group = weight.shape[1]
-    ones = torch.ones(per_group, per_group, dtype=torch.bool, device=weight.device)
-    read = torch.ones_like(weight, dtype=torch.bool)
-    read[:, :, -1, -1] = ones.tril(-1 if unitriangular else 0).repeat(groups, 1)
-    otherwise = torch.zeros_like(weight)
+    blocks: Tensor = weight[:, :, -1, -1].unflatten(0, (groups, -1))
+    last = blocks.tril(-1 if unitriangular else 0)
     if unitriangular:
-        otherwise[:, :, -1, -1] = torch.eye(per_group, dtype=weight.dtype, device=weight.device).repeat(groups, 1)
-    return torch.where(read, weight, otherwise)
+        last = last + torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
+    kernel = weight.clone(memory_format=torch.contiguous_format)
+    kernel[:, :, -1, -1] = last.flatten(0, 1)
+    return kernel
 
 
 def _transposed(kernel: Tensor, groups: int) -> Tensor:
