@@ -74,8 +74,7 @@ def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, tile
 def choose_tile(channels: int, height: int, width: int) -> Tile:
     """Choose tiles of at most 4×4 pixels and about 256 unknowns, as even as the image allows.
 
-    Measured on a CPU over 1 to 48 channels and sides of 2 to 256 (``inverseflow bench op``): larger tiles and whole
-    rows spend more on the dense matrix than they save in steps.
+    Larger tiles, whole rows among them, were slower on a CPU: the dense matrix costs more than the steps that it saves.
     """
     rows, columns = 4, 4
     while rows * columns * channels > 256 and rows * columns > 1:
