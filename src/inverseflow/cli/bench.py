@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from inverseflow.cli.parser import Command
+from inverseflow.cli.command import Command
 from inverseflow.errors import OptionError
 
 
