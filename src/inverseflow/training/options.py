@@ -25,13 +25,15 @@ class ModelOptions:
         steps: Flow steps at each scale.
         kernel_size: Height and width of the invertible convolution (inverse-flow only).
         width: Hidden channels of the coupling networks.
-        spline: Which entries share one spline activation (inverse-flow only).
-        spline_bins: Pieces of each spline (inverse-flow only).
+        spline: Which entries share one spline activation.
+        spline_bins: Pieces of each spline.
+        spline_bound: Half the interval on which a spline acts; outside it is the identity.
         conv1x1: The invertible 1×1 convolution that mixes channels: none, one matrix, or its LU factors.
         bound: Bound in (0, 1) on the row sums of the invertible convolution, which keeps its solve well
             conditioned (inverse-flow only).
         preprocessing: How grey levels become real numbers: "logit" spreads the ends of the range to infinity,
             "centre" only scales.
+        alpha: How far the logit first squeezes the range, between 0 and 0.5.
     """
 
     name: Literal["inverse-flow", "glow"] = "inverse-flow"
@@ -41,9 +43,11 @@ class ModelOptions:
     width: int | None = None
     spline: Literal["none", "shared", "channel", "element"] | None = None
     spline_bins: int | None = None
+    spline_bound: float | None = None
     conv1x1: Literal["none", "dense", "lu"] | None = None
     bound: float | None = None
     preprocessing: Literal["logit", "centre"] | None = None
+    alpha: float | None = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given, without the name: what the flow is built with.
