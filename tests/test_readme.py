@@ -25,7 +25,6 @@ def commands(program: str) -> list[list[str]]:
     return [words[1:] for words in lines if words[:1] == [program]]
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_python_of_the_readme_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
@@ -46,7 +45,6 @@ def test_the_table_of_the_readme_lists_every_command() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("one_thread")
 def test_the_commands_of_the_readme_on_digits_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 import errno
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,17 @@ def saved(tmp_path) -> Path:
     return path
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file may grow beyond 4 KiB, as if the disk were full then."""
+    """Let no file grow beyond 4 KiB, as if the disk were full then; not even the one that the tests' output goes to."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_weights_come_back_as_they_were(saved):
@@ -45,19 +48,18 @@ def test_weights_come_back_as_they_were(saved):
     assert all(torch.equal(a, b) for a, b in zip(flow.parameters(), other.parameters(), strict=True))
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(saved, small_disk):
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(saved):
     before = saved.read_bytes()
-    with pytest.raises(
-        CheckpointError, match=r"cannot write the checkpoint .*last\.ckpt: file too large; the previous one is whole"
-    ):
+    message = r"cannot write the checkpoint .*last\.ckpt: file too large; the previous one is whole"
+    with pytest.raises(CheckpointError, match=message), small_disk():
         AtomicCheckpointIO().save_checkpoint({"state_dict": {"flow.big": torch.zeros(10_000)}}, saved)
 
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_a_full_disk_at_the_first_checkpoint_leaves_nothing(tmp_path, small_disk):
-    with pytest.raises(CheckpointError, match="file too large; there is no earlier one"):
+def test_a_full_disk_at_the_first_checkpoint_leaves_nothing(tmp_path):
+    with pytest.raises(CheckpointError, match="file too large; there is no earlier one"), small_disk():
         AtomicCheckpointIO().save_checkpoint({"state_dict": {"flow.big": torch.zeros(10_000)}}, tmp_path / "last.ckpt")
 
     assert list(tmp_path.iterdir()) == []
