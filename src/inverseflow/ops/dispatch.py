@@ -33,11 +33,16 @@ class Backend(Protocol):
     def refuses(self, image: Tensor) -> str | None:
         """Say why the backend cannot serve a call, or return None."""
 
-    def solve(self, y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
-        """Return x with A x = y, contiguous, for a kernel whose last tap is lower (else upper) triangular."""
+    def solve(self, y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+        """Return the x with A x = y, or with the transpose of A times x equal to y; contiguous."""
 
-    def weight_gradient(self, x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
-        """Return the gradient of <grad, A x> with respect to the kernel, of which only the shape is read."""
+    def weight_gradient(
+        self, x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str
+    ) -> Tensor:
+        """Return the gradient of <grad, A x> with respect to the weight, of which only the shape is read.
+
+        It is contiguous, and zero in the entries of the weight that A does not depend on.
+        """
 
     def variant(self, image: Tensor, kernel: Tensor, groups: int) -> str:
         """Say in a few words how the backend will serve a call."""

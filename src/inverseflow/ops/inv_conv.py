@@ -1,29 +1,13 @@
-r"""The invertible k×k convolution, its exact inverse, and their gradients.
-
-Let A be the one-sided convolution. Its transpose is again one, started at the opposite corner with the kernel's
-channel axes swapped, so three operators closed under differentiation are enough: the convolution, the solve, and the
-correlation that gives weight gradients.
-
-=============  ================================================  ===========================================
-operator       gradient of the image                             gradient of the kernel
-=============  ================================================  ===========================================
-y = A x        :math:`A^T g`                                     :math:`\mathrm{corr}(x, g)`
-x = A⁻¹ y      :math:`S = A^{-T} g`                              :math:`-\mathrm{corr}(x, S)`
-corr(x, g)     :math:`A_V^T g` for x, :math:`A_V x` for g         (V is the incoming gradient, a kernel)
-=============  ================================================  ===========================================
-"""
+"""The invertible k×k convolution and its exact inverse."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from inverseflow.ops._backends._torch import full_precision, pad
-from inverseflow.ops._corner import CORNERS, Corner, mirrored_axes, opposite
-from inverseflow.ops.dispatch import chosen
+from inverseflow.ops import _operators
+from inverseflow.ops._corner import CORNERS, Corner
+from inverseflow.ops._diagonal import Diagonal
 
 
 def causal_conv2d(
@@ -64,9 +48,9 @@ def causal_conv2d(
         True
     """
     _check("causal_conv2d", x, weight, corner, groups)
-    image, kernel = _in_full_precision(x, weight)
-    y: Tensor = _causal_conv2d(image, _triangular(kernel, unitriangular, groups), corner, groups)
-    return y if torch.is_autocast_enabled(x.device.type) else y.to(x.dtype)
+    diagonal: Diagonal = "unit" if unitriangular else "free"
+    y = _operators.convolve(*_in_full_precision(x, weight), corner, groups, diagonal, False)
+    return _in_precision_of(x, y)
 
 
 def inv_conv2d(
@@ -115,9 +99,9 @@ def inv_conv2d(
     _check("inv_conv2d", y, weight, corner, groups)
     if not unitriangular:
         _check_diagonal(weight, groups)
-    image, kernel = _in_full_precision(y, weight)
-    x: Tensor = _inv_conv2d(image, _triangular(kernel, unitriangular, groups), corner, groups, False)
-    return x if torch.is_autocast_enabled(y.device.type) else x.to(y.dtype)
+    diagonal: Diagonal = "unit" if unitriangular else "free"
+    x = _operators.solve(*_in_full_precision(y, weight), corner, groups, diagonal, False)
+    return _in_precision_of(y, x)
 
 
 def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -> None:
@@ -150,11 +134,13 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
 def _check_diagonal(weight: Tensor, groups: int) -> None:
     if weight.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    blocks = weight.detach()[:, :, -1, -1].unflatten(0, (groups, -1))
-    zeros = (blocks.diagonal(dim1=1, dim2=2).flatten() == 0).nonzero()
-    if len(zeros):
+    per_group = weight.shape[1]
+    blocks = weight.detach()[..., -1, -1].unflatten(0, (groups, per_group))
+    diagonal = blocks.diagonal(dim1=1, dim2=2)
+    if not diagonal.all():
+        channel = int((diagonal.flatten() == 0).nonzero()[0])
         raise ValueError(
-            f"the last tap's diagonal is zero at channel {zeros[0].item()}, so the convolution has no inverse; "
+            f"the last tap's diagonal is zero at channel {channel}, so the convolution has no inverse; "
             "make it nonzero or pass unitriangular=True"
         )
 
@@ -164,138 +150,7 @@ def _in_full_precision(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return image.to(dtype), weight.to(dtype)
 
 
-def _triangular(weight: Tensor, unitriangular: bool, groups: int) -> Tensor:
-    """Make the last tap lower triangular by selection, so that no gradient reaches what is not read."""
-    blocks: Tensor = weight[:, :, -1, -1].unflatten(0, (groups, -1))
-    last = blocks.tril(-1 if unitriangular else 0)
-    if unitriangular:
-        last = last + torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
-    kernel = weight.clone(memory_format=torch.contiguous_format)
-    kernel[:, :, -1, -1] = last.flatten(0, 1)
-    return kernel
-
-
-def _transposed(kernel: Tensor, groups: int) -> Tensor:
-    blocks: Tensor = kernel.unflatten(0, (groups, -1))
-    return blocks.transpose(1, 2).flatten(0, 1)
-
-
-@torch.library.custom_op("inverseflow::causal_conv2d", mutates_args=())
-def _causal_conv2d(x: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
-    if x.numel() == 0:
-        return torch.empty_like(x, memory_format=torch.contiguous_format)
-    with full_precision(x):
-        return F.conv2d(pad(x, kernel, corner), kernel.flip(mirrored_axes(corner)), groups=groups).contiguous()
-
-
-@torch.library.custom_op("inverseflow::inv_conv2d", mutates_args=())
-def _inv_conv2d(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
-    if y.numel() == 0:
-        return torch.empty_like(y, memory_format=torch.contiguous_format)
-    return chosen(y).solve(y, kernel, corner, groups, upper)
-
-
-@torch.library.custom_op("inverseflow::causal_conv2d_weight", mutates_args=())
-def _causal_conv2d_weight(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
-    """Return the gradient of <grad, A x> with respect to the kernel, of which only the shape is read."""
-    if x.numel() == 0:
-        return torch.zeros_like(kernel, memory_format=torch.contiguous_format)
-    return chosen(x).weight_gradient(x, grad, kernel, corner, groups)
-
-
-@_causal_conv2d.register_fake
-def _(x: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-@_inv_conv2d.register_fake
-def _(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
-    return torch.empty_like(y, memory_format=torch.contiguous_format)
-
-
-@_causal_conv2d_weight.register_fake
-def _(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
-    return torch.empty_like(kernel, memory_format=torch.contiguous_format)
-
-
-def _save_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, kernel, ctx.corner, ctx.groups = inputs
-    ctx.save_for_backward(x, kernel)
-
-
-def _conv_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, kernel = ctx.saved_tensors
-    corner, groups = ctx.corner, ctx.groups
-    of_x = of_kernel = None
-    if ctx.needs_input_grad[0]:
-        of_x = _causal_conv2d(grad, _transposed(kernel, groups), opposite(corner), groups)
-    if ctx.needs_input_grad[1]:
-        of_kernel = _causal_conv2d_weight(x, grad, kernel, corner, groups)
-    return of_x, of_kernel, None, None
-
-
-def _save_solve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, kernel, ctx.corner, ctx.groups, ctx.upper = inputs
-    ctx.save_for_backward(output, kernel)
-
-
-def _solve_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, kernel = ctx.saved_tensors
-    corner, groups = ctx.corner, ctx.groups
-    of_y = _inv_conv2d(grad, _transposed(kernel, groups), opposite(corner), groups, not ctx.upper)
-    of_kernel = None
-    if ctx.needs_input_grad[1]:
-        of_kernel = _keep_triangle(-_causal_conv2d_weight(x, of_y, kernel, corner, groups), groups, ctx.upper)
-    return of_y, of_kernel, None, None, None
-
-
-def _save_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, grad, _, ctx.corner, ctx.groups = inputs
-    ctx.save_for_backward(x, grad)
-
-
-def _weight_backward(ctx: Any, grad_kernel: Tensor) -> tuple[Tensor | None, ...]:
-    x, grad = ctx.saved_tensors
-    corner, groups = ctx.corner, ctx.groups
-    of_x = _causal_conv2d(grad, _transposed(grad_kernel, groups), opposite(corner), groups)
-    of_grad = _causal_conv2d(x, grad_kernel, corner, groups)
-    return of_x, of_grad, None, None, None
-
-
-def _keep_triangle(kernel: Tensor, groups: int, upper: bool) -> Tensor:
-    ones = torch.ones(kernel.shape[1], kernel.shape[1], dtype=kernel.dtype, device=kernel.device)
-    mask = torch.ones_like(kernel)
-    mask[:, :, -1, -1] = (ones.triu() if upper else ones.tril()).repeat(groups, 1)
-    return kernel * mask
-
-
-_causal_conv2d.register_autograd(_conv_backward, setup_context=_save_conv)
-_inv_conv2d.register_autograd(_solve_backward, setup_context=_save_solve)
-_causal_conv2d_weight.register_autograd(_weight_backward, setup_context=_save_weight)
-
-
-def _vmap(op: Any, *, folds: bool) -> Any:
-    """Fold the mapped axis of the image into its batch; call once for each slice where a kernel is mapped."""
-
-    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
-        size = info.batch_size
-        tensors = [value if axis is None else value.movedim(axis, 0) for value, axis in zip(args, in_dims, strict=True)]
-        if folds and in_dims[1] is None:
-            result = op(tensors[0].flatten(0, 1), *tensors[1:])
-            return result.unflatten(0, (size, -1)), 0
-        slices = [
-            op(*(value if axis is None else value[number] for value, axis in zip(tensors, in_dims, strict=True)))
-            for number in range(size)
-        ]
-        return torch.stack(slices), 0
-
-    return rule
-
-
-_causal_conv2d.register_vmap(_vmap(_causal_conv2d, folds=True))
-_inv_conv2d.register_vmap(_vmap(_inv_conv2d, folds=True))
-_causal_conv2d_weight.register_vmap(_vmap(_causal_conv2d_weight, folds=False))
-
-for _op in (_causal_conv2d, _inv_conv2d):
-    for _device in ("cpu", "cuda"):
-        _op.register_autocast(_device, torch.float32)
+def _in_precision_of(image: Tensor, result: Tensor) -> Tensor:
+    if result.dtype == image.dtype or torch.is_autocast_enabled(image.device.type):
+        return result
+    return result.to(image.dtype)

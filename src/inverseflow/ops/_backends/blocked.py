@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import refuses, unavailable, weight_gradient
-from inverseflow.ops._corner import starts_at_bottom, starts_at_right
+from inverseflow.ops._backends._torch import refuses, triangular, unavailable, weight_gradient
+from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,18 @@ class Tile:
 __all__ = ["refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
-def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, tile: Tile | None = None) -> Tensor:
+def solve(
+    y: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    tile: Tile | None = None,
+) -> Tensor:
     """Solve tile by tile along the anti-diagonals of the grid of tiles."""
+    kernel = triangular(weight, groups, diagonal, transposed)
+    corner = opposite(corner) if transposed else corner
     batch, channels, height, width = y.shape
     per_group = channels // groups
     above, left = min(kernel.shape[2], height) - 1, min(kernel.shape[3], width) - 1
@@ -37,7 +47,7 @@ def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, tile
     grid_rows, grid_columns = -(-height // tile.rows), -(-width // tile.columns)
     bottom, right = starts_at_bottom(corner), starts_at_right(corner)
 
-    step = window_matrix(kernel, tile, groups, upper, bottom, right)  # (G, r w C, (r + above)(w + left) C)
+    step = window_matrix(kernel, tile, groups, transposed, bottom, right)  # (G, r w C, (r + above)(w + left) C)
     padded_rows, padded_columns = grid_rows * tile.rows, grid_columns * tile.columns
     top = padded_rows - height if bottom else above
     start = padded_columns - width if right else left
@@ -49,12 +59,12 @@ def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, tile
     stride = buffer.stride()
     row_step, column_step = tile.rows * stride[1], tile.columns * stride[2]
     along = row_step + column_step if bottom ^ right else abs(row_step - column_step)
-    for diagonal in range(grid_rows + grid_columns - 1):
-        first = max(0, diagonal - grid_columns + 1)
-        tiles = min(grid_rows, diagonal + 1) - first
+    for antidiagonal in range(grid_rows + grid_columns - 1):
+        first = max(0, antidiagonal - grid_columns + 1)
+        tiles = min(grid_rows, antidiagonal + 1) - first
         offsets = [
             (grid_rows - 1 - i if bottom else i) * row_step + (grid_columns - 1 - j if right else j) * column_step
-            for i, j in ((first, diagonal - first), (first + tiles - 1, diagonal - first - tiles + 1))
+            for i, j in ((first, antidiagonal - first), (first + tiles - 1, antidiagonal - first - tiles + 1))
         ]
         strides = (stride[0], along, *stride[1:])
         origin = min(offsets)
@@ -87,7 +97,10 @@ def _even_share(size: int, most: int) -> int:
 
 
 def window_matrix(kernel: Tensor, tile: Tile, groups: int, upper: bool, bottom: bool, right: bool) -> Tensor:
-    """Return the matrix that maps a window (halo of x, tile of y) to the tile of x, for each group."""
+    """Return the matrix that maps a window (halo of x, tile of y) to the tile of x, for each group.
+
+    The last tap of the kernel is upper triangular or, in the order of channels, lower.
+    """
     per_group = kernel.shape[1]
     above, left = kernel.shape[2] - 1, kernel.shape[3] - 1
     taps = kernel.unflatten(0, (groups, per_group))

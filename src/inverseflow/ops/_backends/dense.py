@@ -8,26 +8,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import refuses, unavailable, weight_gradient
+from inverseflow.ops._backends._torch import refuses, triangular, unavailable, weight_gradient
 from inverseflow.ops._corner import mirrored_axes
 
 __all__ = ["refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
-def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
-    """Solve by one dense lower triangular system for each group."""
-    channels_last_to_first = [1] if upper else []
+def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+    """Solve by one dense triangular system for each group."""
     mirror = mirrored_axes(corner)
     parts = y.to(torch.float64).flip(mirror).chunk(groups, dim=1)
-    kernels = kernel.to(torch.float64).chunk(groups)
+    kernels = triangular(weight.to(torch.float64), groups, diagonal, transposed=False).chunk(groups)
     solved = []
-    for part, taps in zip(parts, kernels, strict=True):
-        # An upper triangular tap becomes a lower one when the channels are counted backwards.
-        taps = taps.flip([0, 1]) if upper else taps
-        right = part.flip(channels_last_to_first).permute(2, 3, 1, 0)  # (H, W, C, N)
-        left = top_left_matrix(taps, *right.shape[:2])
-        flat = torch.linalg.solve_triangular(left, right.reshape(left.shape[0], -1), upper=False)
-        solved.append(flat.reshape(right.shape).permute(3, 2, 0, 1).flip(channels_last_to_first))
+    for part, kernel in zip(parts, kernels, strict=True):
+        right = part.permute(2, 3, 1, 0)  # (H, W, C, N)
+        left = top_left_matrix(kernel, *right.shape[:2])
+        left = left.T if transposed else left
+        flat = torch.linalg.solve_triangular(left, right.reshape(left.shape[0], -1), upper=transposed)
+        solved.append(flat.reshape(right.shape).permute(3, 2, 0, 1))
     return torch.cat(solved, dim=1).flip(mirror).to(y.dtype).contiguous()
 
 

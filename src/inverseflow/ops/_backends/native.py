@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverseflow.ops._corner import starts_at_bottom, starts_at_right
+from inverseflow.ops._backends._torch import drop_unread, triangular
+from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 _SWITCH = "INVERSEFLOW_NATIVE"
 _WORTH_A_SECOND_THREAD = 4e6  # floating-point operations
@@ -57,16 +58,17 @@ def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
     return text
 
 
-def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> Tensor:
+def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
     """Solve by substitution; the corner is a matter of strides."""
     x = torch.empty_like(y, memory_format=torch.contiguous_format)
-    kernel = kernel.contiguous()
+    kernel = triangular(weight, groups, diagonal, transposed).contiguous()
+    corner = opposite(corner) if transposed else corner
     _extension().solve(
         *_walk(y, corner),
         *_walk(x, corner),
         kernel.data_ptr(),
         _sizes(y, kernel, groups),
-        upper,
+        transposed,
         y.dtype == torch.float64,
         _threads(y, kernel),
         instruction_set,
@@ -74,19 +76,19 @@ def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool) -> T
     return x
 
 
-def weight_gradient(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
+def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> Tensor:
     """Correlate x with the gradient of the convolution's output."""
-    result = torch.empty_like(kernel, memory_format=torch.contiguous_format)
+    result = torch.empty_like(weight, memory_format=torch.contiguous_format)
     _extension().correlate(
         *_walk(x, corner),
         *_walk(grad, corner),
         result.data_ptr(),
-        _sizes(x, kernel, groups),
+        _sizes(x, weight, groups),
         x.dtype == torch.float64,
-        _threads(x, kernel),
+        _threads(x, weight),
         instruction_set,
     )
-    return result
+    return drop_unread(result, groups, diagonal)
 
 
 def _extension() -> Any:

@@ -43,7 +43,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from inverseflow.ops._corner import starts_at_bottom, starts_at_right
+from inverseflow.ops._backends._torch import drop_unread, triangular
+from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 _PROGRAMS = 512
 """Programs that fill a large GPU: about four for each of its multiprocessors."""
@@ -98,12 +99,22 @@ def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
     return f"tiles of {plan.rows}×{plan.columns}, {_ceil(batch, plan.images) * groups} programs"
 
 
-def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, plan: Plan | None = None) -> Tensor:
-    """Solve for x in four launches; the kernel and `upper` as in the other backends."""
+def solve(
+    y: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    plan: Plan | None = None,
+) -> Tensor:
+    """Solve for x by one walk of the image."""
     if y.numel() == 0:
         return torch.empty_like(y, memory_format=torch.contiguous_format)
     from inverseflow.ops._backends.triton import kernels
 
+    kernel = triangular(weight, groups, diagonal, transposed)
+    corner = opposite(corner) if transposed else corner
     batch, channels, height, width = y.shape
     per_group = channels // groups
     above, left = min(kernel.shape[2], height) - 1, min(kernel.shape[3], width) - 1
@@ -127,7 +138,7 @@ def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, plan
             kernel.shape[2] - 1,
             kernel.shape[3] - 1,
             **shape,
-            UPPER=upper,
+            UPPER=transposed,
             BLOCK_U=_power_of_two(unknowns),
             BLOCK_K=block,
             num_warps=4 if unknowns <= 256 else 8,
@@ -156,15 +167,15 @@ def solve(y: Tensor, kernel: Tensor, corner: str, groups: int, upper: bool, plan
     return held.view(batch, channels, height, width).copy_(x.permute(0, 3, 1, 2))
 
 
-def weight_gradient(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups: int) -> Tensor:
-    """Return the gradient of <grad, A x> with respect to the kernel, of which only the shape is read."""
+def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> Tensor:
+    """Return the gradient of <grad, A x> with respect to the weight, of which only the shape is read."""
     batch, _, height, width = x.shape
     if x.numel() == 0:
-        return torch.zeros(kernel.shape, dtype=x.dtype, device=x.device)
+        return torch.zeros(weight.shape, dtype=x.dtype, device=x.device)
     from inverseflow.ops._backends.triton import kernels
 
     x, grad = x.contiguous(), grad.contiguous()
-    per_group, rows, columns = kernel.shape[1:]
+    per_group, rows, columns = weight.shape[1:]
     taps = per_group * rows * columns
     block_out, block_taps, block_pixels = min(64, _power_of_two(per_group)), min(64, _power_of_two(taps)), 32
     blocks = _ceil(per_group, block_out) * _ceil(taps, block_taps)
@@ -173,7 +184,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups
     per_program = _ceil(_ceil(pixels, shares), block_pixels) * block_pixels
     shares = _ceil(pixels, per_program)
 
-    partial = torch.empty(shares, *kernel.shape, dtype=torch.float32, device=x.device)
+    partial = torch.empty(shares, *weight.shape, dtype=torch.float32, device=x.device)
     with _on(x):
         kernels.correlate[shares, blocks, groups](
             x,
@@ -196,7 +207,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Tensor, corner: str, groups
             BLOCK_P=block_pixels,
             PRECISION=_precision(x),
         )
-    return partial.sum(0).to(x.dtype)
+    return drop_unread(partial.sum(0).to(x.dtype), groups, diagonal)
 
 
 def choose_plan(batch: int, channels: int, groups: int, height: int, width: int) -> Plan:
