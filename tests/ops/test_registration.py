@@ -20,21 +20,27 @@ CHECKS = ["test_schema", "test_autograd_registration", "test_faketensor", "test_
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_torch_finds_nothing_to_object_to_in_the_convolution(check):
-    torch.library.opcheck(OPERATORS.causal_conv2d, (*problem(), "top_right", 2), test_utils=check)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("diagonal", ["free", "unit", "zero"])
+def test_torch_finds_nothing_to_object_to_in_the_convolution(check, diagonal, transposed):
+    arguments = (*problem(), "top_right", 2, diagonal, transposed)
+    torch.library.opcheck(OPERATORS.causal_conv2d, arguments, test_utils=check)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("upper", [False, True])
-def test_torch_finds_nothing_to_object_to_in_the_solve(check, upper):
-    torch.library.opcheck(OPERATORS.inv_conv2d, (*problem(), "bottom_left", 2, upper), test_utils=check)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("diagonal", ["free", "unit"])
+def test_torch_finds_nothing_to_object_to_in_the_solve(check, diagonal, transposed):
+    arguments = (*problem(), "bottom_left", 2, diagonal, transposed)
+    torch.library.opcheck(OPERATORS.inv_conv2d, arguments, test_utils=check)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_torch_finds_nothing_to_object_to_in_the_weight_gradient(check):
+@pytest.mark.parametrize("diagonal", ["free", "unit", "zero"])
+def test_torch_finds_nothing_to_object_to_in_the_weight_gradient(check, diagonal):
     x, kernel = problem()
     grad = torch.randn_like(x, requires_grad=True)
-    arguments = (x, grad, kernel.detach(), "bottom_right", 2)
+    arguments = (x, grad, kernel.detach(), "bottom_right", 2, diagonal)
     torch.library.opcheck(OPERATORS.causal_conv2d_weight, arguments, test_utils=check)
 
 
@@ -63,9 +69,14 @@ def test_a_compiled_call_is_one_graph_with_the_same_gradients(operator):
     torch.testing.assert_close(of_compiled, torch.autograd.grad(function(x, kernel).square().sum(), (x, kernel)))
 
 
-def test_the_backward_pass_of_the_solve_keeps_only_the_result_and_the_kernel():
+def registered_solve(y, weight, groups):
+    return OPERATORS.inv_conv2d(y, weight, "top_left", groups, "free", False)
+
+
+@pytest.mark.parametrize("call", [inv_conv2d, registered_solve])
+def test_the_backward_pass_of_the_solve_keeps_only_the_result_and_the_kernel(call):
     y, weight = problem()
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.shape) or tensor, lambda t: t):
-        x = OPERATORS.inv_conv2d(y, weight, "top_left", 2, False)
+        x = call(y, weight, groups=2)
     assert sorted(saved) == sorted([x.shape, weight.shape])

@@ -33,23 +33,22 @@ def place(device):
     return device
 
 
-def triangular_kernel(channels, kernel_rows, kernel_columns, groups=1, upper=False, device="cpu"):
+def triangular_kernel(channels, kernel_rows, kernel_columns, groups=1, device="cpu"):
     """Return a kernel, and the same with NaN wherever it must not be read."""
     per_group = channels // groups
     kernel = 0.4 * torch.randn(channels, per_group, kernel_rows, kernel_columns)
     kernel /= (per_group * kernel_rows * kernel_columns) ** 0.5
     last = kernel[:, :, -1, -1]
     last += torch.eye(per_group).repeat(groups, 1)
-    ones = torch.ones(per_group, per_group, dtype=torch.bool)
-    unread = ~(ones.triu() if upper else ones.tril()).repeat(groups, 1)
+    unread = torch.ones(per_group, per_group, dtype=torch.bool).triu(1).repeat(groups, 1)
     poisoned = kernel.clone()
     last[unread] = 0.0
     poisoned[:, :, -1, -1][unread] = float("nan")
     return kernel.to(device), poisoned.to(device)
 
 
-def expected_solve(y, kernel, corner, groups, upper):
-    return dense.solve(y.double(), kernel.double(), corner, groups, upper)
+def expected_solve(y, kernel, corner, groups, diagonal, transposed):
+    return dense.solve(y.double(), kernel.double(), corner, groups, diagonal, transposed)
 
 
 def padded(x, kernel_rows, kernel_columns, corner):
@@ -59,22 +58,27 @@ def padded(x, kernel_rows, kernel_columns, corner):
     return F.pad(x, (*left_right, *top_bottom))
 
 
-def expected_weight_gradient(x, grad, shape, corner, groups):
+def expected_weight_gradient(x, grad, shape, corner, groups, diagonal):
     axes = [axis for axis, name in ((-2, "bottom"), (-1, "right")) if name in corner]
-    return conv2d_weight(padded(x, *shape[2:], corner), list(shape), grad, groups=groups).flip(axes)
+    gradient = conv2d_weight(padded(x, *shape[2:], corner), list(shape), grad, groups=groups).flip(axes)
+    last = gradient[:, :, -1, -1].unflatten(0, (groups, -1)).tril(0 if diagonal == "free" else -1)
+    gradient[:, :, -1, -1] = last.flatten(0, 1)
+    return gradient
 
 
-@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("diagonal", ["free", "unit"])
+@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("corner", CORNERS)
-def test_solve_equals_the_dense_one_from_every_corner(place, corner, upper):
+def test_solve_equals_the_dense_one_from_every_corner(place, corner, transposed, diagonal):
     y = torch.randn(2, 3, 5, 4, device=place)
-    kernel, poisoned = triangular_kernel(3, 3, 2, upper=upper, device=place)
-    x = triton.solve(y, poisoned, corner, 1, upper, Plan(2, 2, 1, 16, 16, 32))
+    kernel, poisoned = triangular_kernel(3, 3, 2, device=place)
+    x = triton.solve(y, poisoned, corner, 1, diagonal, transposed, Plan(2, 2, 1, 16, 16, 32))
     assert x.is_contiguous()
-    torch.testing.assert_close(x.double(), expected_solve(y, kernel, corner, 1, upper), atol=1e-5, rtol=1e-5)
+    expected = expected_solve(y, kernel, corner, 1, diagonal, transposed)
+    torch.testing.assert_close(x.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-SHAPES = [  # (N, C, H, W), kernel, groups, upper
+SHAPES = [  # (N, C, H, W), kernel, groups, transposed
     pytest.param((1, 1, 9, 7), (3, 3), 1, False, id="one channel, one image"),
     pytest.param((3, 2, 1, 6), (3, 3), 1, False, id="one row"),
     pytest.param((2, 2, 5, 1), (2, 3), 1, True, id="one column"),
@@ -88,12 +92,12 @@ SHAPES = [  # (N, C, H, W), kernel, groups, upper
 ]
 
 
-@pytest.mark.parametrize(("shape", "taps", "groups", "upper"), SHAPES)
-def test_solve_equals_the_dense_one_for_every_shape(place, shape, taps, groups, upper):
+@pytest.mark.parametrize(("shape", "taps", "groups", "transposed"), SHAPES)
+def test_solve_equals_the_dense_one_for_every_shape(place, shape, taps, groups, transposed):
     y = torch.randn(shape, device=place)
-    kernel, poisoned = triangular_kernel(shape[1], *taps, groups, upper, device=place)
-    x = triton.solve(y, poisoned, "bottom_left", groups, upper)
-    expected = expected_solve(y, kernel, "bottom_left", groups, upper)
+    kernel, poisoned = triangular_kernel(shape[1], *taps, groups, device=place)
+    x = triton.solve(y, poisoned, "bottom_left", groups, "free", transposed)
+    expected = expected_solve(y, kernel, "bottom_left", groups, "free", transposed)
     torch.testing.assert_close(x.double(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -109,30 +113,32 @@ def test_solve_equals_the_dense_one_for_every_shape(place, shape, taps, groups, 
 def test_every_plan_gives_the_same_result(place, plan):
     y = torch.randn(6, 2, 5, 6, device=place)
     kernel, _ = triangular_kernel(2, 2, 2, device=place)
-    x = triton.solve(y, kernel, "top_right", 1, False, plan)
-    torch.testing.assert_close(x.double(), expected_solve(y, kernel, "top_right", 1, False), atol=1e-5, rtol=1e-5)
+    x = triton.solve(y, kernel, "top_right", 1, "free", False, plan)
+    torch.testing.assert_close(
+        x.double(), expected_solve(y, kernel, "top_right", 1, "free", False), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_solve_takes_any_strides(place):
     y = torch.randn(2, 3, 4, 2, device=place).transpose(1, 3)
     kernel, _ = triangular_kernel(2, 2, 2, device=place)
-    transposed = kernel.transpose(0, 1)
-    x = triton.solve(y, transposed, "top_left", 1, True)
-    torch.testing.assert_close(x.double(), expected_solve(y, transposed, "top_left", 1, True), atol=1e-5, rtol=1e-5)
+    kernel = kernel.transpose(0, 1)
+    x = triton.solve(y, kernel, "top_left", 1, "free", True)
+    torch.testing.assert_close(x.double(), expected_solve(y, kernel, "top_left", 1, "free", True), atol=1e-5, rtol=1e-5)
 
 
 def test_transposed_solve_is_the_adjoint(place):
     y, g = torch.randn(2, 2, 2, 4, 3, device=place)
     kernel, _ = triangular_kernel(2, 2, 2, device=place)
-    x = triton.solve(y, kernel, "bottom_right", 1, False)
-    adjoint = triton.solve(g, kernel.transpose(0, 1), "top_left", 1, True)
+    x = triton.solve(y, kernel, "bottom_right", 1, "free", False)
+    adjoint = triton.solve(g, kernel, "bottom_right", 1, "free", True)
     torch.testing.assert_close((x * g).sum(), (y * adjoint).sum(), atol=1e-4, rtol=1e-4)
 
 
 def test_no_image_gives_no_image(place):
     y = torch.randn(0, 2, 4, 3, device=place)
-    assert triton.solve(y, triangular_kernel(2, 2, 2, device=place)[0], "top_left", 1, False).shape == y.shape
-    gradient = triton.weight_gradient(y, y, torch.empty(2, 2, 3, 3), "top_left", 1)
+    assert triton.solve(y, triangular_kernel(2, 2, 2, device=place)[0], "top_left", 1, "free", False).shape == y.shape
+    gradient = triton.weight_gradient(y, y, torch.empty(2, 2, 3, 3), "top_left", 1, "free")
     assert gradient.shape == (2, 2, 3, 3) and not gradient.any()
 
 
@@ -140,16 +146,16 @@ def test_nan_stays_in_its_image(place):
     y = torch.randn(4, 2, 4, 3, device=place)
     y[1, 0, 2, 1] = float("nan")
     kernel, _ = triangular_kernel(2, 2, 2, device=place)
-    x = triton.solve(y, kernel, "top_left", 1, False, Plan(2, 2, 4, 16, 16, 32))
+    x = triton.solve(y, kernel, "top_left", 1, "free", False, Plan(2, 2, 4, 16, 16, 32))
     assert x.isfinite().flatten(1).all(1).tolist() == [True, False, True, True]
 
 
 def test_solve_is_close_in_bfloat16(place):
     y = torch.randn(2, 3, 4, 5, device=place).bfloat16()
     kernel, _ = triangular_kernel(3, 3, 3, device=place)
-    x = triton.solve(y, kernel, "top_left", 1, False, Plan(2, 2, 1, 16, 16, 32))
+    x = triton.solve(y, kernel, "top_left", 1, "free", False, Plan(2, 2, 1, 16, 16, 32))
     assert x.dtype == torch.bfloat16
-    expected = expected_solve(y.float(), kernel, "top_left", 1, False)
+    expected = expected_solve(y.float(), kernel, "top_left", 1, "free", False)
     torch.testing.assert_close(x.double(), expected, atol=0.05, rtol=0.05)
 
 
@@ -162,19 +168,20 @@ def test_solve_is_close_in_bfloat16(place):
         pytest.param((30, 70, 5, 4), (2, 1), 1, "bottom_left", id="several blocks and shares"),
     ],
 )
-def test_weight_gradient_equals_that_of_torch(place, shape, taps, groups, corner):
+@pytest.mark.parametrize("diagonal", ["free", "unit"])
+def test_weight_gradient_equals_that_of_torch(place, shape, taps, groups, corner, diagonal):
     x, grad = torch.randn(2, *shape, device=place)
     kernel_shape = (shape[1], shape[1] // groups, *taps)
-    gradient = triton.weight_gradient(x, grad, torch.empty(kernel_shape), corner, groups)
-    expected = expected_weight_gradient(x.double(), grad.double(), kernel_shape, corner, groups)
+    gradient = triton.weight_gradient(x, grad, torch.empty(kernel_shape), corner, groups, diagonal)
+    expected = expected_weight_gradient(x.double(), grad.double(), kernel_shape, corner, groups, diagonal)
     torch.testing.assert_close(gradient.double(), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_weight_gradient_is_close_in_bfloat16(place):
     x, grad = torch.randn(2, 2, 3, 5, 5, device=place).bfloat16()
-    gradient = triton.weight_gradient(x, grad, torch.empty(3, 3, 3, 3), "top_left", 1)
+    gradient = triton.weight_gradient(x, grad, torch.empty(3, 3, 3, 3), "top_left", 1, "free")
     assert gradient.dtype == torch.bfloat16
-    expected = expected_weight_gradient(x.double(), grad.double(), (3, 3, 3, 3), "top_left", 1)
+    expected = expected_weight_gradient(x.double(), grad.double(), (3, 3, 3, 3), "top_left", 1, "free")
     torch.testing.assert_close(gradient.double(), expected, atol=0.05, rtol=0.02)
 
 
@@ -186,8 +193,8 @@ def test_launches_do_not_depend_on_the_image(place, side, monkeypatch):
     for name in ("window_matrix", "solve_tiles", "correlate"):
         monkeypatch.setattr(kernels, name, Counted(name, getattr(kernels, name), launched))
     y = torch.randn(2, 1, side, side, device=place)
-    triton.solve(y, triangular_kernel(1, 2, 2, device=place)[0], "top_left", 1, False)
-    triton.weight_gradient(y, y, torch.empty(1, 1, 2, 2), "top_left", 1)
+    triton.solve(y, triangular_kernel(1, 2, 2, device=place)[0], "top_left", 1, "free", False)
+    triton.weight_gradient(y, y, torch.empty(1, 1, 2, 2), "top_left", 1, "free")
     assert launched == ["window_matrix", "solve_tiles", "correlate"]
 
 
@@ -206,7 +213,9 @@ def test_published_algorithm_is_exact_here(place):
     y = torch.randn(2, 2, 3, 4, device=place)
     kernel, poisoned = triangular_kernel(2, 2, 3, device=place)
     x = solve_by_antidiagonals(y, poisoned)
-    torch.testing.assert_close(x.double(), expected_solve(y, kernel, "top_left", 1, False), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        x.double(), expected_solve(y, kernel, "top_left", 1, "free", False), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_solve_and_its_gradients_on_a_gpu_survive_a_cuda_graph(place):
@@ -216,8 +225,8 @@ def test_solve_and_its_gradients_on_a_gpu_survive_a_cuda_graph(place):
     kernel, _ = triangular_kernel(12, 3, 3, device=place)
 
     def step():
-        x = triton.solve(y, kernel, "top_left", 1, False)
-        return x, triton.weight_gradient(x, y, kernel, "top_left", 1)
+        x = triton.solve(y, kernel, "top_left", 1, "free", False)
+        return x, triton.weight_gradient(x, y, kernel, "top_left", 1, "free")
 
     expected = step()
     graph = torch.cuda.CUDAGraph()
@@ -226,7 +235,7 @@ def test_solve_and_its_gradients_on_a_gpu_survive_a_cuda_graph(place):
     graph.replay()
     torch.testing.assert_close(result, expected, atol=0.0, rtol=0.0)
     torch.testing.assert_close(
-        result[0].double(), expected_solve(y, kernel, "top_left", 1, False), atol=1e-4, rtol=1e-4
+        result[0].double(), expected_solve(y, kernel, "top_left", 1, "free", False), atol=1e-4, rtol=1e-4
     )
 
 

@@ -17,7 +17,7 @@ INSTRUCTION_SETS = native.instruction_sets() if native.unavailable() is None els
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 
 
-def problem(images, channels, rows, columns, kernel_size, groups, dtype, upper=False):
+def problem(images, channels, rows, columns, kernel_size, groups, dtype):
     per_group = channels // groups
     y = torch.randn(images, channels, rows, columns, dtype=dtype)
     kernel = 0.4 * torch.randn(channels, per_group, *kernel_size, dtype=dtype)
@@ -30,6 +30,14 @@ def problem(images, channels, rows, columns, kernel_size, groups, dtype, upper=F
 def assert_close(actual, expected):
     scale = expected.abs().max().clamp_min(1)
     assert (actual - expected).abs().max() <= TOLERANCE[actual.dtype] * scale
+
+
+def masked(kernel, groups, diagonal):
+    """Return a kernel with zeros where none is read."""
+    kernel = kernel.clone()
+    last = kernel[:, :, -1, -1].unflatten(0, (groups, -1)).tril(0 if diagonal == "free" else -1)
+    kernel[:, :, -1, -1] = last.flatten(0, 1)
+    return kernel
 
 
 def with_threads(threads):
@@ -45,14 +53,27 @@ def with_threads(threads):
     columns=st.integers(1, 9),
     kernel_size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     corner=st.sampled_from(CORNERS),
-    upper=st.booleans(),
+    diagonal=st.sampled_from(["free", "unit"]),
+    transposed=st.booleans(),
     dtype=st.sampled_from(list(TOLERANCE)),
     instruction_set=st.sampled_from(INSTRUCTION_SETS or [""]),
     threads=st.sampled_from([1, 3]),
     layout=st.sampled_from(["contiguous", "channels_last", "expanded", "sliced"]),
 )
 def test_solve_agrees_with_the_dense_matrix(
-    images, channels, groups, rows, columns, kernel_size, corner, upper, dtype, instruction_set, threads, layout
+    images,
+    channels,
+    groups,
+    rows,
+    columns,
+    kernel_size,
+    corner,
+    diagonal,
+    transposed,
+    dtype,
+    instruction_set,
+    threads,
+    layout,
 ):
     y, kernel = problem(images, channels * groups, rows, columns, kernel_size, groups, dtype)
     if layout == "channels_last":
@@ -61,9 +82,10 @@ def test_solve_agrees_with_the_dense_matrix(
         y = y[:1].expand(images, -1, -1, -1)
     elif layout == "sliced":
         y = torch.randn(images, channels * groups, 2 * rows + 1, 3 * columns, dtype=dtype)[:, :, 1::2, ::3]
-    expected = dense.solve(y, kernel, corner, groups, upper)
+    options = corner, groups, diagonal, transposed
+    expected = dense.solve(y, kernel, *options)
     with patch.object(native, "instruction_set", instruction_set), with_threads(threads):
-        assert_close(native.solve(y, kernel, corner, groups, upper), expected)
+        assert_close(native.solve(y, kernel, *options), expected)
 
 
 LARGE = [  # images, channels, rows, columns, kernel, groups: many blocks of channels, bands of rows, tails of the batch
@@ -82,13 +104,13 @@ LARGE = [  # images, channels, rows, columns, kernel, groups: many blocks of cha
 def test_every_variant_of_the_walk_gives_the_same_answer_at_any_number_of_threads(shape, corner, instruction_set):
     images, channels, rows, columns, kernel_size, groups = shape
     y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float64)
-    upper = corner == "bottom_right"
+    options = corner, groups, "free", corner == "bottom_right"
     with patch.object(native, "instruction_set", instruction_set):
         with with_threads(1):
-            alone = native.solve(y, kernel, corner, groups, upper)
+            alone = native.solve(y, kernel, *options)
         with with_threads(5):
-            together = [native.solve(y, kernel, corner, groups, upper) for _ in range(3)]
-    assert_close(convolved(alone, kernel, corner, groups, upper), y)
+            together = [native.solve(y, kernel, *options) for _ in range(3)]
+    assert_close(convolved(alone, kernel, *options), y)
     for answer in together:
         assert_close(answer, alone)
 
@@ -100,19 +122,22 @@ def test_answers_are_the_same_to_the_bit_from_run_to_run_and_at_any_number_of_th
     answers, gradients = [], []
     for threads in (1, 1, 2, 3, 7):
         with with_threads(threads):
-            answers.append(native.solve(y, kernel, "top_left", groups, False))
-            gradients.append(native.weight_gradient(y, answers[0], kernel, "top_left", groups))
+            answers.append(native.solve(y, kernel, "top_left", groups, "free", False))
+            gradients.append(native.weight_gradient(y, answers[0], kernel, "top_left", groups, "free"))
     assert all(torch.equal(answer, answers[0]) for answer in answers)
     assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
 
 
-def convolved(x, kernel, corner, groups, upper):
-    kernel = kernel.clone()
-    blocks = kernel[:, :, -1, -1].unflatten(0, (groups, -1))
-    kernel[:, :, -1, -1] = (blocks.triu() if upper else blocks.tril()).flatten(0, 1)
+def convolved(x, kernel, corner, groups, diagonal, transposed):
+    """Convolve by torch; the transpose is the derivative of the convolution."""
+    kernel = masked(kernel, groups, diagonal)
     mirror = [axis for axis, word in ((2, "bottom"), (3, "right")) if word in corner]
-    padded = F.pad(x.flip(mirror), (kernel.shape[3] - 1, 0, kernel.shape[2] - 1, 0))
-    return F.conv2d(padded, kernel, groups=groups).flip(mirror)
+
+    def convolve(x):
+        padded = F.pad(x.flip(mirror), (kernel.shape[3] - 1, 0, kernel.shape[2] - 1, 0))
+        return F.conv2d(padded, kernel, groups=groups).flip(mirror)
+
+    return torch.func.vjp(convolve, x)[1](x)[0] if transposed else convolve(x)
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,12 +149,13 @@ def convolved(x, kernel, corner, groups, upper):
     columns=st.integers(1, 12),
     kernel_size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     corner=st.sampled_from(CORNERS),
+    diagonal=st.sampled_from(["free", "unit", "zero"]),
     dtype=st.sampled_from(list(TOLERANCE)),
     instruction_set=st.sampled_from(INSTRUCTION_SETS or [""]),
     channels_last=st.booleans(),
 )
 def test_weight_gradient_agrees_with_torch(
-    images, channels, groups, rows, columns, kernel_size, corner, dtype, instruction_set, channels_last
+    images, channels, groups, rows, columns, kernel_size, corner, diagonal, dtype, instruction_set, channels_last
 ):
     x, kernel = problem(images, channels * groups, rows, columns, kernel_size, groups, dtype)
     grad = torch.randn_like(x)
@@ -137,26 +163,26 @@ def test_weight_gradient_agrees_with_torch(
         grad = grad.contiguous(memory_format=torch.channels_last)
     mirror = [axis for axis, word in ((2, "bottom"), (3, "right")) if word in corner]
     padded = F.pad(x.flip(mirror), (kernel_size[1] - 1, 0, kernel_size[0] - 1, 0))
-    expected = conv2d_weight(padded, kernel.shape, grad.flip(mirror), groups=groups)
+    expected = masked(conv2d_weight(padded, kernel.shape, grad.flip(mirror), groups=groups), groups, diagonal)
     with patch.object(native, "instruction_set", instruction_set), with_threads(2):
-        assert_close(native.weight_gradient(x, grad, kernel, corner, groups), expected)
+        assert_close(native.weight_gradient(x, grad, kernel, corner, groups, diagonal), expected)
 
 
 def test_weight_gradient_of_a_large_image_is_summed_over_its_bands():
     x, grad = torch.randn(2, 3, 150, 140, dtype=torch.float64), torch.randn(2, 3, 150, 140, dtype=torch.float64)
     kernel = torch.empty(3, 3, 4, 3, dtype=torch.float64)
-    expected = conv2d_weight(F.pad(x, (2, 0, 3, 0)), kernel.shape, grad)
-    assert_close(native.weight_gradient(x, grad, kernel, "top_left", 1), expected)
+    expected = masked(conv2d_weight(F.pad(x, (2, 0, 3, 0)), kernel.shape, grad), 1, "free")
+    assert_close(native.weight_gradient(x, grad, kernel, "top_left", 1, "free"), expected)
 
 
 @pytest.mark.parametrize(("images", "size"), [(20, 5), (1, 40), (3, 40)])
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_value_that_is_not_finite_stays_in_its_image(images, size, poison):
     y, kernel = problem(images, 2, size, size, (3, 3), 1, torch.float32)
-    clean = native.solve(y, kernel, "top_left", 1, False)
+    clean = native.solve(y, kernel, "top_left", 1, "free", False)
     poisoned = y.clone()
     poisoned[-1, 0, 1, 1] = poison
-    x = native.solve(poisoned, kernel, "top_left", 1, False)
+    x = native.solve(poisoned, kernel, "top_left", 1, "free", False)
     torch.testing.assert_close(x[:-1], clean[:-1], rtol=0, atol=0)
     assert not x[-1].isfinite().all()
     torch.testing.assert_close(x[-1, :, 0], clean[-1, :, 0], rtol=0, atol=0)  # rows before it, too
@@ -164,7 +190,10 @@ def test_a_value_that_is_not_finite_stays_in_its_image(images, size, poison):
 
 def test_growth_beyond_the_numbers_ends_as_it_does_in_the_dense_solve():
     y, kernel = torch.ones(1, 1, 1, 200), torch.tensor([[[[-100.0, 1.0]]]])
-    x, expected = native.solve(y, kernel, "top_left", 1, False), dense.solve(y, kernel, "top_left", 1, False)
+    x, expected = (
+        native.solve(y, kernel, "top_left", 1, "free", False),
+        dense.solve(y, kernel, "top_left", 1, "free", False),
+    )
     assert torch.equal(x.isfinite(), expected.isfinite())
     assert x[..., -1].isinf().all()
 
@@ -172,13 +201,13 @@ def test_growth_beyond_the_numbers_ends_as_it_does_in_the_dense_solve():
 def test_a_forked_worker_can_solve_as_torch_lets_it_with_one_thread():
     y, kernel = problem(64, 4, 8, 8, (3, 3), 1, torch.float32)
     with with_threads(2):
-        expected = native.solve(y, kernel, "top_left", 1, False)
+        expected = native.solve(y, kernel, "top_left", 1, "free", False)
     context = torch.multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 
     def work():
         torch.set_num_threads(1)
-        queue.put(native.solve(y, kernel, "top_left", 1, False).numpy().tobytes())
+        queue.put(native.solve(y, kernel, "top_left", 1, "free", False).numpy().tobytes())
 
     process = context.Process(target=work)
     process.start()
