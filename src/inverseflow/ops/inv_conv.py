@@ -134,10 +134,14 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
 def _check_diagonal(weight: Tensor, groups: int) -> None:
     if weight.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    per_group = weight.shape[1]
-    blocks = weight.detach()[..., -1, -1].unflatten(0, (groups, per_group))
-    diagonal = blocks.diagonal(dim1=1, dim2=2)
-    if not diagonal.all():
+    channels, per_group, rows, columns = weight.shape
+    along_out, along_in, along_rows, along_columns = weight.stride()
+    diagonal = weight.detach().as_strided(
+        (groups, per_group),
+        (per_group * along_out, along_out + along_in),
+        weight.storage_offset() + (rows - 1) * along_rows + (columns - 1) * along_columns,
+    )
+    if diagonal.count_nonzero().item() < channels:
         channel = int((diagonal.flatten() == 0).nonzero()[0])
         raise ValueError(
             f"the last tap's diagonal is zero at channel {channel}, so the convolution has no inverse; "
@@ -146,6 +150,8 @@ def _check_diagonal(weight: Tensor, groups: int) -> None:
 
 
 def _in_full_precision(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    if image.dtype == weight.dtype and image.dtype in (torch.float32, torch.float64):
+        return image, weight
     dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
     return image.to(dtype), weight.to(dtype)
 
