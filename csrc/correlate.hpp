@@ -1,56 +1,78 @@
 // The gradient of the kernel: correlation of x with the gradient of the convolution's output.
 //
-// Every channel of a stretch of rows becomes one flat signal with zero borders, so that a tap is a shift of the whole signal
-// and the gradient of one weight is the scalar product of two stretches of memory. Four output channels times a few (input
-// channel, tap) pairs are accumulated in registers at a time.
+// Narrow layers: every channel of a stretch of rows becomes one flat signal with zero borders, so that a tap is a shift of the
+// whole signal and the gradient of one weight is the scalar product of two stretches of memory. Four output channels times a few
+// (input channel, tap) pairs are accumulated in registers at a time.
+//
+// Wide layers: images stand channels-last, a vector holds output channels, and a tile of input and output channels of one tap
+// is accumulated in registers over all pixels.
 #pragma once
-#include "solve.hpp"
+#include "channels.hpp"
 
 namespace inverseflow {
 namespace {
 
+// Some images, or some rows of one image; which, depends on the shapes alone, and so does the order of every sum.
+struct Stretch {
+    std::int64_t image, images, row, rows;
+};
+
+// Cuts a batch into stretches of about `size`, where a row counts `pitch` and an image has `above` more rows.
+inline List<Stretch> stretches(const Sizes& n, std::int64_t pitch, std::int64_t above, std::int64_t size) {
+    List<Stretch> all;
+    const std::int64_t whole = (n.rows + above) * pitch;
+    if (whole <= size) {
+        const std::int64_t together = std::max<std::int64_t>(1, size / whole);
+        for (std::int64_t i = 0; i < n.images; i += together) all.push_back({i, std::min(together, n.images - i), 0, n.rows});
+    } else {
+        const std::int64_t rows = std::max(above + 1, size / pitch);
+        for (std::int64_t i = 0; i < n.images; ++i)
+            for (std::int64_t h = 0; h < n.rows; h += rows) all.push_back({i, 1, h, std::min(rows, n.rows - h)});
+    }
+    return all;
+}
+
+// Zeros where the kernel is not read: the last tap's upper triangle.
+template <class T>
+void clear_unread(const Correlation& p) {
+    const std::int64_t C = p.n.channels, taps = p.n.kernel_rows * p.n.kernel_columns;
+    T* last = static_cast<T*>(p.result) + taps - 1;
+    for (std::int64_t g = 0; g < p.n.groups; ++g)
+        for (std::int64_t o = 0; o < C; ++o)
+            for (std::int64_t i = o + (p.unit ? 0 : 1); i < C; ++i) last[((g * C + o) * C + i) * taps] = T(0);
+}
+
 template <class T, int L>
-struct Correlator {
+T total(typename Vector<T, L>::type v) {
+    T lanes[L];
+    std::memcpy(lanes, &v, sizeof v);
+    for (int half = L / 2; half; half /= 2)
+        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+template <class T, int L>
+struct SignalCorrelator {
     using V = typename Vector<T, L>::type;
     using U = typename Vector<T, L>::loose;
     static constexpr int kOutputs = 4;
-    static constexpr int kPairs = sizeof(T) * L >= 64 ? 6 : 2;
+    static constexpr int kPairs = VECTOR_BYTES == 64 ? 6 : 2;
     static constexpr std::int64_t kStretch = 1 << 14;  // elements of a channel's signal in one task
-    static constexpr std::int64_t kChunk = 1024;       // of which this many are in the inner loops at a time
+    static constexpr std::int64_t kChunk = 1 << 12;    // of which this many are in the inner loops at a time
 
     const Correlation& p;
     std::int64_t C, H, W, kh, kw;
     int threads;
     std::int64_t pitch, lead, taps;
 
-    Correlator(const Correlation& problem, int threads_)
-        : p(problem), C(p.channels), H(p.rows), W(p.columns), kh(std::min(p.kernel_rows, H)),
-          kw(std::min(p.kernel_columns, W)), threads(threads_), pitch(W + kw - 1), lead((kh - 1) * pitch + kw - 1),
+    SignalCorrelator(const Correlation& problem, int threads_)
+        : p(problem), C(p.n.channels), H(p.n.rows), W(p.n.columns), kh(std::min(p.n.kernel_rows, H)),
+          kw(std::min(p.n.kernel_columns, W)), threads(threads_), pitch(W + kw - 1), lead((kh - 1) * pitch + kw - 1),
           taps(kh * kw) {}
 
-    // A task covers whole images, or some rows of one image; which, depends on the shapes alone.
-    struct Stretch {
-        std::int64_t image, images, row, rows;
-    };
-
-    List<Stretch> stretches() const {
-        List<Stretch> all;
-        const std::int64_t whole = (H + kh - 1) * pitch;
-        if (whole <= kStretch) {
-            const std::int64_t together = std::max<std::int64_t>(1, kStretch / whole);
-            for (std::int64_t n = 0; n < p.images; n += together)
-                all.push_back({n, std::min(together, p.images - n), 0, H});
-        } else {
-            const std::int64_t rows = std::max<std::int64_t>(kh, kStretch / pitch);
-            for (std::int64_t n = 0; n < p.images; ++n)
-                for (std::int64_t h = 0; h < H; h += rows) all.push_back({n, 1, h, std::min(rows, H - h)});
-        }
-        return all;
-    }
-
     void run() {
-        const auto parts = stretches();
-        const std::int64_t weights = C * C * taps, tasks = p.groups * static_cast<std::int64_t>(parts.size());
+        const auto parts = stretches(p.n, pitch, kh - 1, kStretch);
+        const std::int64_t weights = C * C * taps, tasks = p.n.groups * static_cast<std::int64_t>(parts.size());
         // Splitting the output channels among threads changes no sum.
         const std::int64_t blocks = (C + kOutputs - 1) / kOutputs;
         const std::int64_t splits = std::min<std::int64_t>(blocks, std::max<std::int64_t>(1, (2 * threads + tasks - 1) / std::max<std::int64_t>(1, tasks)));
@@ -62,16 +84,15 @@ struct Correlator {
             correlate(parts[task % parts.size()], task / parts.size(), first, end, partial.get() + task * weights);
         });
         T* result = static_cast<T*>(p.result);
-        std::fill(result, result + p.groups * C * C * p.kernel_rows * p.kernel_columns, T(0));
-        for (std::int64_t g = 0; g < p.groups; ++g)
+        const std::int64_t rows = p.n.kernel_rows, columns = p.n.kernel_columns;
+        std::fill(result, result + p.n.groups * C * C * rows * columns, T(0));
+        for (std::int64_t g = 0; g < p.n.groups; ++g)
             for (std::size_t s = 0; s < parts.size(); ++s) {
                 const T* from = partial.get() + (g * parts.size() + s) * weights;
-                for (std::int64_t o = 0; o < C; ++o)
-                    for (std::int64_t i = 0; i < C; ++i)
-                        for (std::int64_t a = 0; a < kh; ++a)
-                            for (std::int64_t b = 0; b < kw; ++b)
-                                result[(((g * C + o) * C + i) * p.kernel_rows + p.kernel_rows - 1 - a) * p.kernel_columns +
-                                       p.kernel_columns - 1 - b] += from[(o * C + i) * taps + a * kw + b];
+                for (std::int64_t pair = 0; pair < C * C; ++pair)
+                    for (std::int64_t a = 0; a < kh; ++a)
+                        for (std::int64_t b = 0; b < kw; ++b)
+                            result[((g * C * C + pair) * rows + rows - 1 - a) * columns + columns - 1 - b] += from[pair * taps + a * kw + b];
             }
     }
 
@@ -133,17 +154,110 @@ struct Correlator {
             }
         }
         for (std::int64_t o = 0; o < wanted; ++o)
-            for (int r = 0; r < R; ++r) {
-                T total = 0;
-                for (int lane = 0; lane < L; ++lane) total += sum[o][r][lane];
-                partial[o * pairs + r] += total;
-            }
+            for (int r = 0; r < R; ++r) partial[o * pairs + r] += total<T, L>(sum[o][r]);
     }
 };
 
 template <class T, int L>
-void correlate(const Correlation& problem, int threads) {
-    Correlator<T, L>(problem, threads).run();
+struct ChannelCorrelator {
+    using V = typename Vector<T, L>::type;
+    static constexpr int kInputs = kMaxPixels;
+    static constexpr std::int64_t kStretch = 1 << 17;  // elements of x packed at a time
+
+    const Correlation& p;
+    std::int64_t C, H, W, kh, kw, taps, slot, pitch;
+    int threads;
+    Buffer<T> sums;  // (tap, input channel, output channel)
+
+    ChannelCorrelator(const Correlation& problem, int threads_)
+        : p(problem), C(p.n.channels), H(p.n.rows), W(p.n.columns), kh(std::min(p.n.kernel_rows, H)),
+          kw(std::min(p.n.kernel_columns, W)), taps(p.n.kernel_rows * p.n.kernel_columns), slot(round_up(C, std::max(L, kInputs))),
+          pitch(W * slot), threads(threads_) {}
+
+    void run() {
+        const auto parts = stretches(p.n, pitch, 0, kStretch);
+        std::int64_t rows = 0;  // of the tallest stretch, with those above
+        for (const Stretch& part : parts) rows = std::max(rows, part.images * (part.rows + (part.rows < H ? kh - 1 : 0)));
+        const Buffer<T> x = zeros<T>(rows * pitch), grad = zeros<T>(rows * pitch);
+        for (std::int64_t group = 0; group < p.n.groups; ++group) {
+            sums = zeros<T>(taps * C * slot);
+            for (const Stretch& part : parts) add(part, group, x.get(), grad.get());
+            T* result = static_cast<T*>(p.result) + group * C * C * taps;
+            parallel_for(C, threads, [&](std::int64_t i) {
+                move_lanes<T, 8, true>(result + i * taps, C * taps, 1, C, taps, sums.get() + i * slot, C * slot);
+            });
+        }
+    }
+
+    void add(const Stretch& part, std::int64_t group, T* x, T* grad) const {
+        const std::int64_t above = part.row ? std::min(kh - 1, part.row) : 0;
+        const std::int64_t tall = part.rows + above;  // rows of x; those of grad start `above` later
+        parallel_for(2 * part.images, threads, [&](std::int64_t task) {
+            const std::int64_t n = task / 2;
+            if (task % 2)
+                pack(p.x, p.of_x, part.image + n, group, part.row - above, tall, x + n * tall * pitch);
+            else
+                pack(p.grad, p.of_grad, part.image + n, group, part.row, part.rows, grad + n * part.rows * pitch);
+        });
+        const std::int64_t inputs = (C + kInputs - 1) / kInputs, units = round_up(C, L) / L;
+        const std::int64_t outputs = (units + kMaxVectors - 1) / kMaxVectors;
+        parallel_for(kh * kw * inputs * outputs, threads, [&](std::int64_t task) {
+            const std::int64_t b = task % kw, a = task / kw % kh, i = task / (kw * kh) % inputs * kInputs, o = task / (kw * kh * inputs);
+            const std::int64_t first = units * o / outputs, count = units * (o + 1) / outputs - first;
+            const std::int64_t tap = taps - 1 - a * p.n.kernel_columns - b;
+            T* sum = sums.get() + (tap * C + i) * slot + first * L;
+            const std::int64_t wanted = std::min<std::int64_t>(kInputs, C - i);
+            const auto tile = count == 1 ? &ChannelCorrelator::tile<1> : count == 2 ? &ChannelCorrelator::tile<2> : &ChannelCorrelator::tile<3>;
+            // The first row of grad whose pixel `a` rows above is inside x.
+            const std::int64_t start = std::max<std::int64_t>(0, a - above);
+            (this->*tile)(x + (start + above - a) * pitch + i, grad + start * pitch + b * slot + first * L, tall * pitch, part.rows * pitch,
+                          part.images, part.rows - start, W - b, sum, wanted);
+        });
+    }
+
+    void pack(const void* from, const Strides& s, std::int64_t image, std::int64_t group, std::int64_t row, std::int64_t rows, T* to) const {
+        const T* plane = static_cast<const T*>(from) + image * s.image + group * C * s.channel + row * s.row;
+        move_rows<T, std::max(L, 4), false>(plane, s, s.channel, C, rows, W, to, slot, pitch);
+    }
+
+    template <int M>
+    void tile(const T* x, const T* grad, std::int64_t next_x, std::int64_t next_grad, std::int64_t images, std::int64_t rows,
+              std::int64_t columns, T* result, std::int64_t wanted) const {
+        V sum[kInputs][M] = {};
+        for (std::int64_t n = 0; n < images; ++n)
+            for (std::int64_t h = 0; h < rows; ++h) {
+                const T* value = x + n * next_x + h * pitch;
+                const T* g = grad + n * next_grad + h * pitch;
+                for (std::int64_t w = 0; w < columns; ++w, value += slot, g += slot) {
+                    V v[M];
+                    unrolled<M>([&](auto m) { v[m] = *reinterpret_cast<const V*>(g + m * L); });
+                    unrolled<kInputs>([&](auto i) {
+                        const T scalar = value[i];
+                        unrolled<M>([&](auto m) { sum[i][m] += v[m] * scalar; });
+                    });
+                }
+            }
+        T* sums_of[kInputs];
+        for (int i = 0; i < kInputs; ++i) sums_of[i] = result + std::min<std::int64_t>(i, wanted - 1) * slot;
+        unrolled<kInputs>([&](auto i) {
+            if (i < wanted) unrolled<M>([&](auto m) { *reinterpret_cast<V*>(sums_of[i] + m * L) += sum[i][m]; });
+        });
+    }
+};
+
+template <class T, int L>
+void correlate(const Correlation& p, int threads) {
+    // Output channels as lanes, if they fill them.
+    const double whole = double(p.n.channels) / round_up(p.n.channels, L), half = 0.95 * p.n.channels / round_up(p.n.channels, std::max(L / 2, 2));
+    if (std::max(whole, half) > 0.8 && p.n.channels >= L / 2) {
+        if (half > whole)
+            ChannelCorrelator<T, std::max(L / 2, 2)>(p, threads).run();
+        else
+            ChannelCorrelator<T, L>(p, threads).run();
+    } else {
+        SignalCorrelator<T, L>(p, threads).run();
+    }
+    clear_unread<T>(p);
 }
 
 }  // namespace

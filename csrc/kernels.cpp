@@ -15,8 +15,8 @@ const Kernels JOIN(INSTRUCTION_SET, _kernels) = {
     STRING(INSTRUCTION_SET),
     &solve<float, VECTOR_BYTES / 4>,
     &solve<double, VECTOR_BYTES / 8>,
-    &lanes<float, VECTOR_BYTES / 4>,
-    &lanes<double, VECTOR_BYTES / 8>,
+    &choose<VECTOR_BYTES / 4>,
+    &choose<VECTOR_BYTES / 8>,
     &correlate<float, VECTOR_BYTES / 4>,
     &correlate<double, VECTOR_BYTES / 8>,
 };

@@ -8,8 +8,8 @@ struct Kernels {
     const char* instruction_set;
     void (*solve_float)(const Problem&, int threads);
     void (*solve_double)(const Problem&, int threads);
-    const char* (*lanes_float)(const Problem&, int threads);  // what the lanes of a vector will be
-    const char* (*lanes_double)(const Problem&, int threads);
+    Choice (*choose_float)(const Problem&, int threads);
+    Choice (*choose_double)(const Problem&, int threads);
     void (*correlate_float)(const Correlation&, int threads);
     void (*correlate_double)(const Correlation&, int threads);
 };

@@ -16,8 +16,8 @@ using namespace inverseflow;
 
 namespace {
 
-using Strided = std::array<std::int64_t, 4>;  // image, channel, row, column
-using Sizes = std::array<std::int64_t, 7>;    // images, groups, channels of a group, rows, columns, kernel rows and columns
+using Four = std::array<std::int64_t, 4>;   // of images, channels, rows, columns; of a weight's shape
+using Three = std::array<std::int64_t, 3>;  // walk, lanes (0: the walk is to be chosen), pixels
 
 // The kernels that this processor can run, best first.
 std::vector<const Kernels*> usable() {
@@ -40,31 +40,64 @@ const Kernels& named(const std::string& instruction_set) {
     throw std::invalid_argument("this processor has no " + instruction_set);
 }
 
-Strides strides(const Strided& s) { return {s[0], s[1], s[2], s[3]}; }
+Sizes sizes(const Four& image, const Four& weight, std::int64_t groups) {
+    return {image[0], groups, image[1] / groups, image[2], image[3], weight[2], weight[3]};
+}
 
-void solve(std::uintptr_t y, const Strided& of_y, std::uintptr_t x, const Strided& of_x, std::uintptr_t kernel,
-           const Sizes& n, bool upper, bool is_double, int threads, const std::string& instruction_set) {
-    const Problem problem{reinterpret_cast<const void*>(y), reinterpret_cast<void*>(x),
-                          reinterpret_cast<const void*>(kernel), strides(of_y), strides(of_x),
-                          n[0], n[1], n[2], n[3], n[4], n[5], n[6], upper};
+// An image from the corner where the walk starts: a walk upwards or leftwards is a matter of strides.
+template <class Pointer>
+struct Image {
+    Pointer first;
+    Strides strides;
+
+    Image(std::uintptr_t address, const Four& s, const Four& shape, bool from_bottom, bool from_right, bool is_double)
+        : strides{s[0], s[1], from_bottom ? -s[2] : s[2], from_right ? -s[3] : s[3]} {
+        const std::int64_t offset = (from_bottom ? (shape[2] - 1) * s[2] : 0) + (from_right ? (shape[3] - 1) * s[3] : 0);
+        first = reinterpret_cast<Pointer>(address + offset * (is_double ? 8 : 4));
+    }
+};
+
+void solve(std::uintptr_t y, const Four& of_y, std::uintptr_t x, const Four& of_x, std::uintptr_t weight, const Four& shape,
+           const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right, bool transposed, bool unit, bool is_double,
+           int threads, const std::string& instruction_set, const Three& forced) {
+    const Image<const void*> source(y, of_y, shape, from_bottom, from_right, is_double);
+    const Image<void*> target(x, of_x, shape, from_bottom, from_right, is_double);
+    const Problem problem{sizes(shape, weight_shape, groups),
+                          source.first,
+                          target.first,
+                          {reinterpret_cast<const void*>(weight), transposed, unit},
+                          source.strides,
+                          target.strides,
+                          {static_cast<Walk>(forced[0]), static_cast<int>(forced[1]), forced[2]}};
     const Kernels& kernels = named(instruction_set);
     (is_double ? kernels.solve_double : kernels.solve_float)(problem, threads);
 }
 
-void correlate(std::uintptr_t x, const Strided& of_x, std::uintptr_t grad, const Strided& of_grad, std::uintptr_t result,
-               const Sizes& n, bool is_double, int threads, const std::string& instruction_set) {
-    const Correlation correlation{reinterpret_cast<const void*>(x), reinterpret_cast<const void*>(grad),
-                                  reinterpret_cast<void*>(result), strides(of_x), strides(of_grad),
-                                  n[0], n[1], n[2], n[3], n[4], n[5], n[6]};
+void correlate(std::uintptr_t x, const Four& of_x, std::uintptr_t grad, const Four& of_grad, std::uintptr_t result, const Four& shape,
+               const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right, bool unit, bool is_double, int threads,
+               const std::string& instruction_set) {
+    const Image<const void*> image(x, of_x, shape, from_bottom, from_right, is_double);
+    const Image<const void*> arriving(grad, of_grad, shape, from_bottom, from_right, is_double);
+    const Correlation correlation{sizes(shape, weight_shape, groups), image.first,      arriving.first,
+                                  reinterpret_cast<void*>(result),    image.strides,    arriving.strides, unit};
     const Kernels& kernels = named(instruction_set);
     (is_double ? kernels.correlate_double : kernels.correlate_float)(correlation, threads);
 }
 
-std::string variant(const Sizes& n, bool is_double, int threads, const std::string& instruction_set) {
-    const Problem problem{nullptr, nullptr, nullptr, {}, {}, n[0], n[1], n[2], n[3], n[4], n[5], n[6], false};
+std::string variant(const Four& shape, const Four& weight_shape, std::int64_t groups, bool is_double, int threads,
+                    const std::string& instruction_set) {
+    Problem problem{};
+    problem.n = sizes(shape, weight_shape, groups);
     const Kernels& kernels = named(instruction_set);
-    return std::string(kernels.instruction_set) + ", lanes are " +
-           (is_double ? kernels.lanes_double : kernels.lanes_float)(problem, threads);
+    const Choice choice = (is_double ? kernels.choose_double : kernels.choose_float)(problem, threads);
+    const std::string vectors = std::string(kernels.instruction_set) + ", " + std::to_string(choice.lanes) + " lanes are ";
+    const std::string pixels = std::to_string(choice.pixels);
+    switch (choice.walk) {
+        case Walk::images: return vectors + "images";
+        case Walk::rows: return vectors + "rows";
+        case Walk::channels_of_images: return vectors + "channels, " + pixels + " images at a time";
+        default: return vectors + "channels, " + pixels + " rows at a time";
+    }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What a solve is asked for, in plain pointers, sizes and strides.
+// What is asked for, in plain pointers, sizes and strides.
 #pragma once
 #include <cstdint>
 
@@ -8,23 +8,44 @@ struct Strides {
     std::int64_t image, channel, row, column;  // in elements; any sign
 };
 
-struct Problem {
-    const void* y;
-    void* x;
-    const void* kernel;  // (groups * channels, channels, kernel_rows, kernel_columns), contiguous
-    Strides of_y, of_x;
+struct Sizes {
     std::int64_t images, groups, channels, rows, columns;  // channels of one group
     std::int64_t kernel_rows, kernel_columns;
-    bool upper;  // the last tap is upper triangular instead of lower
+};
+
+// The kernel as the user has it, (groups * channels, channels, kernel_rows, kernel_columns), contiguous. Of the last tap the
+// lower triangle is read, without the diagonal where `unit`. `transposed` swaps the channel axes.
+struct Kernel {
+    const void* weight;
+    bool transposed, unit;
+};
+
+// Who the lanes of a vector are, and how many there are; lanes that are channels take some pixels at a time, of as many images
+// or of as many rows of one image.
+enum class Walk { images, rows, channels_of_images, channels_of_rows };
+
+struct Choice {
+    Walk walk;
+    int lanes;  // 0: none, the walk is to be chosen
+    std::int64_t pixels;
+};
+
+struct Problem {
+    Sizes n;
+    const void* y;
+    void* x;
+    Kernel kernel;
+    Strides of_y, of_x;
+    Choice forced;
 };
 
 struct Correlation {
+    Sizes n;
     const void* x;
     const void* grad;
-    void* result;  // (groups * channels, channels, kernel_rows, kernel_columns), contiguous
+    void* result;  // of the kernel's shape
     Strides of_x, of_grad;
-    std::int64_t images, groups, channels, rows, columns;
-    std::int64_t kernel_rows, kernel_columns;
+    bool unit;  // as for Kernel: what it does not read gets zero
 };
 
 }  // namespace inverseflow

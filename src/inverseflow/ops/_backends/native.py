@@ -1,4 +1,4 @@
-"""C++ on a CPU: one vector lane for each image, or for each row of a large one (``csrc/``)."""
+"""C++ on a CPU; the lanes of its vectors are images, rows of an image, or channels (``csrc/``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import drop_unread, triangular
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 _SWITCH = "INVERSEFLOW_NATIVE"
@@ -28,6 +27,9 @@ else:
 
 instruction_set = ""
 """Which kernels to use, one of `instruction_sets`; empty for the best."""
+
+walk = (0, 0, 0)
+"""Which walk to take (its number in ``csrc/problem.hpp``), its lanes and pixels; zeros for the best."""
 
 
 def unavailable() -> str | None:
@@ -50,10 +52,10 @@ def instruction_sets() -> list[str]:
     return names
 
 
-def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
+def variant(image: Tensor, weight: Tensor, groups: int) -> str:
     """Return which instruction set will be used and what its lanes will be."""
     text: str = _extension().variant(
-        _sizes(image, kernel, groups), image.dtype == torch.float64, _threads(image, kernel), instruction_set
+        image.shape, weight.shape, groups, image.dtype == torch.float64, _threads(image, weight), instruction_set
     )
     return text
 
@@ -61,17 +63,25 @@ def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
 def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
     """Solve by substitution; the corner is a matter of strides."""
     x = torch.empty_like(y, memory_format=torch.contiguous_format)
-    kernel = triangular(weight, groups, diagonal, transposed).contiguous()
+    weight = weight.contiguous()
     corner = opposite(corner) if transposed else corner
     _extension().solve(
-        *_walk(y, corner),
-        *_walk(x, corner),
-        kernel.data_ptr(),
-        _sizes(y, kernel, groups),
+        y.data_ptr(),
+        y.stride(),
+        x.data_ptr(),
+        x.stride(),
+        weight.data_ptr(),
+        y.shape,
+        weight.shape,
+        groups,
+        starts_at_bottom(corner),
+        starts_at_right(corner),
         transposed,
+        diagonal == "unit",
         y.dtype == torch.float64,
-        _threads(y, kernel),
+        _threads(y, weight),
         instruction_set,
+        walk,
     )
     return x
 
@@ -80,15 +90,22 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
     """Correlate x with the gradient of the convolution's output."""
     result = torch.empty_like(weight, memory_format=torch.contiguous_format)
     _extension().correlate(
-        *_walk(x, corner),
-        *_walk(grad, corner),
+        x.data_ptr(),
+        x.stride(),
+        grad.data_ptr(),
+        grad.stride(),
         result.data_ptr(),
-        _sizes(x, weight, groups),
+        x.shape,
+        weight.shape,
+        groups,
+        starts_at_bottom(corner),
+        starts_at_right(corner),
+        diagonal != "free",
         x.dtype == torch.float64,
         _threads(x, weight),
         instruction_set,
     )
-    return drop_unread(result, groups, diagonal)
+    return result
 
 
 def _extension() -> Any:
@@ -96,22 +113,6 @@ def _extension() -> Any:
     return _native
 
 
-def _walk(image: Tensor, corner: str) -> tuple[int, tuple[int, ...]]:
-    """Return the address of the first pixel of the walk, and the strides that lead on from it."""
-    strides = list(image.stride())
-    offset = 0
-    for axis, mirrored in ((2, starts_at_bottom(corner)), (3, starts_at_right(corner))):
-        if mirrored:
-            offset += (image.shape[axis] - 1) * strides[axis]
-            strides[axis] = -strides[axis]
-    return image.data_ptr() + offset * image.element_size(), tuple(strides)
-
-
-def _sizes(image: Tensor, kernel: Tensor, groups: int) -> tuple[int, ...]:
-    images, channels, rows, columns = image.shape
-    return images, groups, channels // groups, rows, columns, kernel.shape[2], kernel.shape[3]
-
-
-def _threads(image: Tensor, kernel: Tensor) -> int:
-    work = 2 * image.numel() * kernel[0].numel()
+def _threads(image: Tensor, weight: Tensor) -> int:
+    work = 2 * image.numel() * weight[0].numel()
     return torch.get_num_threads() if work > _WORTH_A_SECOND_THREAD else 1

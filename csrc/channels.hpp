@@ -1,0 +1,172 @@
+// The walk whose lanes are output channels: for wide layers and for batches too small to fill vectors with images.
+//
+// The image stands channels-last. Several independent pixels (of as many images, or of rows each one column behind the row
+// above it) share every load of the weights; a block is up to three vectors of output channels.
+#pragma once
+#include <atomic>
+#include <thread>
+
+#include "walk.hpp"
+
+namespace inverseflow {
+namespace {
+
+constexpr int kMaxVectors = 3;
+
+// M vectors of output channels at P pixels, `apart` from each other.
+template <class T, int L, int M, int P>
+void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64_t apart, std::int64_t slot, std::int64_t row_step,
+            Reach reach) {
+    using V = typename Vector<T, L>::type;
+    constexpr int kWidth = M * L;
+    const std::int64_t C = kernel.C;
+    V sum[P][M];
+    T* out = current + block.first;
+    unrolled<P>([&](auto p) {
+        unrolled<M>([&](auto m) { sum[p][m] = *reinterpret_cast<const V*>(out + p * apart + m * L); });
+    });
+    if (block.scaled)
+        unrolled<P>([&](auto p) {
+            unrolled<M>([&](auto m) { sum[p][m] *= *reinterpret_cast<const V*>(block.scale.get() + m * L); });
+        });
+    for (std::int64_t a = reach.rows - 1; a >= 0; --a) {
+        const T* weight = block.weights.get() + (kernel.taps - a * kernel.kernel_columns - reach.columns) * C * kWidth;
+        for (std::int64_t b = reach.columns - 1; b >= 0; --b) {
+            const T* value = current - a * row_step - b * slot;
+            const T* end = value + (a || b ? C : block.first);
+            for (; value != end; ++value, weight += kWidth) {
+                V w[M];
+                unrolled<M>([&](auto m) { w[m] = *reinterpret_cast<const V*>(weight + m * L); });
+                unrolled<P>([&](auto p) {
+                    const T v = value[p * apart];
+                    unrolled<M>([&](auto m) { sum[p][m] -= w[m] * v; });
+                });
+            }
+        }
+    }
+    const T* triangle = block.triangle.get();
+    unrolled<M>([&](auto done) {
+        alignas(64) T solved[P][L];
+        const int count = static_cast<int>(std::min<std::int64_t>(L, block.count - done * L));
+        for (int i = 0; i < count; ++i, triangle += kWidth) {
+            unrolled<P>([&](auto p) { *reinterpret_cast<V*>(solved[p]) = sum[p][done]; });
+            V w[M];
+            unrolled<M>([&](auto m) { w[m] = *reinterpret_cast<const V*>(triangle + m * L); });
+            unrolled<P>([&](auto p) {
+                const T v = solved[p][i];
+                unrolled<M - done>([&](auto m) { sum[p][done + m] -= w[done + m] * v; });
+            });
+        }
+    });
+    unrolled<P>([&](auto p) {
+        unrolled<M>([&](auto m) { *reinterpret_cast<V*>(out + p * apart + m * L) = sum[p][m]; });
+    });
+}
+
+template <class T>
+using Pixels = void (*)(const Packed<T>&, const Block<T>&, T*, std::int64_t, std::int64_t, std::int64_t, Reach);
+
+template <class T, int L, int M, int... P>
+Pixels<T> choose_pixels(std::int64_t count, std::integer_sequence<int, P...>) {
+    static constexpr Pixels<T> table[] = {&pixels<T, L, M, P + 1>...};
+    return table[count - 1];
+}
+
+// As many pixels at a time as there are registers for: 32 with AVX-512, 16 else.
+constexpr int kMaxPixels = VECTOR_BYTES == 64 ? 8 : 4;
+
+template <class T, int L>
+struct PixelSteps {
+    const Packed<T>& kernel;
+    const List<Block<T>>& blocks;
+    std::int64_t apart, slot, row_step;
+    List<Pixels<T>> functions;  // kMaxPixels for each block
+
+    PixelSteps(const Packed<T>& packed, std::int64_t group, std::int64_t apart_, std::int64_t slot_, std::int64_t row_step_)
+        : kernel(packed), blocks(packed.groups[group]), apart(apart_), slot(slot_), row_step(row_step_) {
+        constexpr auto counts = std::make_integer_sequence<int, kMaxPixels>{};
+        for (const auto& block : blocks)
+            for (int count = 1; count <= kMaxPixels; ++count)
+                functions.push_back(block.width == L       ? choose_pixels<T, L, 1>(count, counts)
+                                    : block.width == 2 * L ? choose_pixels<T, L, 2>(count, counts)
+                                                           : choose_pixels<T, L, 3>(count, counts));
+    }
+    void operator()(T* current, std::int64_t count, Reach reach) const {
+        for (std::size_t b = 0; b < blocks.size(); ++b)
+            functions[b * kMaxPixels + count - 1](kernel, blocks[b], current, apart, slot, row_step, reach);
+    }
+};
+
+inline std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// One group of up to kMaxPixels images, some rows at a time, with the rows that the kernel reaches above them.
+template <class T, int L>
+void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t first, std::int64_t count) {
+    constexpr std::int64_t kBand = (std::int64_t(1) << 18) / sizeof(T);
+    const Problem& p = plan.p;
+    const std::int64_t C = plan.C, H = plan.H, W = plan.W, above = plan.kh - 1, slot = round_up(C, L), pitch = W * slot;
+    const std::int64_t band = std::min(H, std::max(above + 1, kBand / (pitch * count)));
+    const std::int64_t apart = (above + band) * pitch + 64 / sizeof(T);
+    const Buffer<T> buffer = (C < slot ? zeros<T> : unset<T>)(count * apart);
+    const PixelSteps<T, L> solve(*plan.kernel, group, apart, slot, pitch);
+    T* line = buffer.get() + above * pitch;
+    for (std::int64_t top = 0; top < H; top += band) {
+        const std::int64_t rows = std::min(band, H - top);
+        for (std::int64_t n = 0; n < count; ++n)
+            move_rows<T, L, false>(plan.y(first + n, group) + top * p.of_y.row, p.of_y, plan.next_channel(p.of_y), C, rows, W,
+                                   line + n * apart, slot, pitch);
+        for (std::int64_t h = 0; h < rows; ++h)
+            for (std::int64_t w = 0; w < W; ++w) solve(line + h * pitch + w * slot, count, reach(top + h, w, plan.kh, plan.kw));
+        for (std::int64_t n = 0; n < count; ++n) {
+            move_rows<T, L, true>(plan.x(first + n, group) + top * p.of_x.row, p.of_x, plan.next_channel(p.of_x), C, rows, W,
+                                  line + n * apart, slot, pitch);
+            if (top + rows < H)
+                std::memmove(buffer.get() + n * apart, line + n * apart + (rows - above) * pitch, sizeof(T) * above * pitch);
+        }
+    }
+}
+
+// An image channels-last with zeros above and to the left of it, which the bands of its rows share.
+template <class T, int L>
+struct Canvas {
+    std::int64_t slot, pitch, size;
+    Buffer<T> buffer;
+    std::int64_t origin;
+
+    Canvas(const Plan<T>& plan, std::int64_t images)
+        : slot(round_up(plan.C, L)), pitch((plan.W + plan.kw - 1) * slot), size((plan.H + plan.kh - 1) * pitch),
+          buffer(zeros<T>(images * size)), origin((plan.kh - 1) * pitch + (plan.kw - 1) * slot) {}
+};
+
+// One band of up to kMaxPixels rows of one image.
+template <class T, int L>
+void walk_rows_by_channels(const Plan<T>& plan, const Canvas<T, L>& canvas, std::int64_t number, std::int64_t group, std::int64_t image,
+                           std::int64_t top, std::int64_t height, const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
+    const Problem& p = plan.p;
+    const std::int64_t C = plan.C, W = plan.W, slot = canvas.slot, pitch = canvas.pitch;
+    const std::int64_t count = std::min(height, plan.H - top), last = W + count - 1;
+    T* start = canvas.buffer.get() + number * canvas.size + canvas.origin + top * pitch;
+    const PixelSteps<T, L> solve(*plan.kernel, group, pitch - slot, slot, pitch);
+    for (std::int64_t r = 0; r < count; ++r)
+        move_lanes<T, L, false>(plan.y(image, group) + (top + r) * p.of_y.row, plan.next_channel(p.of_y), p.of_y.column, C, W,
+                                start + r * pitch, slot);
+    std::int64_t known = 0;
+    for (std::int64_t t = 0; t < last; ++t) {
+        if (before && t < W) {  // the band above has to be past this column in its last row
+            const std::int64_t needed = std::min(t + height, W + height - 1);
+            while (known < needed) {
+                known = before->load(std::memory_order_acquire);
+                if (known < needed) std::this_thread::yield();
+            }
+        }
+        const std::int64_t first = std::max<std::int64_t>(0, t - W + 1), end = std::min(count, t + 1);
+        solve(start + first * pitch + (t - first) * slot, end - first, {std::min(top + end, plan.kh), std::min(t - first + 1, plan.kw)});
+        done.store(t + 1, std::memory_order_release);
+    }
+    for (std::int64_t r = 0; r < count; ++r)
+        move_lanes<T, L, true>(plan.x(image, group) + (top + r) * p.of_x.row, plan.next_channel(p.of_x), p.of_x.column, C, W,
+                               start + r * pitch, slot);
+}
+
+}  // namespace
+}  // namespace inverseflow

@@ -1,0 +1,180 @@
+// The kernel of a convolution as the walks read it, and the memory of those packed lately.
+#pragma once
+#include <atomic>
+#include <mutex>
+
+#include "parallel.hpp"
+#include "vector.hpp"
+
+namespace inverseflow {
+namespace {
+
+// How the output channels are cut into blocks: in units of `lanes`, at most `widest` of them together.
+struct Cut {
+    int lanes, widest;
+    bool operator==(const Cut& other) const { return lanes == other.lanes && widest == other.widest; }
+};
+
+// Some output channels of one group. The channels of a transposed kernel are counted backwards, so that its last tap is lower
+// triangular too.
+template <class T>
+struct Block {
+    std::int64_t first, count, width;  // width: with the channels that fill up the last unit, whose weights are zero
+    Buffer<T> weights;                 // (tap, input channel, width); of the last tap the channels before `first`
+    Buffer<T> triangle;                // (count, width): row i holds what channel first + i contributes to those after it
+    Buffer<T> scale;                   // (width): the inverse diagonal; weights and triangle are scaled already
+    bool scaled;                       // whether it is anything but ones
+};
+
+template <class T>
+struct Packed {
+    std::int64_t C, kernel_columns, taps;
+    List<List<Block<T>>> groups;
+    std::atomic<int> owners{1};
+
+    Packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads)
+        : C(n.channels), kernel_columns(n.kernel_columns), taps(n.kernel_rows * n.kernel_columns) {
+        const std::int64_t units = (C + cut.lanes - 1) / cut.lanes, blocks = (units + cut.widest - 1) / cut.widest;
+        for (std::int64_t g = 0; g < n.groups; ++g) {
+            groups.emplace_back();
+            for (std::int64_t b = 0; b < blocks; ++b) {
+                Block<T> block;
+                block.first = units * b / blocks * cut.lanes;
+                block.width = units * (b + 1) / blocks * cut.lanes - block.first;
+                block.count = std::min(C - block.first, block.width);
+                block.weights = (block.count < block.width ? zeros<T> : unset<T>)(((taps - 1) * C + block.first) * block.width);
+                block.triangle = zeros<T>(block.count * block.width);
+                block.scale = zeros<T>(block.width);
+                block.scaled = !kernel.unit;
+                groups.back().push_back(std::move(block));
+            }
+        }
+        constexpr std::int64_t kChunk = 16;  // input channels of a task
+        const std::int64_t chunks = (C + kChunk - 1) / kChunk, each = blocks * chunks;
+        if (each == 0) return;
+        const bool large = n.groups * C * C * taps > (1 << 16);
+        parallel_for(n.groups * each, large ? threads : 1, [&](std::int64_t task) {
+            const std::int64_t group = task / each, chunk = task % chunks;
+            Block<T>& block = groups[group][task % each / chunks];
+            fill(kernel, group, block, chunk * kChunk, std::min(C, (chunk + 1) * kChunk));
+        });
+    }
+
+    // The weights from input channels [begin, end) to the block.
+    void fill(const Kernel& kernel, std::int64_t group, Block<T>& block, std::int64_t begin, std::int64_t end) const {
+        const T* weight = static_cast<const T*>(kernel.weight) + group * C * C * taps;
+        // The address of (output, input) channel's first tap.
+        auto at = [&](std::int64_t o, std::int64_t i) {
+            return kernel.transposed ? weight + ((C - 1 - i) * C + (C - 1 - o)) * taps : weight + (o * C + i) * taps;
+        };
+        const std::int64_t between = kernel.transposed ? -taps : C * taps, width = block.width;
+        List<T> scale(block.count, T(1));
+        if (!kernel.unit)
+            for (std::int64_t o = 0; o < block.count; ++o) scale[o] = T(1) / at(block.first + o, block.first + o)[taps - 1];
+        if (begin == 0) std::copy(scale.begin(), scale.end(), block.scale.get());
+        for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t used = taps - (i < block.first ? 0 : 1);
+            T* to = block.weights.get() + i * width;
+            move_lanes<T, 8, false>(at(block.first, i), between, 1, block.count, used, to, C * width);
+            if (!kernel.unit)
+                for (std::int64_t t = 0; t < used; ++t)
+                    for (std::int64_t o = 0; o < block.count; ++o) to[t * C * width + o] *= scale[o];
+            if (i >= block.first && i < block.first + block.count) {
+                T* row = block.triangle.get() + (i - block.first) * width;
+                for (std::int64_t o = i - block.first + 1; o < block.count; ++o) row[o] = at(block.first + o, i)[taps - 1] * scale[o];
+            }
+        }
+    }
+};
+
+// A pointer that shares what it points to; std::shared_ptr would bring code that all copies of this file have in common.
+template <class P>
+class Shared {
+public:
+    Shared() = default;
+    explicit Shared(P* fresh) : it_(fresh) {}
+    Shared(const Shared& other) : it_(other.it_) {
+        if (it_) ++it_->owners;
+    }
+    Shared(Shared&& other) noexcept : it_(std::exchange(other.it_, nullptr)) {}
+    Shared& operator=(Shared other) noexcept {
+        std::swap(it_, other.it_);
+        return *this;
+    }
+    ~Shared() {
+        if (it_ && --it_->owners == 0) delete it_;
+    }
+    const P& operator*() const { return *it_; }
+
+private:
+    P* it_ = nullptr;
+};
+
+// Kernels packed by the last calls. An entry is used only where the weights are the same to the bit, whoever changed them and
+// however: comparing is much cheaper than packing.
+template <class T>
+class Cache {
+public:
+    static constexpr std::size_t kLargest = std::size_t(16) << 20, kTotal = std::size_t(64) << 20;  // bytes of weights
+
+    Shared<Packed<T>> get(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads) {
+        const std::size_t size = n.groups * n.channels * n.channels * n.kernel_rows * n.kernel_columns;
+        const std::size_t bytes = size * sizeof(T);
+        if (bytes > kLargest) return Shared<Packed<T>>(new Packed<T>(kernel, n, cut, threads));
+        Entry entry{{}, kernel, n, cut, bytes, {}};
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            for (auto it = entries_.begin(); it != entries_.end(); ++it)
+                if (it->fits(entry)) {
+                    if (std::memcmp(it->weights.get(), kernel.weight, bytes) == 0) {
+                        std::rotate(it, it + 1, entries_.end());  // the last is the most recent
+                        return entries_.back().packed;
+                    }
+                    total_ -= bytes;
+                    entries_.erase(it);
+                    break;
+                }
+        }
+        entry.packed = Shared<Packed<T>>(new Packed<T>(kernel, n, cut, threads));
+        entry.weights = unset<T>(size);
+        std::memcpy(entry.weights.get(), kernel.weight, bytes);
+        const Shared<Packed<T>> packed = entry.packed;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        total_ += bytes;
+        entries_.push_back(std::move(entry));
+        while (total_ > kTotal || entries_.size() > 256) {
+            total_ -= entries_.front().bytes;
+            entries_.erase(entries_.begin());
+        }
+        return packed;
+    }
+
+private:
+    struct Entry {
+        Buffer<T> weights;
+        Kernel kernel;
+        Sizes n;
+        Cut cut;
+        std::size_t bytes;
+        Shared<Packed<T>> packed;
+
+        bool fits(const Entry& other) const {
+            const Sizes &a = n, &b = other.n;
+            return kernel.weight == other.kernel.weight && kernel.transposed == other.kernel.transposed &&
+                   kernel.unit == other.kernel.unit && cut == other.cut && a.groups == b.groups && a.channels == b.channels &&
+                   a.kernel_rows == b.kernel_rows && a.kernel_columns == b.kernel_columns;
+        }
+    };
+    std::mutex mutex_;
+    List<Entry> entries_;
+    std::size_t total_ = 0;
+};
+
+template <class T>
+Shared<Packed<T>> packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads) {
+    static Cache<T> cache;
+    return cache.get(kernel, n, cut, threads);
+}
+
+}  // namespace
+}  // namespace inverseflow

@@ -1,0 +1,155 @@
+// The walks whose lanes are images or rows of one image.
+//
+// A lane walks its pixels in raster order. The channels of a pixel are accumulators in registers: every (tap, input channel) of
+// the kernel is one vector load of x and one multiply-add for each output channel; then the last tap's triangle is substituted
+// inside the registers.
+#pragma once
+#include <atomic>
+#include <thread>
+
+#include "walk.hpp"
+
+namespace inverseflow {
+namespace {
+
+constexpr int kMaxBlock = 16;
+
+// One pixel of all lanes: B output channels. `row_step` leads from a pixel to the one above it.
+template <class T, int L, int B>
+void step(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64_t channel_stride, std::int64_t row_step, Reach reach) {
+    using V = typename Vector<T, L>::type;
+    using U = typename Vector<T, L>::loose;
+    const std::int64_t C = kernel.C, slot = C * channel_stride;
+    V sum[B];
+    T* out = current + block.first * channel_stride;
+    for (int o = 0; o < B; ++o) sum[o] = *reinterpret_cast<const U*>(out + o * channel_stride);
+    if (block.scaled)
+        for (int o = 0; o < B; ++o) sum[o] *= block.scale[o];
+    for (std::int64_t a = reach.rows - 1; a >= 0; --a) {
+        const T* value = current - a * row_step - (reach.columns - 1) * slot;
+        const T* weight = block.weights.get() + (kernel.taps - a * kernel.kernel_columns - reach.columns) * C * B;
+        const T* end = value + (a ? reach.columns * C : (reach.columns - 1) * C + block.first) * channel_stride;
+        for (; value != end; value += channel_stride, weight += B) {
+            const V v = *reinterpret_cast<const U*>(value);
+            for (int o = 0; o < B; ++o) sum[o] -= weight[o] * v;
+        }
+    }
+    const T* triangle = block.triangle.get();
+    for (int i = 0; i < B; ++i, triangle += B) {
+        for (int o = i + 1; o < B; ++o) sum[o] -= triangle[o] * sum[i];
+    }
+    for (int o = 0; o < B; ++o) *reinterpret_cast<U*>(out + o * channel_stride) = sum[o];
+}
+
+template <class T>
+using Step = void (*)(const Packed<T>&, const Block<T>&, T*, std::int64_t, std::int64_t, Reach);
+
+template <class T, int L, int... B>
+Step<T> choose(std::int64_t count, std::integer_sequence<int, B...>) {
+    static constexpr Step<T> table[] = {&step<T, L, B + 1>...};
+    return table[count - 1];
+}
+
+template <class T, int L>
+struct Steps {
+    const Packed<T>& kernel;
+    const List<Block<T>>& blocks;
+    std::int64_t channel_stride, row_step;
+    List<Step<T>> functions;
+
+    Steps(const Packed<T>& packed, std::int64_t group, std::int64_t channel_stride_, std::int64_t row_step_)
+        : kernel(packed), blocks(packed.groups[group]), channel_stride(channel_stride_), row_step(row_step_) {
+        for (const auto& block : blocks) functions.push_back(choose<T, L>(block.count, std::make_integer_sequence<int, kMaxBlock>{}));
+    }
+    void operator()(T* current, Reach reach) const {
+        for (std::size_t b = 0; b < blocks.size(); ++b) functions[b](kernel, blocks[b], current, channel_stride, row_step, reach);
+    }
+};
+
+// One group of up to L images, some rows at a time, with the rows that the kernel reaches above them.
+template <class T, int L>
+void walk_images(const Plan<T>& plan, std::int64_t group, std::int64_t first, std::int64_t count) {
+    constexpr std::int64_t kBand = (std::int64_t(1) << 18) / sizeof(T);  // elements, so as to stay in the second level cache
+    const Problem& p = plan.p;
+    const std::int64_t C = plan.C, H = plan.H, W = plan.W, above = plan.kh - 1, slot = C * L, pitch = W * slot;
+    const std::int64_t band = std::min(H, std::max(above + 1, kBand / pitch));
+    const Buffer<T> buffer = (count < L ? zeros<T> : unset<T>)((above + band) * pitch);
+    const Steps<T, L> solve(*plan.kernel, group, L, pitch);
+    T* line = buffer.get() + above * pitch;
+    for (std::int64_t top = 0; top < H; top += band) {
+        const std::int64_t rows = std::min(band, H - top);
+        const T* y = plan.y(first, group) + top * p.of_y.row;
+        for (std::int64_t c = 0; c < C; ++c, y += plan.next_channel(p.of_y))
+            move_rows<T, L, false>(y, p.of_y, p.of_y.image, count, rows, W, line + c * L, slot, pitch);
+        for (std::int64_t h = 0; h < rows; ++h)
+            for (std::int64_t w = 0; w < W; ++w) solve(line + h * pitch + w * slot, reach(top + h, w, plan.kh, plan.kw));
+        T* x = plan.x(first, group) + top * p.of_x.row;
+        for (std::int64_t c = 0; c < C; ++c, x += plan.next_channel(p.of_x))
+            move_rows<T, L, true>(x, p.of_x, p.of_x.image, count, rows, W, line + c * L, slot, pitch);
+        if (top + rows < H) std::memmove(buffer.get(), line + (rows - above) * pitch, sizeof(T) * above * pitch);
+    }
+}
+
+// One band of up to L rows of one image, each row one column behind the row above it, so that the lanes of a step are
+// independent. `above` holds the last rows of the band above as (column, channel, row), `before` the steps that it has done (null
+// for the first band); `below` and `done` are the same for the next band.
+template <class T, int L>
+void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below,
+               const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
+    const Problem& p = plan.p;
+    const std::int64_t C = plan.C, W = plan.W;
+    const std::int64_t edge = plan.kh - 1, channel_stride = L + edge, slot = C * channel_stride;
+    const std::int64_t behind = plan.kh + plan.kw - 2, count = std::min<std::int64_t>(L, plan.H - top);
+    const std::int64_t last = W + count - 1;  // steps in which a row of this band is inside the image
+    const Steps<T, L> solve(*plan.kernel, group, channel_stride, slot + 1);
+    const Buffer<T> buffer = zeros<T>((behind + last) * slot);
+    T* start = buffer.get() + behind * slot + edge;  // lane 0 of step 0
+
+    // Lane r is at column t - r in step t; lanes below 0 are rows of the band above.
+    auto move = [&](auto unpack, auto* plane, const Strides& s) {
+        for (std::int64_t c = 0; c < C; ++c, plane += plan.next_channel(s)) {
+            T* lane = start + c * channel_stride;
+            for (std::int64_t t = 0; t < last;) {
+                if (can_transpose(s.column) && count == L && t >= L - 1 && t + L <= W) {
+                    if constexpr (unpack)
+                        unpack_square<T, L>(lane + t * slot, slot, plane + t * s.column, s.row - s.column, s.column);
+                    else
+                        pack_square<T, L>(plane + t * s.column, s.row - s.column, s.column, lane + t * slot, slot);
+                    t += L;
+                    continue;
+                }
+                for (std::int64_t r = std::max<std::int64_t>(0, t - W + 1); r < std::min(count, t + 1); ++r) {
+                    if constexpr (unpack)
+                        plane[r * s.row + (t - r) * s.column] = lane[t * slot + r];
+                    else
+                        lane[t * slot + r] = plane[r * s.row + (t - r) * s.column];
+                }
+                ++t;
+            }
+        }
+    };
+    move(std::false_type{}, plan.y(image, group) + top * p.of_y.row, p.of_y);
+
+    constexpr std::int64_t kChunk = 16;  // steps between two looks at the band above
+    for (std::int64_t from = 0; from < last; from += kChunk) {
+        const std::int64_t to = std::min(from + kChunk, last);
+        if (before) {
+            const std::int64_t needed = std::min(to + edge + L, W + L - 1);
+            while (before->load(std::memory_order_acquire) < needed) std::this_thread::yield();
+            for (std::int64_t r = -1; r >= -edge; --r)
+                for (std::int64_t t = from ? from : r; t < std::min(to, W + r); ++t)
+                    for (std::int64_t c = 0; c < C; ++c) start[t * slot + c * channel_stride + r] = above[((t - r) * C + c) * edge - 1 - r];
+        }
+        for (std::int64_t t = from; t < to; ++t) {
+            solve(start + t * slot, {std::min(top + count, plan.kh), std::min(t + 1, plan.kw)});
+            for (std::int64_t r = 0; r < edge; ++r)
+                if (const std::int64_t w = t - (L - 1 - r); w >= 0 && w < W && L - 1 - r < count)
+                    for (std::int64_t c = 0; c < C; ++c) below[(w * C + c) * edge + r] = start[t * slot + c * channel_stride + L - 1 - r];
+        }
+        done.store(to, std::memory_order_release);
+    }
+    move(std::true_type{}, plan.x(image, group) + top * p.of_x.row, p.of_x);
+}
+
+}  // namespace
+}  // namespace inverseflow
