@@ -157,20 +157,15 @@ def _call(function: Any, registered: Callable[..., Any], first: Tensor, second: 
     return result
 
 
-_PLAIN = functools.reduce(
-    operator.or_,
-    (
-        DispatchKeySet(key)
-        for key in (
-            DispatchKey.CPU,
-            DispatchKey.CUDA,
-            DispatchKey.BackendSelect,
-            DispatchKey.ADInplaceOrView,
-            DispatchKey.AutogradCPU,
-            DispatchKey.AutogradCUDA,
-        )
-    ),
+_PLAIN_KEYS = (
+    DispatchKey.CPU,
+    DispatchKey.CUDA,
+    DispatchKey.BackendSelect,
+    DispatchKey.ADInplaceOrView,
+    DispatchKey.AutogradCPU,
+    DispatchKey.AutogradCUDA,
 )
+_PLAIN = functools.reduce(operator.or_, map(DispatchKeySet, _PLAIN_KEYS))
 
 
 def _reaches_kernel(first: Tensor, second: Tensor) -> bool:

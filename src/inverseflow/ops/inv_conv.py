@@ -62,7 +62,7 @@ def inv_conv2d(
         x_{h,w} = T^{-1}\Big(y_{h,w} - \sum_{(a,b) \neq 0} K_{a,b}\, x_{h-a,w-b}\Big)
 
     with T the last tap. The gradient is exact too: with :math:`S = A^{-T} g`, the gradient of y is S and that of the
-    kernel is minus the correlation of x with S. Only x and the kernel are kept for it. Differentiable twice.
+    kernel is minus the correlation of x with S. Only x and the weight are kept for it. Differentiable twice.
 
     A unit determinant does not bound the inverse: it can grow geometrically with H + W. It stays below 1/(1-ρ) in
     the maximum norm when the off-diagonal weights of every output channel sum to at most ρ < 1 in absolute value

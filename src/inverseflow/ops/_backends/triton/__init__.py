@@ -9,8 +9,9 @@ Design
     the opposite corner with an upper triangular tap, so nothing is flipped or copied for either.
 
 Launches
-    A solve takes four, whatever the image: the matrix from the kernel, y to channels-last, the walk, x back. The
-    weight gradient takes two (three in bfloat16): shares of the pixels, and their sum in a fixed order. There are no
+    A solve takes four, whatever the image: the matrix from the kernel, y to channels-last, the walk, x back; and up to
+    four before them on the kernel alone, to make it triangular and to transpose it. The weight gradient takes three
+    (four in bfloat16): shares of the pixels, their sum in a fixed order, and zeros where none is read. There are no
     atomics, no synchronisation and no host reads of device values. The first call with a new combination of channels,
     taps, tile and dtype compiles, so warm up before capturing a CUDA graph.
 
