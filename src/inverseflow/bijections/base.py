@@ -180,4 +180,6 @@ def _one_each(log_det: LogDet, z: Tensor) -> Tensor:
     dtype = torch.promote_types(z.dtype, torch.float32) if z.is_floating_point() else torch.get_default_dtype()
     if not isinstance(log_det, Tensor):
         return torch.full((z.shape[0],), float(log_det), dtype=dtype, device=z.device)
+    if log_det.shape == z.shape[:1] and log_det.dtype == dtype and log_det.is_contiguous():
+        return log_det
     return log_det.to(dtype).expand(z.shape[0]).contiguous()

@@ -50,6 +50,9 @@ class CausalConv2d(Bijection):
         True
     """
 
+    free: Tensor
+    """Ones where a tap is free, zeros where none is read."""
+
     def __init__(
         self,
         channels: int,
@@ -83,6 +86,9 @@ class CausalConv2d(Bijection):
         deviation = 0.05 / math.sqrt(per_group * rows * columns)
         self.taps = nn.Parameter(deviation * torch.randn(channels, per_group, rows, columns))
         self.log_diagonal = nn.Parameter(torch.zeros(channels)) if diagonal == "free" else None
+        free = torch.ones_like(self.taps.detach())
+        free[:, :, -1, -1] = free.new_ones(per_group, per_group).tril(-1).repeat(groups, 1)
+        self.register_buffer("free", free, persistent=False)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         z = causal_conv2d(x, self.kernel(), corner=self.corner, unitriangular=True, groups=self.groups)
@@ -101,10 +107,8 @@ class CausalConv2d(Bijection):
         """Return the taps N, ``(C, C / groups, kH, kW)``; of the last one only what lies below the diagonal counts."""
         if self.bound is None:
             return self.taps
-        last = self.taps[:, :, -1, -1].unflatten(0, (self.groups, -1)).tril(-1).flatten(0, 1)
-        row_sums = self.taps.flatten(2)[:, :, :-1].abs().sum((1, 2)) + last.abs().sum(1)
-        shrink: Tensor = self.bound / (self.bound + row_sums)
-        return self.taps * shrink.view(-1, 1, 1, 1)
+        row_sums = (self.taps.abs() * self.free).sum((1, 2, 3), keepdim=True)
+        return self.taps * (self.bound / (self.bound + row_sums))
 
     def extra_repr(self) -> str:
         """Show what the layer was built with."""
