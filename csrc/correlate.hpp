@@ -17,10 +17,11 @@ struct Stretch {
     std::int64_t image, images, row, rows;
 };
 
-// Cuts a batch into stretches of about `size`, where a row counts `pitch` and an image has `above` more rows.
-inline List<Stretch> stretches(const Sizes& n, std::int64_t pitch, std::int64_t above, std::int64_t size) {
+// Cuts a batch into stretches of at most about `largest` and a third of all, so that the copies stay small beside the images.
+// A row counts `pitch`, and an image has `above` more rows.
+inline List<Stretch> stretches(const Sizes& n, std::int64_t pitch, std::int64_t above, std::int64_t largest) {
     List<Stretch> all;
-    const std::int64_t whole = (n.rows + above) * pitch;
+    const std::int64_t whole = (n.rows + above) * pitch, size = std::min(largest, n.images * whole / 3);
     if (whole <= size) {
         const std::int64_t together = std::max<std::int64_t>(1, size / whole);
         for (std::int64_t i = 0; i < n.images; i += together) all.push_back({i, std::min(together, n.images - i), 0, n.rows});
@@ -57,7 +58,7 @@ struct SignalCorrelator {
     using U = typename Vector<T, L>::loose;
     static constexpr int kOutputs = 4;
     static constexpr int kPairs = VECTOR_BYTES == 64 ? 6 : 2;
-    static constexpr std::int64_t kStretch = 1 << 14;  // elements of a channel's signal in one task
+    static constexpr std::int64_t kStretch = 1 << 13;  // elements of a channel's signal in one task
     static constexpr std::int64_t kChunk = 1 << 12;    // of which this many are in the inner loops at a time
 
     const Correlation& p;

@@ -79,7 +79,7 @@ double score(const Problem& p, int threads, const Choice& choice) {
     // Measured, beside full vectors of images: narrower vectors are issued faster, and an input channel's load serves fewer
     // products where the lanes are channels.
     const double narrow = lanes == L ? 1.0 : lanes == L / 2 ? 0.7 : 0.42;
-    const double vectors = std::min<double>(kMaxVectors, std::ceil(n.channels / lanes));
+    const double units = std::ceil(n.channels / lanes), vectors = units / std::ceil(units / kMaxVectors);  // of a block
     const double channels = used(double(n.channels), lanes) * (0.72 + 0.07 * vectors) * std::min(1.0, 0.6 + 0.05 * pixels) *
                             (lanes == L ? 1.0 : 0.95);
     switch (choice.walk) {
