@@ -1,4 +1,5 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
@@ -40,6 +41,21 @@ def masked(kernel, groups, diagonal):
     return kernel
 
 
+VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
+
+
+def walks(instruction_set, dtype, kernel_rows):
+    """Return every (walk, lanes, pixels) that an instruction set has, as `native.walk` takes them."""
+    full = VECTOR_BYTES[instruction_set] // dtype.itemsize
+    narrower = [lanes for lanes in (full, full // 2, full // 4) if lanes >= 2 and (lanes == full or full >= 4)]
+    pixels = range(1, 9 if instruction_set == "avx512" else 5)
+    return (
+        [(0, lanes, 1) for lanes in narrower]
+        + [(1, lanes, 1) for lanes in narrower[:2] if kernel_rows <= lanes + 1]
+        + [(number, lanes, count) for number in (2, 3) for lanes in narrower[:2] for count in pixels]
+    )
+
+
 def with_threads(threads):
     return patch.object(native, "_threads", lambda image, kernel: threads)
 
@@ -59,6 +75,7 @@ def with_threads(threads):
     instruction_set=st.sampled_from(INSTRUCTION_SETS or [""]),
     threads=st.sampled_from([1, 3]),
     layout=st.sampled_from(["contiguous", "channels_last", "expanded", "sliced"]),
+    walk=st.none() | st.integers(0, 50),
 )
 def test_solve_agrees_with_the_dense_matrix(
     images,
@@ -74,6 +91,7 @@ def test_solve_agrees_with_the_dense_matrix(
     instruction_set,
     threads,
     layout,
+    walk,
 ):
     y, kernel = problem(images, channels * groups, rows, columns, kernel_size, groups, dtype)
     if layout == "channels_last":
@@ -84,7 +102,13 @@ def test_solve_agrees_with_the_dense_matrix(
         y = torch.randn(images, channels * groups, 2 * rows + 1, 3 * columns, dtype=dtype)[:, :, 1::2, ::3]
     options = corner, groups, diagonal, transposed
     expected = dense.solve(y, kernel, *options)
-    with patch.object(native, "instruction_set", instruction_set), with_threads(threads):
+    all_walks = walks(instruction_set, dtype, kernel_size[0])
+    forced = (0, 0, 0) if walk is None else all_walks[walk % len(all_walks)]
+    with (
+        patch.object(native, "instruction_set", instruction_set),
+        patch.object(native, "walk", forced),
+        with_threads(threads),
+    ):
         assert_close(native.solve(y, kernel, *options), expected)
 
 
@@ -95,6 +119,8 @@ LARGE = [  # images, channels, rows, columns, kernel, groups: many blocks of cha
     (50, 5, 6, 18, (3, 3), 1),
     (21, 33, 4, 4, (3, 3), 1),
     (3, 8, 40, 20, (3, 2), 4),
+    (5, 98, 5, 6, (3, 3), 1),
+    (2, 80, 19, 3, (2, 3), 2),
 ]
 
 
@@ -113,6 +139,50 @@ def test_every_variant_of_the_walk_gives_the_same_answer_at_any_number_of_thread
     assert_close(convolved(alone, kernel, *options), y)
     for answer in together:
         assert_close(answer, alone)
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_every_walk_gives_the_same_bits(shape, instruction_set):
+    images, channels, rows, columns, kernel_size, groups = shape
+    y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float32)
+    answers = []
+    for walk in walks(instruction_set, torch.float32, kernel_size[0]):
+        with (
+            patch.object(native, "instruction_set", instruction_set),
+            patch.object(native, "walk", walk),
+            with_threads(2),
+        ):
+            answers.append(native.solve(y, kernel, "bottom_left", groups, "free", True))
+    assert all(torch.equal(answer, answers[0]) for answer in answers)
+
+
+def test_packed_kernels_are_kept_but_never_stale():
+    y, kernel = problem(3, 6, 5, 5, (3, 3), 1, torch.float64)
+    weight = torch.nn.Parameter(kernel)
+    for change in (lambda: None, lambda: weight.data.mul_(0.5), lambda: weight.data.numpy().__imul__(0.5)):
+        change()  # behind autograd's back, and at the same address
+        for diagonal in ("free", "unit"):
+            for transposed in (False, True):
+                options = "top_left", 1, diagonal, transposed
+                expected = dense.solve(y, weight.detach(), *options)
+                for _ in range(2):
+                    assert_close(native.solve(y, weight.detach(), *options), expected)
+
+
+def test_threads_may_solve_at_once():
+    problems = [problem(2, 4, 6, 6, (3, 3), 1, torch.float64) for _ in range(4)]
+    expected = [dense.solve(y, kernel, "top_left", 1, "free", False) for y, kernel in problems]
+
+    def work(number):
+        y, kernel = problems[number % 4]
+        if number % 8 >= 4:
+            kernel = kernel.clone()
+        return native.solve(y, kernel, "top_left", 1, "free", False)
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, x in enumerate(pool.map(work, range(200))):
+            assert_close(x, expected[number % 4])
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
@@ -143,7 +213,7 @@ def convolved(x, kernel, corner, groups, diagonal, transposed):
 @settings(max_examples=60, deadline=None)
 @given(
     images=st.sampled_from([1, 3, 16, 40]),
-    channels=st.integers(1, 9),
+    channels=st.one_of(st.integers(1, 9), st.sampled_from([16, 23, 50])),
     groups=st.integers(1, 2),
     rows=st.integers(1, 12),
     columns=st.integers(1, 12),
