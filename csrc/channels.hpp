@@ -113,12 +113,12 @@ void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64
     for (std::int64_t top = 0; top < H; top += band) {
         const std::int64_t rows = std::min(band, H - top);
         for (std::int64_t n = 0; n < count; ++n)
-            move_rows<T, L, false>(plan.y(first + n, group) + top * p.of_y.row, p.of_y, plan.next_channel(p.of_y), C, rows, W,
+            move_rows<T, L, false>(plan.source(first + n, group) + top * p.of_source.row, p.of_source, plan.next_channel(p.of_source), C, rows, W,
                                    line + n * apart, slot, pitch);
         for (std::int64_t h = 0; h < rows; ++h)
             for (std::int64_t w = 0; w < W; ++w) solve(line + h * pitch + w * slot, count, reach(top + h, w, plan.kh, plan.kw));
         for (std::int64_t n = 0; n < count; ++n) {
-            move_rows<T, L, true>(plan.x(first + n, group) + top * p.of_x.row, p.of_x, plan.next_channel(p.of_x), C, rows, W,
+            move_rows<T, L, true>(plan.target(first + n, group) + top * p.of_target.row, p.of_target, plan.next_channel(p.of_target), C, rows, W,
                                   line + n * apart, slot, pitch);
             if (top + rows < H)
                 std::memmove(buffer.get() + n * apart, line + n * apart + (rows - above) * pitch, sizeof(T) * above * pitch);
@@ -148,7 +148,7 @@ void walk_rows_by_channels(const Plan<T>& plan, const Canvas<T, L>& canvas, std:
     T* start = canvas.buffer.get() + number * canvas.size + canvas.origin + top * pitch;
     const PixelSteps<T, L> solve(*plan.kernel, group, pitch - slot, slot, pitch);
     for (std::int64_t r = 0; r < count; ++r)
-        move_lanes<T, L, false>(plan.y(image, group) + (top + r) * p.of_y.row, plan.next_channel(p.of_y), p.of_y.column, C, W,
+        move_lanes<T, L, false>(plan.source(image, group) + (top + r) * p.of_source.row, plan.next_channel(p.of_source), p.of_source.column, C, W,
                                 start + r * pitch, slot);
     std::int64_t known = 0;
     for (std::int64_t t = 0; t < last; ++t) {
@@ -164,7 +164,7 @@ void walk_rows_by_channels(const Plan<T>& plan, const Canvas<T, L>& canvas, std:
         done.store(t + 1, std::memory_order_release);
     }
     for (std::int64_t r = 0; r < count; ++r)
-        move_lanes<T, L, true>(plan.x(image, group) + (top + r) * p.of_x.row, plan.next_channel(p.of_x), p.of_x.column, C, W,
+        move_lanes<T, L, true>(plan.target(image, group) + (top + r) * p.of_target.row, plan.next_channel(p.of_target), p.of_target.column, C, W,
                                start + r * pitch, slot);
 }
 

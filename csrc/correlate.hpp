@@ -40,7 +40,7 @@ void clear_unread(const Correlation& p) {
     T* last = static_cast<T*>(p.result) + taps - 1;
     for (std::int64_t g = 0; g < p.n.groups; ++g)
         for (std::int64_t o = 0; o < C; ++o)
-            for (std::int64_t i = o + (p.unit ? 0 : 1); i < C; ++i) last[((g * C + o) * C + i) * taps] = T(0);
+            for (std::int64_t i = o + (p.diagonal == Diagonal::free ? 1 : 0); i < C; ++i) last[((g * C + o) * C + i) * taps] = T(0);
 }
 
 template <class T, int L>

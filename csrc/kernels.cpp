@@ -13,8 +13,8 @@ namespace inverseflow {
 
 const Kernels JOIN(INSTRUCTION_SET, _kernels) = {
     STRING(INSTRUCTION_SET),
-    &solve<float, VECTOR_BYTES / 4>,
-    &solve<double, VECTOR_BYTES / 8>,
+    &apply<float, VECTOR_BYTES / 4>,
+    &apply<double, VECTOR_BYTES / 8>,
     &choose<VECTOR_BYTES / 4>,
     &choose<VECTOR_BYTES / 8>,
     &correlate<float, VECTOR_BYTES / 4>,

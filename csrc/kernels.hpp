@@ -6,8 +6,8 @@ namespace inverseflow {
 
 struct Kernels {
     const char* instruction_set;
-    void (*solve_float)(const Problem&, int threads);
-    void (*solve_double)(const Problem&, int threads);
+    void (*apply_float)(const Problem&, int threads);
+    void (*apply_double)(const Problem&, int threads);
     Choice (*choose_float)(const Problem&, int threads);
     Choice (*choose_double)(const Problem&, int threads);
     void (*correlate_float)(const Correlation&, int threads);

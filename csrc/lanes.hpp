@@ -2,7 +2,7 @@
 //
 // A lane walks its pixels in raster order. The channels of a pixel are accumulators in registers: every (tap, input channel) of
 // the kernel is one vector load of x and one multiply-add for each output channel; then the last tap's triangle is substituted
-// inside the registers.
+// inside the registers. The convolution walks the same way backwards, so that it finds the pixels that it reads as they were.
 #pragma once
 #include <atomic>
 #include <thread>
@@ -15,7 +15,7 @@ namespace {
 constexpr int kMaxBlock = 16;
 
 // One pixel of all lanes: B output channels. `row_step` leads from a pixel to the one above it.
-template <class T, int L, int B>
+template <class T, int L, bool Convolve, int B>
 void step(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64_t channel_stride, std::int64_t row_step, Reach reach) {
     using V = typename Vector<T, L>::type;
     using U = typename Vector<T, L>::loose;
@@ -25,18 +25,25 @@ void step(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64
     for (int o = 0; o < B; ++o) sum[o] = *reinterpret_cast<const U*>(out + o * channel_stride);
     if (block.scaled)
         for (int o = 0; o < B; ++o) sum[o] *= block.scale[o];
+    auto add = [](V& to, T weight, const V& value) {
+        if constexpr (Convolve)
+            to += weight * value;
+        else
+            to -= weight * value;
+    };
     for (std::int64_t a = reach.rows - 1; a >= 0; --a) {
         const T* value = current - a * row_step - (reach.columns - 1) * slot;
         const T* weight = block.weights.get() + (kernel.taps - a * kernel.kernel_columns - reach.columns) * C * B;
         const T* end = value + (a ? reach.columns * C : (reach.columns - 1) * C + block.first) * channel_stride;
         for (; value != end; value += channel_stride, weight += B) {
             const V v = *reinterpret_cast<const U*>(value);
-            for (int o = 0; o < B; ++o) sum[o] -= weight[o] * v;
+            for (int o = 0; o < B; ++o) add(sum[o], weight[o], v);
         }
     }
     const T* triangle = block.triangle.get();
     for (int i = 0; i < B; ++i, triangle += B) {
-        for (int o = i + 1; o < B; ++o) sum[o] -= triangle[o] * sum[i];
+        const V v = Convolve ? *reinterpret_cast<const U*>(out + i * channel_stride) : sum[i];
+        for (int o = i + 1; o < B; ++o) add(sum[o], triangle[o], v);
     }
     for (int o = 0; o < B; ++o) *reinterpret_cast<U*>(out + o * channel_stride) = sum[o];
 }
@@ -44,13 +51,13 @@ void step(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64
 template <class T>
 using Step = void (*)(const Packed<T>&, const Block<T>&, T*, std::int64_t, std::int64_t, Reach);
 
-template <class T, int L, int... B>
+template <class T, int L, bool Convolve, int... B>
 Step<T> choose(std::int64_t count, std::integer_sequence<int, B...>) {
-    static constexpr Step<T> table[] = {&step<T, L, B + 1>...};
+    static constexpr Step<T> table[] = {&step<T, L, Convolve, B + 1>...};
     return table[count - 1];
 }
 
-template <class T, int L>
+template <class T, int L, bool Convolve>
 struct Steps {
     const Packed<T>& kernel;
     const List<Block<T>>& blocks;
@@ -59,34 +66,50 @@ struct Steps {
 
     Steps(const Packed<T>& packed, std::int64_t group, std::int64_t channel_stride_, std::int64_t row_step_)
         : kernel(packed), blocks(packed.groups[group]), channel_stride(channel_stride_), row_step(row_step_) {
-        for (const auto& block : blocks) functions.push_back(choose<T, L>(block.count, std::make_integer_sequence<int, kMaxBlock>{}));
+        for (const auto& block : blocks)
+            functions.push_back(choose<T, L, Convolve>(block.count, std::make_integer_sequence<int, kMaxBlock>{}));
     }
     void operator()(T* current, Reach reach) const {
-        for (std::size_t b = 0; b < blocks.size(); ++b) functions[b](kernel, blocks[b], current, channel_stride, row_step, reach);
+        const std::size_t count = blocks.size();
+        for (std::size_t n = 0; n < count; ++n) {
+            const std::size_t b = Convolve ? count - 1 - n : n;
+            functions[b](kernel, blocks[b], current, channel_stride, row_step, reach);
+        }
     }
 };
 
 // One group of up to L images, some rows at a time, with the rows that the kernel reaches above them.
-template <class T, int L>
+template <class T, int L, bool Convolve>
 void walk_images(const Plan<T>& plan, std::int64_t group, std::int64_t first, std::int64_t count) {
     constexpr std::int64_t kBand = (std::int64_t(1) << 18) / sizeof(T);  // elements, so as to stay in the second level cache
     const Problem& p = plan.p;
     const std::int64_t C = plan.C, H = plan.H, W = plan.W, above = plan.kh - 1, slot = C * L, pitch = W * slot;
     const std::int64_t band = std::min(H, std::max(above + 1, kBand / pitch));
     const Buffer<T> buffer = (count < L ? zeros<T> : unset<T>)((above + band) * pitch);
-    const Steps<T, L> solve(*plan.kernel, group, L, pitch);
+    const Steps<T, L, Convolve> step(*plan.kernel, group, L, pitch);
     T* line = buffer.get() + above * pitch;
     for (std::int64_t top = 0; top < H; top += band) {
         const std::int64_t rows = std::min(band, H - top);
-        const T* y = plan.y(first, group) + top * p.of_y.row;
-        for (std::int64_t c = 0; c < C; ++c, y += plan.next_channel(p.of_y))
-            move_rows<T, L, false>(y, p.of_y, p.of_y.image, count, rows, W, line + c * L, slot, pitch);
-        for (std::int64_t h = 0; h < rows; ++h)
-            for (std::int64_t w = 0; w < W; ++w) solve(line + h * pitch + w * slot, reach(top + h, w, plan.kh, plan.kw));
-        T* x = plan.x(first, group) + top * p.of_x.row;
-        for (std::int64_t c = 0; c < C; ++c, x += plan.next_channel(p.of_x))
-            move_rows<T, L, true>(x, p.of_x, p.of_x.image, count, rows, W, line + c * L, slot, pitch);
-        if (top + rows < H) std::memmove(buffer.get(), line + (rows - above) * pitch, sizeof(T) * above * pitch);
+        const T* source = plan.source(first, group) + top * p.of_source.row;
+        for (std::int64_t c = 0; c < C; ++c, source += plan.next_channel(p.of_source))
+            move_rows<T, L, false>(source, p.of_source, p.of_source.image, count, rows, W, line + c * L, slot, pitch);
+        // What the next band reads of this one: pixels as they were for a convolution, solved ones for a solve.
+        auto keep_last_rows = [&](T* to) { std::memcpy(to, line + (rows - above) * pitch, sizeof(T) * above * pitch); };
+        Buffer<T> kept;
+        if (Convolve && top + rows < H) keep_last_rows((kept = unset<T>(above * pitch)).get());
+        for (std::int64_t n = 0; n < rows * W; ++n) {
+            const std::int64_t pixel = Convolve ? rows * W - 1 - n : n;
+            step(line + pixel * slot, reach(top + pixel / W, pixel % W, plan.kh, plan.kw));
+        }
+        T* target = plan.target(first, group) + top * p.of_target.row;
+        for (std::int64_t c = 0; c < C; ++c, target += plan.next_channel(p.of_target))
+            move_rows<T, L, true>(target, p.of_target, p.of_target.image, count, rows, W, line + c * L, slot, pitch);
+        if (top + rows < H) {
+            if constexpr (Convolve)
+                std::memcpy(buffer.get(), kept.get(), sizeof(T) * above * pitch);
+            else
+                keep_last_rows(buffer.get());
+        }
     }
 }
 
@@ -101,7 +124,7 @@ void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std:
     const std::int64_t edge = plan.kh - 1, channel_stride = L + edge, slot = C * channel_stride;
     const std::int64_t behind = plan.kh + plan.kw - 2, count = std::min<std::int64_t>(L, plan.H - top);
     const std::int64_t last = W + count - 1;  // steps in which a row of this band is inside the image
-    const Steps<T, L> solve(*plan.kernel, group, channel_stride, slot + 1);
+    const Steps<T, L, false> solve(*plan.kernel, group, channel_stride, slot + 1);
     const Buffer<T> buffer = zeros<T>((behind + last) * slot);
     T* start = buffer.get() + behind * slot + edge;  // lane 0 of step 0
 
@@ -128,7 +151,7 @@ void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std:
             }
         }
     };
-    move(std::false_type{}, plan.y(image, group) + top * p.of_y.row, p.of_y);
+    move(std::false_type{}, plan.source(image, group) + top * p.of_source.row, p.of_source);
 
     constexpr std::int64_t kChunk = 16;  // steps between two looks at the band above
     for (std::int64_t from = 0; from < last; from += kChunk) {
@@ -148,7 +171,7 @@ void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std:
         }
         done.store(to, std::memory_order_release);
     }
-    move(std::true_type{}, plan.x(image, group) + top * p.of_x.row, p.of_x);
+    move(std::true_type{}, plan.target(image, group) + top * p.of_target.row, p.of_target);
 }
 
 }  // namespace

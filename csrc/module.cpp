@@ -57,29 +57,35 @@ struct Image {
     }
 };
 
-void solve(std::uintptr_t y, const Four& of_y, std::uintptr_t x, const Four& of_x, std::uintptr_t weight, const Four& shape,
-           const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right, bool transposed, bool unit, bool is_double,
-           int threads, const std::string& instruction_set, const Three& forced) {
-    const Image<const void*> source(y, of_y, shape, from_bottom, from_right, is_double);
-    const Image<void*> target(x, of_x, shape, from_bottom, from_right, is_double);
+Diagonal diagonal(const std::string& word) {
+    return word == "free" ? Diagonal::free : word == "unit" ? Diagonal::unit : Diagonal::zero;
+}
+
+void apply(bool convolve, std::uintptr_t from, const Four& of_source, std::uintptr_t to, const Four& of_target, std::uintptr_t weight,
+           const Four& shape, const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right,
+           const std::string& on_diagonal, bool transposed, bool is_double, int threads, const std::string& instruction_set,
+           const Three& forced) {
+    const Image<const void*> source(from, of_source, shape, from_bottom, from_right, is_double);
+    const Image<void*> target(to, of_target, shape, from_bottom, from_right, is_double);
     const Problem problem{sizes(shape, weight_shape, groups),
                           source.first,
                           target.first,
-                          {reinterpret_cast<const void*>(weight), transposed, unit},
+                          {reinterpret_cast<const void*>(weight), transposed, diagonal(on_diagonal)},
                           source.strides,
                           target.strides,
+                          convolve,
                           {static_cast<Walk>(forced[0]), static_cast<int>(forced[1]), forced[2]}};
     const Kernels& kernels = named(instruction_set);
-    (is_double ? kernels.solve_double : kernels.solve_float)(problem, threads);
+    (is_double ? kernels.apply_double : kernels.apply_float)(problem, threads);
 }
 
 void correlate(std::uintptr_t x, const Four& of_x, std::uintptr_t grad, const Four& of_grad, std::uintptr_t result, const Four& shape,
-               const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right, bool unit, bool is_double, int threads,
-               const std::string& instruction_set) {
+               const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right, const std::string& on_diagonal, bool is_double,
+               int threads, const std::string& instruction_set) {
     const Image<const void*> image(x, of_x, shape, from_bottom, from_right, is_double);
     const Image<const void*> arriving(grad, of_grad, shape, from_bottom, from_right, is_double);
     const Correlation correlation{sizes(shape, weight_shape, groups), image.first,      arriving.first,
-                                  reinterpret_cast<void*>(result),    image.strides,    arriving.strides, unit};
+                                  reinterpret_cast<void*>(result),    image.strides,    arriving.strides, diagonal(on_diagonal)};
     const Kernels& kernels = named(instruction_set);
     (is_double ? kernels.correlate_double : kernels.correlate_float)(correlation, threads);
 }
@@ -104,7 +110,7 @@ std::string variant(const Four& shape, const Four& weight_shape, std::int64_t gr
 
 NB_MODULE(_native, m) {
     m.doc() = "The triangular solve and its weight gradient on a CPU.";
-    m.def("solve", &solve, nb::call_guard<nb::gil_scoped_release>());
+    m.def("apply", &apply, nb::call_guard<nb::gil_scoped_release>());
     m.def("correlate", &correlate, nb::call_guard<nb::gil_scoped_release>());
     m.def("variant", &variant);
     m.def("instruction_sets", [] {

@@ -13,11 +13,15 @@ struct Sizes {
     std::int64_t kernel_rows, kernel_columns;
 };
 
+// What stands on the diagonal of the last tap: what the kernel has there, ones, or zeros.
+enum class Diagonal { free, unit, zero };
+
 // The kernel as the user has it, (groups * channels, channels, kernel_rows, kernel_columns), contiguous. Of the last tap the
-// lower triangle is read, without the diagonal where `unit`. `transposed` swaps the channel axes.
+// lower triangle is read. `transposed` swaps the channel axes.
 struct Kernel {
     const void* weight;
-    bool transposed, unit;
+    bool transposed;
+    Diagonal diagonal;
 };
 
 // Who the lanes of a vector are, and how many there are; lanes that are channels take some pixels at a time, of as many images
@@ -30,12 +34,14 @@ struct Choice {
     std::int64_t pixels;
 };
 
+// target = A^{-1} source, or A source where `convolve`.
 struct Problem {
     Sizes n;
-    const void* y;
-    void* x;
+    const void* source;
+    void* target;
     Kernel kernel;
-    Strides of_y, of_x;
+    Strides of_source, of_target;
+    bool convolve;
     Choice forced;
 };
 
@@ -45,7 +51,7 @@ struct Correlation {
     const void* grad;
     void* result;  // of the kernel's shape
     Strides of_x, of_grad;
-    bool unit;  // as for Kernel: what it does not read gets zero
+    Diagonal diagonal;  // what the kernel does not read gets zero
 };
 
 }  // namespace inverseflow

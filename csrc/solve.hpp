@@ -1,4 +1,4 @@
-// The substitution x = A^{-1} y: which walk takes it, and how its parts are shared among threads.
+// The substitution A^{-1} y and the convolution A x: which walk takes them, and how its parts are shared among threads.
 #pragma once
 #include <cmath>
 
@@ -23,12 +23,13 @@ void for_bands(const Sizes& n, std::int64_t height, int threads, F&& walk) {
 }
 
 template <class T, int L>
-void solve_images(const Problem& p, int threads) {
+void apply_images(const Problem& p, int threads) {
     const Plan<T> plan(p, {1, sizeof(T) * L >= 64 ? kMaxBlock : 12}, threads);
     const std::int64_t each = (p.n.images + L - 1) / L;
     parallel_for(p.n.groups * each, threads, [&](std::int64_t number) {
         const std::int64_t first = number % each * L;
-        walk_images<T, L>(plan, number / each, first, std::min<std::int64_t>(L, p.n.images - first));
+        (p.convolve ? walk_images<T, L, true> : walk_images<T, L, false>)(plan, number / each, first,
+                                                                          std::min<std::int64_t>(L, p.n.images - first));
     });
 }
 
@@ -95,7 +96,7 @@ Choice choose(const Problem& p, int threads) {
     if (p.forced.lanes) return p.forced;
     List<Choice> all;
     for (int lanes = L; lanes >= std::max(L / 4, 2) || lanes == L; lanes /= 2) all.push_back({Walk::images, lanes, 1});
-    for (int lanes = L; lanes >= std::max(L / 2, 2) || lanes == L; lanes /= 2) {
+    for (int lanes = L; !p.convolve && (lanes >= std::max(L / 2, 2) || lanes == L); lanes /= 2) {
         if (p.n.kernel_rows <= lanes + 1) all.push_back({Walk::rows, lanes, 1});  // a band reaches no further than the one above
         for (std::int64_t pixels = 1; pixels <= kMaxPixels; ++pixels) {
             if (pixels <= p.n.images) all.push_back({Walk::channels_of_images, lanes, pixels});
@@ -108,9 +109,9 @@ Choice choose(const Problem& p, int threads) {
 }
 
 template <class T, int L>
-void solve_by(const Problem& p, const Choice& choice, int threads) {
+void apply_by(const Problem& p, const Choice& choice, int threads) {
     switch (choice.walk) {
-        case Walk::images: return solve_images<T, L>(p, threads);
+        case Walk::images: return apply_images<T, L>(p, threads);
         case Walk::rows: return solve_rows<T, L>(p, threads);
         case Walk::channels_of_images: return solve_images_by_channels<T, L>(p, choice.pixels, threads);
         case Walk::channels_of_rows: return solve_rows_by_channels<T, L>(p, choice.pixels, threads);
@@ -118,13 +119,13 @@ void solve_by(const Problem& p, const Choice& choice, int threads) {
 }
 
 template <class T, int L>
-void solve(const Problem& p, int threads) {
+void apply(const Problem& p, int threads) {
     const Choice choice = choose<L>(p, threads);
     if constexpr (L >= 4) {
-        if (choice.lanes == L / 2) return solve_by<T, L / 2>(p, choice, threads);
-        if (choice.lanes == L / 4) return solve_images<T, L / 4>(p, threads);
+        if (choice.lanes == L / 2) return apply_by<T, L / 2>(p, choice, threads);
+        if (choice.lanes == L / 4) return apply_images<T, L / 4>(p, threads);
     }
-    solve_by<T, L>(p, choice, threads);
+    apply_by<T, L>(p, choice, threads);
 }
 
 }  // namespace

@@ -16,11 +16,11 @@ struct Plan {
 
     Plan(const Problem& problem, const Cut& cut, int threads)
         : p(problem), C(p.n.channels), H(p.n.rows), W(p.n.columns), kh(std::min(p.n.kernel_rows, H)),
-          kw(std::min(p.n.kernel_columns, W)), kernel(packed<T>(p.kernel, p.n, cut, threads)) {}
+          kw(std::min(p.n.kernel_columns, W)), kernel(packed<T>(p.kernel, p.n, cut, p.convolve, threads)) {}
 
     // The first channel of the walk, and the way to the next: a transposed problem counts them backwards.
-    const T* y(std::int64_t image, std::int64_t group) const { return at<const T>(p.y, p.of_y, image, group); }
-    T* x(std::int64_t image, std::int64_t group) const { return at<T>(p.x, p.of_x, image, group); }
+    const T* source(std::int64_t image, std::int64_t group) const { return at<const T>(p.source, p.of_source, image, group); }
+    T* target(std::int64_t image, std::int64_t group) const { return at<T>(p.target, p.of_target, image, group); }
     std::int64_t next_channel(const Strides& s) const { return p.kernel.transposed ? -s.channel : s.channel; }
 
 private:

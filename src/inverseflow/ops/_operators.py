@@ -34,7 +34,6 @@ from torch.autograd import Function
 from torch.library import custom_op
 
 from inverseflow.ops import _diagonal
-from inverseflow.ops._backends import _torch
 from inverseflow.ops.dispatch import chosen
 
 
@@ -58,7 +57,7 @@ class _Convolution(Function):
     def kernel(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
         if x.numel() == 0:
             return torch.empty_like(x, memory_format=torch.contiguous_format)
-        return _torch.convolve(x, weight, corner, groups, diagonal, transposed)
+        return chosen(x).convolve(x, weight, corner, groups, diagonal, transposed)
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:

@@ -33,6 +33,9 @@ class Backend(Protocol):
     def refuses(self, image: Tensor) -> str | None:
         """Say why the backend cannot serve a call, or return None."""
 
+    def convolve(self, x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+        """Return A x, or the transpose of A times x; contiguous."""
+
     def solve(self, y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
         """Return the x with A x = y, or with the transpose of A times x equal to y; contiguous."""
 

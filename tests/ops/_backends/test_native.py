@@ -112,6 +112,45 @@ def test_solve_agrees_with_the_dense_matrix(
         assert_close(native.solve(y, kernel, *options), expected)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.sampled_from([1, 8, 9, 16, 33]),
+    channels=st.one_of(st.integers(1, 9), st.sampled_from([16, 23, 65])),
+    groups=st.integers(1, 2),
+    rows=st.sampled_from([1, 2, 5, 90]),
+    columns=st.integers(1, 9),
+    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    corner=st.sampled_from(CORNERS),
+    diagonal=st.sampled_from(["free", "unit", "zero"]),
+    transposed=st.booleans(),
+    dtype=st.sampled_from(list(TOLERANCE)),
+    instruction_set=st.sampled_from(INSTRUCTION_SETS or [""]),
+    channels_last=st.booleans(),
+)
+def test_convolution_agrees_with_torch(
+    images,
+    channels,
+    groups,
+    rows,
+    columns,
+    kernel_size,
+    corner,
+    diagonal,
+    transposed,
+    dtype,
+    instruction_set,
+    channels_last,
+):
+    x, kernel = problem(images, channels * groups, rows, columns, kernel_size, groups, dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    options = corner, groups, diagonal, transposed
+    with patch.object(native, "instruction_set", instruction_set), with_threads(2):
+        y = native.convolve(x, kernel, *options)
+    assert_close(y, convolved(x, kernel, *options))
+    assert y.is_contiguous()
+
+
 LARGE = [  # images, channels, rows, columns, kernel, groups: many blocks of channels, bands of rows, tails of the batch
     (1, 18, 17, 40, (3, 3), 1),
     (1, 2, 70, 50, (4, 3), 1),
@@ -201,6 +240,8 @@ def test_answers_are_the_same_to_the_bit_from_run_to_run_and_at_any_number_of_th
 def convolved(x, kernel, corner, groups, diagonal, transposed):
     """Convolve by torch; the transpose is the derivative of the convolution."""
     kernel = masked(kernel, groups, diagonal)
+    if diagonal == "unit":
+        kernel[:, :, -1, -1] += torch.eye(kernel.shape[1], dtype=kernel.dtype).repeat(groups, 1)
     mirror = [axis for axis, word in ((2, "bottom"), (3, "right")) if word in corner]
 
     def convolve(x):

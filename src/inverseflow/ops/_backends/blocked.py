@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import refuses, triangular, unavailable, weight_gradient
+from inverseflow.ops._backends._torch import convolve, refuses, triangular, unavailable, weight_gradient
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 
@@ -24,7 +24,7 @@ class Tile:
     columns: int
 
 
-__all__ = ["refuses", "solve", "unavailable", "variant", "weight_gradient"]
+__all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
 def solve(

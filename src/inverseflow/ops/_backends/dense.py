@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import refuses, triangular, unavailable, weight_gradient
+from inverseflow.ops._backends._torch import convolve, refuses, triangular, unavailable, weight_gradient
 from inverseflow.ops._corner import mirrored_axes
 
-__all__ = ["refuses", "solve", "unavailable", "variant", "weight_gradient"]
+__all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
 def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inverseflow.ops._backends import _torch
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 _SWITCH = "INVERSEFLOW_NATIVE"
 _WORTH_A_SECOND_THREAD = 4e6  # floating-point operations
+_FEWEST_IMAGES = 8  # for a convolution of our own
+_MOST_CHANNELS = 64  # of a group, likewise
 
 _native: ModuleType | None = None
 _reason: str | None = None
@@ -62,28 +65,42 @@ def variant(image: Tensor, weight: Tensor, groups: int) -> str:
 
 def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
     """Solve by substitution; the corner is a matter of strides."""
-    x = torch.empty_like(y, memory_format=torch.contiguous_format)
+    return _apply(False, y, weight, corner, groups, diagonal, transposed)
+
+
+def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+    """Convolve as the solve walks, where there are images and few channels; by torch else."""
+    if x.shape[0] < _FEWEST_IMAGES or weight.shape[1] > _MOST_CHANNELS:
+        return _torch.convolve(x, weight, corner, groups, diagonal, transposed)
+    return _apply(True, x, weight, corner, groups, diagonal, transposed)
+
+
+def _apply(
+    convolves: bool, source: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool
+) -> Tensor:
+    target = torch.empty_like(source, memory_format=torch.contiguous_format)
     weight = weight.contiguous()
     corner = opposite(corner) if transposed else corner
-    _extension().solve(
-        y.data_ptr(),
-        y.stride(),
-        x.data_ptr(),
-        x.stride(),
+    _extension().apply(
+        convolves,
+        source.data_ptr(),
+        source.stride(),
+        target.data_ptr(),
+        target.stride(),
         weight.data_ptr(),
-        y.shape,
+        source.shape,
         weight.shape,
         groups,
         starts_at_bottom(corner),
         starts_at_right(corner),
+        diagonal,
         transposed,
-        diagonal == "unit",
-        y.dtype == torch.float64,
-        _threads(y, weight),
+        source.dtype == torch.float64,
+        _threads(source, weight),
         instruction_set,
-        walk,
+        (0, 0, 0) if convolves else walk,
     )
-    return x
+    return target
 
 
 def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> Tensor:
@@ -100,7 +117,7 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
         groups,
         starts_at_bottom(corner),
         starts_at_right(corner),
-        diagonal != "free",
+        diagonal,
         x.dtype == torch.float64,
         _threads(x, weight),
         instruction_set,

@@ -44,8 +44,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import drop_unread, triangular
+from inverseflow.ops._backends._torch import convolve, drop_unread, triangular
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
+
+__all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 _PROGRAMS = 512
 """Programs that fill a large GPU: about four for each of its multiprocessors."""
