@@ -5,9 +5,9 @@ import torch
 
 from inverseflow.benchmarks import BUDGETS, OpBenchmark, bench_op
 from inverseflow.benchmarks.cases import GRID, SWEEPS, Case
-from inverseflow.benchmarks.contenders import contenders, problem, residual, training_step, unitriangular
+from inverseflow.benchmarks.contenders import contenders, convolution, problem, residual, training_step, unitriangular
 from inverseflow.cli.main import main
-from inverseflow.ops import explain
+from inverseflow.ops import backend, causal_conv2d, explain
 
 
 def every_row(benchmark):
@@ -86,3 +86,15 @@ def test_every_budget_counts_its_cases():
     seen = []
     bench_op("smoke", on_case=seen.append)
     assert len(seen) == smoke.cases
+
+
+@pytest.mark.parametrize("case", [Case(1, 2, 5, 3), Case(2, 3, 2, 5), Case(1, 2, 4, 2), Case(1, 3, 1, 1)], ids=str)
+def test_operations_are_those_of_the_products_inside_the_image(case):
+    y, weight = torch.ones(case.batch, case.channels, case.side, case.side), torch.ones(case.channels, case.channels)
+    kernel = weight[:, :, None, None].expand(-1, -1, case.kernel, case.kernel)
+    contender = convolution(y, kernel)
+    padded = contender.image if case.kernel % 2 else torch.ones_like(contender.image)
+    assert case.flops == 2 * contender.function(padded, kernel).sum()
+    with backend("dense"):
+        products = causal_conv2d(y, kernel, unitriangular=True).sum() - y.sum()  # the diagonal takes none
+    assert case.solve_flops == 2 * products

@@ -10,7 +10,7 @@ from inverseflow.benchmarks.timing import Timing
 MACHINE = {"peak_gflops": 100.0}
 
 
-def row(case, method, forward, training=None, variant="avx512, lanes are images"):
+def row(case, method, forward, training=None, variant="avx512, 16 lanes are images"):
     def timing(median):
         return None if median is None else Timing(median, 0.99 * median, 1.01 * median, 5)
 
@@ -41,7 +41,7 @@ def test_growth_along_the_side_is_in_pixels_from_16_on():
         (Case(1, 12, 16, 3), "fill 6% of the vectors"),
         (Case(16, 2, 16, 3), "few channels"),
         (Case(16, 96, 16, 3), "wide channels"),
-        (Case(16, 12, 4, 5), "outside the image"),
+        (Case(4, 96, 4, 3), "is packed"),
         (Case(16, 12, 16, 3), "not identified"),
     ],
 )

@@ -103,10 +103,19 @@ def call(contender: Contender, weight: Tensor) -> Callable[[], Tensor]:
 
 
 def training_step(contender: Contender, weight: Tensor) -> Callable[[], tuple[Tensor, ...]]:
-    """Bind a contender to its image and a kernel: forward, and backward to both of them."""
+    """Bind a contender to its image and a kernel: forward, and backward to both of them.
+
+    The kernel changes its sign before each step, so that nothing made of it can be kept from one step to the next.
+    """
     image, kernel = contender.image.clone().requires_grad_(), weight.clone().requires_grad_()
     gradient = torch.ones_like(contender.function(image, kernel))
-    return lambda: torch.autograd.grad(contender.function(image, kernel), (image, kernel), gradient)
+
+    def step() -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            kernel.neg_()
+        return torch.autograd.grad(contender.function(image, kernel), (image, kernel), gradient)
+
+    return step
 
 
 def _forced(name: str) -> Function:

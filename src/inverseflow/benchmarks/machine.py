@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
 
 Machine = dict[str, str | int | float]
 _MATRICES = {"cpu": (1024, 1536), "cuda": (4096, 8192)}
+_CONVOLUTIONS = {"cpu": (8, 64, 34), "cuda": (64, 256, 66)}
 _REPEATS = 5
 
 
@@ -36,7 +40,7 @@ def machine(device: torch.device) -> Machine:
 
 
 def peak_gflops(device: torch.device) -> float:
-    """Return the rate of the fastest of a few large float32 matrix products, in 10⁹ operations a second.
+    """Return the rate of the fastest of a few large float32 matrix products and a wide convolution, in 10⁹ operations a second.
 
     Args:
         device: where.
@@ -44,11 +48,23 @@ def peak_gflops(device: torch.device) -> float:
     best = 0.0
     for size in _MATRICES[device.type]:
         a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-        for _ in range(_REPEATS):
-            began = time.perf_counter()
-            float((a @ b)[0, 0])  # reading one element waits for the device
-            best = max(best, 2e-9 * size**3 / (time.perf_counter() - began))
-    return best
+        best = max(best, 2e-9 * size**3 / _fastest(lambda a=a, b=b: a @ b))
+    images, channels, side = _CONVOLUTIONS[device.type]
+    x, kernel = (
+        torch.randn(images, channels, side, side, device=device),
+        torch.randn(channels, channels, 3, 3, device=device),
+    )
+    flops = 2 * images * (side - 2) ** 2 * channels**2 * 9
+    return max(best, 1e-9 * flops / _fastest(lambda: conv2d(x, kernel)))
+
+
+def _fastest(function: Callable[[], Tensor]) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        float(function().flatten()[0])  # reading one element waits for the device
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def _processor() -> str:

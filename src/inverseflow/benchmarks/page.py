@@ -35,9 +35,12 @@ With `--device cuda`, and `cuda` for `cpu` in the names, the same for a GPU.
   ratio is one of medians. float32 throughout.
 * **conv2d** maps an image to one of the same size with the same kernel. An odd kernel is padded by conv2d itself; for
   an even one the image is padded beforehand, at no cost to conv2d. No bias.
-* **Forward and backward** is the operation and the gradients of the image and of the kernel.
-* **GFLOP/s** count what the convolution of the whole image takes, 2·N·H·W·C²·k², for the solve too. *Of peak* is
-  the fraction of the fastest of a few large matrix products in the same process.
+* **Forward** meets the same kernel in every call, as inference does; what was made of it alone may be kept. **Forward
+  and backward** is the operation and the gradients of the image and of the kernel, and meets a changed kernel in every
+  call, as training does.
+* **GFLOP/s** count multiplications and additions with pixels inside the image, of each method its own: the solve has
+  a triangle in the last tap, and of conv2d's taps fewer are outside. *Of peak* is the fraction of the fastest of a
+  few large matrix products and a wide convolution in the same process.
 * **Residual** is the largest element of A x − y, computed in float64 by conv2d from the float32 solution.
 * **Memory** is the peak during a call, its results included, beyond what was there before, in units of the input
   image. The first figure counts tensors: on a CPU the allocations and releases that torch's profiler reports, on a GPU

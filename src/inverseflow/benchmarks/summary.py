@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,6 @@ from inverseflow.benchmarks.timing import Timing
 _SMALLEST_SIDE_FITTED = 16
 _WIDE = 24
 _LARGE_KERNEL = 0.15
-_LANES = {"avx512": 16, "avx2": 8}
 UNITS: dict[Axis, str] = {"side": "pixels", "batch": "images", "channels": "channels", "kernel": "taps"}
 
 
@@ -90,8 +90,9 @@ def fitted_points(sweep: SweepRows, method: str, *, training: bool) -> list[tupl
 
 
 def gflops(row: Row) -> float:
-    """Return 10⁹ floating-point operations a second, counting those of the convolution."""
-    return 1e-6 * row.case.flops / row.forward.median
+    """Return 10⁹ floating-point operations a second, counting products with pixels inside the image."""
+    flops = row.case.flops if row.method == "conv2d" else row.case.solve_flops
+    return 1e-6 * flops / row.forward.median
 
 
 def limits(pair: Pair, benchmark: OpBenchmark) -> list[str]:
@@ -104,17 +105,15 @@ def limits(pair: Pair, benchmark: OpBenchmark) -> list[str]:
     share, of_limit = gflops(row) / peak, gflops(pair.limit) / peak
     if pair.forward > 1:
         found += _forward_limits(row, benchmark)
-        if case.channels >= _WIDE:
+        if case.channels >= _WIDE and share < of_limit:
             found.append(
                 f"wide channels: conv2d, one large matrix product, reaches {of_limit:.0%} of the peak and the solve, "
-                f"a product for each pixel, {share:.0%}"
+                f"products for a few pixels at a time, {share:.0%}"
             )
     elif pair.training is not None and pair.training > 1:
         found.append("forward is faster, so it is the backward: the weight gradient and the second solve")
     if case.kernel_bytes > _LARGE_KERNEL * case.bytes:
-        found.append(f"the kernel, which is masked and copied, is {case.kernel_bytes / case.bytes:.1f} times the input")
-    if case.kernel >= case.side:
-        found.append("most taps fall outside the image, and conv2d leaves them out")
+        found.append(f"the kernel, which is packed, is {case.kernel_bytes / case.bytes:.1f} times the input")
     return found or [f"not identified; conv2d reaches {of_limit:.0%} of the peak, the solve {share:.0%}"]
 
 
@@ -123,12 +122,14 @@ def _forward_limits(row: Row, benchmark: OpBenchmark) -> list[str]:
     fixed = next((one for one in benchmark.one_pixel if one.method == row.method), None)
     if fixed is not None and fixed.forward.median > 0.25 * row.forward.median:
         found.append(f"the fixed cost of a call is {fixed.forward.median / row.forward.median:.0%} of the time")
-    lanes = next((count for name, count in _LANES.items() if name in row.variant), None)
-    if lanes is not None and ("images" in row.variant or "rows" in row.variant):
-        what, count = ("images", case.batch) if "images" in row.variant else ("rows", case.side)
-        filled = count / (lanes * math.ceil(count / lanes))
+    if lanes := re.search(r"(\d+) lanes are (images|rows|channels)", row.variant):
+        what, width = lanes[2], int(lanes[1])
+        count = {"images": case.batch, "rows": case.side, "channels": case.channels}[what]
+        filled = count / (width * math.ceil(count / width))
         if filled < 0.85:
-            found.append(f"{count} {what} fill {filled:.0%} of the vectors of {lanes} lanes")
+            found.append(f"{count} {what} fill {filled:.0%} of the vectors of {width} lanes")
+        if what == "rows" and case.side / (case.side + width - 1) < 0.85:
+            found.append(f"{width} rows, each a column behind the one above, are busy together for part of the time")
     if case.channels <= 4:
         found.append(f"few channels: {case.flops / (2 * case.bytes):.0f} operations for each byte moved")
     return found
