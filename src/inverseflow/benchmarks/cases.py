@@ -24,7 +24,7 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of conv2d with pixels inside the image; an even kernel's image is padded beforehand."""
+        """Floating-point operations of conv2d with pixels inside the image (for an even kernel, padded beforehand)."""
         half = self.kernel // 2 if self.kernel % 2 else 0
         outside = sum(min(step, self.side) for step in range(1, half + 1))  # taps, on each of two sides
         taps = self.side * self.kernel - 2 * outside
@@ -32,7 +32,7 @@ class Case:
 
     @property
     def solve_flops(self) -> int:
-        """Floating-point operations of the substitution: taps inside the image, and of the last one a strict triangle."""
+        """Floating-point operations of the substitution: taps inside the image, of the last one a strict triangle."""
         taps = sum(min(position + 1, self.kernel) for position in range(self.side))
         triangle = self.side**2 * self.channels * (self.channels + 1) // 2
         return 2 * self.batch * (taps**2 * self.channels**2 - triangle)

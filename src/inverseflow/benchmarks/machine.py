@@ -40,7 +40,7 @@ def machine(device: torch.device) -> Machine:
 
 
 def peak_gflops(device: torch.device) -> float:
-    """Return the rate of the fastest of a few large float32 matrix products and a wide convolution, in 10⁹ operations a second.
+    """Return the highest rate of a few large float32 matrix products and a wide convolution, in GFLOP/s.
 
     Args:
         device: where.
