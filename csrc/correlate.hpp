@@ -17,11 +17,11 @@ struct Stretch {
     std::int64_t image, images, row, rows;
 };
 
-// Cuts a batch into stretches of at most about `largest` and a third of all, so that the copies stay small beside the images.
-// A row counts `pitch`, and an image has `above` more rows.
-inline List<Stretch> stretches(const Sizes& n, std::int64_t pitch, std::int64_t above, std::int64_t largest) {
+// Cuts a batch into stretches of at most about `largest` and in `fewest`, so that the copies stay small beside the images. A row
+// counts `pitch`, and an image has `above` more rows.
+inline List<Stretch> stretches(const Sizes& n, std::int64_t pitch, std::int64_t above, std::int64_t largest, std::int64_t fewest) {
     List<Stretch> all;
-    const std::int64_t whole = (n.rows + above) * pitch, size = std::min(largest, n.images * whole / 3);
+    const std::int64_t whole = (n.rows + above) * pitch, size = std::min(largest, n.images * whole / fewest);
     if (whole <= size) {
         const std::int64_t together = std::max<std::int64_t>(1, size / whole);
         for (std::int64_t i = 0; i < n.images; i += together) all.push_back({i, std::min(together, n.images - i), 0, n.rows});
@@ -72,7 +72,7 @@ struct SignalCorrelator {
           taps(kh * kw) {}
 
     void run() {
-        const auto parts = stretches(p.n, pitch, kh - 1, kStretch);
+        const auto parts = stretches(p.n, pitch, kh - 1, kStretch, 8);
         const std::int64_t weights = C * C * taps, tasks = p.n.groups * static_cast<std::int64_t>(parts.size());
         // Splitting the output channels among threads changes no sum.
         const std::int64_t blocks = (C + kOutputs - 1) / kOutputs;
@@ -176,7 +176,7 @@ struct ChannelCorrelator {
           pitch(W * slot), threads(threads_) {}
 
     void run() {
-        const auto parts = stretches(p.n, pitch, 0, kStretch);
+        const auto parts = stretches(p.n, pitch, 0, kStretch, 3);
         std::int64_t rows = 0;  // of the tallest stretch, with those above
         for (const Stretch& part : parts) rows = std::max(rows, part.images * (part.rows + (part.rows < H ? kh - 1 : 0)));
         const Buffer<T> x = zeros<T>(rows * pitch), grad = zeros<T>(rows * pitch);
