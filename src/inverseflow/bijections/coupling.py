@@ -12,24 +12,34 @@ from inverseflow.nets import ZeroConv2d
 
 
 class _Coupling(Bijection):
-    """Keep the first half of the channels (rounded down) and transform the rest given them, or the other way round."""
+    """Keep the first channels, half of them unless told, and transform the rest given them, or the other way round."""
 
     def __init__(
-        self, channels: int, net: nn.Module, *, swap: bool = False, context_channels: int | None = None
+        self,
+        channels: int,
+        net: nn.Module,
+        *,
+        kept: int | None = None,
+        swap: bool = False,
+        context_channels: int | None = None,
     ) -> None:
         super().__init__(channels=channels, context_channels=context_channels)
         if channels < 2:
             raise ValueError(f"a coupling needs at least 2 channels to split, got channels={channels}")
+        half = channels - channels // 2 if swap else channels // 2
+        self.kept = half if kept is None else kept
+        if not 0 < self.kept < channels:
+            raise ValueError(f"of {channels} channels a coupling keeps from 1 to {channels - 1}, got kept={kept}")
         self.net = net
         self.swap = swap
 
     @abstractmethod
     def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        """Map the changed half to latent, given the network's prediction."""
+        """Map the changed channels to latent, given the network's prediction."""
 
     @abstractmethod
     def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        """Map the changed half to data, given the network's prediction."""
+        """Map the changed channels to data, given the network's prediction."""
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         kept, changed = self._split(x)
@@ -42,7 +52,7 @@ class _Coupling(Bijection):
         return self._join(kept, changed), log_det
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], dim=1)
+        first, second = x.tensor_split([x.shape[1] - self.kept if self.swap else self.kept], dim=1)
         return (second, first) if self.swap else (first, second)
 
     def _join(self, kept: Tensor, changed: Tensor) -> Tensor:
@@ -58,12 +68,12 @@ class _Coupling(Bijection):
         return prediction
 
     def extra_repr(self) -> str:
-        """Show the channels and which half is kept."""
-        return f"channels={self.channels}" + (", swap=True" if self.swap else "")
+        """Show the channels and which of them are kept."""
+        return f"channels={self.channels}, kept={self.kept}" + (", swap=True" if self.swap else "")
 
 
 class AffineCoupling(_Coupling):
-    r"""Scale and shift half of the channels by what a network says of the other half.
+    r"""Scale and shift some of the channels by what a network says of the others.
 
     .. math:: z_b = x_b \odot \exp(s(x_a)) + t(x_a), \qquad z_a = x_a, \qquad \log|\det| = \sum s
 
@@ -71,10 +81,11 @@ class AffineCoupling(_Coupling):
     :math:`[e^{-m}, e^m]`.
 
     Args:
-        channels: number of channels C. The first C // 2 are kept (the last C - C // 2 with `swap`).
+        channels: number of channels C.
         net: any network from the kept channels, followed by those of the context, to twice the changed ones: all raw
             scales, then all shifts.
-        swap: transform the first half given the second.
+        kept: how many channels are kept, None for the first C // 2 (the last C - C // 2 with `swap`).
+        swap: keep the last channels and transform the first.
         context_channels: channels of the context, None for an unconditional layer.
         max_log_scale: the bound m.
 
@@ -82,7 +93,8 @@ class AffineCoupling(_Coupling):
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: fewer than two channels, or the network's output does not have twice the changed channels.
+        ValueError: fewer than two channels, none kept or none changed, or the network's output does not have twice the
+            changed channels.
 
     Reference:
         Dinh et al., RealNVP, 2017, section 3.2.
@@ -97,11 +109,12 @@ class AffineCoupling(_Coupling):
         channels: int,
         net: nn.Module,
         *,
+        kept: int | None = None,
         swap: bool = False,
         context_channels: int | None = None,
         max_log_scale: float = 2.0,
     ) -> None:
-        super().__init__(channels, net, swap=swap, context_channels=context_channels)
+        super().__init__(channels, net, kept=kept, swap=swap, context_channels=context_channels)
         if not max_log_scale > 0:
             raise ValueError(f"max_log_scale bounds the scales and is positive, got {max_log_scale}")
         self.max_log_scale = max_log_scale
@@ -125,21 +138,23 @@ class AffineCoupling(_Coupling):
 
 
 class AdditiveCoupling(_Coupling):
-    r"""Shift half of the channels by what a network says of the other half. Log-determinant 0.
+    r"""Shift some of the channels by what a network says of the others. Log-determinant 0.
 
     .. math:: z_b = x_b + t(x_a), \qquad z_a = x_a
 
     Args:
-        channels: number of channels C. The first C // 2 are kept (the last C - C // 2 with `swap`).
+        channels: number of channels C.
         net: any network from the kept channels, followed by those of the context, to as many as are changed.
-        swap: transform the first half given the second.
+        kept: how many channels are kept, None for the first C // 2 (the last C - C // 2 with `swap`).
+        swap: keep the last channels and transform the first.
         context_channels: channels of the context, None for an unconditional layer.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: fewer than two channels, or the network's output does not have the shape of the changed half.
+        ValueError: fewer than two channels, none kept or none changed, or the network's output does not have the shape
+            of the changed channels.
 
     Reference:
         Dinh et al., NICE, 2015, section 3.2.
