@@ -5,19 +5,8 @@ import torch
 
 from inverseflow.bijections import CausalConv2d, Inverse, InverseConv2d
 from inverseflow.ops import CORNERS
+from tests.bijections.convolution.matrices import matrix_of, scrambled
 from tests.ops import oracle
-
-
-def matrix_of(function, shape):
-    """Return the dense matrix of a linear map of events, columns being the images of the unit vectors."""
-    size = math.prod(shape)
-    return function(torch.eye(size, dtype=torch.float64).view(size, *shape))[0].detach().view(size, size).T
-
-
-def scrambled(layer, std=1.0):
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter, std=std)
-    return layer.double()
 
 
 @pytest.mark.parametrize("corner", CORNERS)
@@ -42,6 +31,17 @@ def test_the_inverse_convolution_is_the_same_layer_the_other_way_round(corner):
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     torch.testing.assert_close(solve(x), convolution.inverse(x), rtol=0, atol=0)
     torch.testing.assert_close(solve.inverse(x), convolution(x), rtol=0, atol=0)
+
+
+def test_with_a_free_diagonal_it_is_the_convolution_by_any_kernel_whose_last_tap_is_triangular_and_positive():
+    kernel = 0.3 * torch.randn(3, 3, 2, 3, dtype=torch.float64)
+    kernel[:, :, -1, -1] = kernel[:, :, -1, -1].tril(-1) + torch.diag(torch.tensor([0.5, 1.0, 3.0]))
+    diagonal = kernel[:, :, -1, -1].diagonal()
+    layer = CausalConv2d(3, (2, 3), diagonal="free").double()
+    with torch.no_grad():
+        layer.taps.copy_(kernel / diagonal.view(-1, 1, 1, 1))
+        layer.log_diagonal.copy_(diagonal.log())
+    torch.testing.assert_close(matrix_of(layer, (3, 3, 4)), oracle.dense_matrix(kernel, 3, 4))
 
 
 def test_a_unit_diagonal_has_no_log_determinant_and_a_free_one_counts_every_pixel():

@@ -21,6 +21,10 @@ class CausalConv2d(Bijection):
     is the one on the pixel itself. With ``diagonal="unit"`` d is 1 and the log-determinant 0; with ``"free"`` d is
     positive and learned.
 
+    With a free diagonal this is the convolution of CInC Flow: each kernel whose last tap is lower triangular with a
+    positive diagonal is :math:`d \odot (I + N)` for exactly one d and N. There the diagonal may have any sign, and
+    may cross zero in training; its sign would only flip whole channels, and its bias is that of `ActNorm`.
+
     With a bound ρ the taps of each output channel are scaled by :math:`\rho / (\rho + \sum |N|)`, so that their
     absolute values sum to less than ρ, whence :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
     Without it the inverse can grow geometrically with the size of the image although its determinant is 1.
@@ -64,12 +68,7 @@ class CausalConv2d(Bijection):
         groups: int = 1,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2)
-        sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-            raise TypeError(f"kernel_size is a whole number or a pair (height, width) of them, got {kernel_size!r}")
-        rows, columns = sides
-        if min(rows, columns) < 1:
-            raise ValueError(f"a kernel has at least one row and one column, got kernel_size={kernel_size}")
+        rows, columns = kernel_sides(kernel_size)
         if corner not in CORNERS:
             raise ValueError(f"unknown corner {corner!r}: choose one of {', '.join(map(repr, CORNERS))}")
         if diagonal not in ("unit", "free"):
@@ -117,6 +116,17 @@ class CausalConv2d(Bijection):
         parts += [f"bound={self.bound}"] if self.bound is not None else []
         parts += [f"groups={self.groups}"] if self.groups > 1 else []
         return ", ".join(parts)
+
+
+def kernel_sides(kernel_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width of a kernel, or raise if it has none."""
+    sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise TypeError(f"kernel_size is a whole number or a pair (height, width) of them, got {kernel_size!r}")
+    rows, columns = sides
+    if min(rows, columns) < 1:
+        raise ValueError(f"a kernel has at least one row and one column, got kernel_size={kernel_size}")
+    return rows, columns
 
 
 class InverseConv2d(Inverse):
