@@ -30,9 +30,7 @@ PARAMETRIC_LAYERS = [case for case in LAYERS if case.levels is None and list(cas
 PLANAR_LAYERS = [
     case
     for case in LAYERS
-    if case.name.startswith(
-        ("CausalConv2d", "InverseConv2d", "SplitPrior", "Squeeze", "Inverse-squeeze", "Multiscale-l")
-    )
+    if "Conv2d" in case.name or case.name.startswith(("SplitPrior", "Squeeze", "Inverse-squeeze", "Multiscale-l"))
 ]
 CONDITIONAL = [case for case in LAYERS + FLOWS if case.context is not None]
 

@@ -3,11 +3,12 @@
 from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.base import Bijection, Shape, elements, per_channel, pixels, sum_event
 from inverseflow.bijections.combinators import Compose, Inverse
-from inverseflow.bijections.convolution import CausalConv2d, InverseConv2d
+from inverseflow.bijections.convolution import CausalConv2d, EmergingConv2d, FInCConv2d, InverseConv2d, RationalConv2d
 from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, SplitPrior
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
 from inverseflow.bijections.multiscale import Multiscale
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
+from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
 from inverseflow.bijections.spline_activation import SplineActivation
 
@@ -20,12 +21,16 @@ __all__ = [
     "Compose",
     "Conv1x1",
     "Dequantize",
+    "EmergingConv2d",
+    "FInCConv2d",
     "Inverse",
     "InverseConv2d",
     "LUConv1x1",
     "Logit",
     "Multiscale",
     "Permute",
+    "QuadCoupling",
+    "RationalConv2d",
     "Scale",
     "Shape",
     "SplineActivation",

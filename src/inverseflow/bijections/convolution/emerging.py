@@ -1,0 +1,72 @@
+"""The emerging convolution: two opposed one-sided convolutions that make a full one."""
+
+from __future__ import annotations
+
+from inverseflow.bijections.base import Bijection
+from inverseflow.bijections.combinators import Compose
+from inverseflow.bijections.convolution.causal import CausalConv2d, kernel_sides
+from inverseflow.bijections.linear import Conv1x1, LUConv1x1
+
+
+class EmergingConv2d(Compose):
+    r"""k×k convolution with every pixel in the middle of its window, from two opposed one-sided ones and a 1×1.
+
+    .. math:: z = A_2 A_1 W x, \qquad
+        \log|\det| = HW \Big( \log|\det W| + \sum_c \log d_{1,c} + \sum_c \log d_{2,c} \Big)
+
+    A₁ is a `CausalConv2d` from the top left, A₂ one from the bottom right, both with free diagonals d and kernels of
+    side (k + 1) / 2, so that their product reaches (k - 1) / 2 pixels to every side. W is a 1×1 convolution. The
+    inverse is exact: two solves, one from each corner, and the inverse of W. Starts near the random rotation of W.
+
+    Args:
+        channels: number of channels C.
+        kernel_size: side k of the window, or ``(height, width)``, odd.
+        conv1x1: the form of W: ``"lu"`` (`LUConv1x1`, regular by construction), ``"dense"`` (`Conv1x1`), or ``"none"``.
+        bound: None, or ρ such that :math:`\lVert A_j^{-1} \rVert_\infty \le \max_c d_{j,c}^{-1} / (1 - \rho)`.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: the same.
+
+    Raises:
+        ValueError: a side of the kernel is even, or another argument is out of its range.
+
+    Reference:
+        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, where emerging convolutions are introduced.
+        The positive diagonals, the bound and the initialisation of A₁ and A₂ near the identity are ours.
+
+    Example:
+        >>> layer = EmergingConv2d(4, kernel_size=3, conv1x1="none")
+        >>> impulse = torch.zeros(1, 4, 5, 5)
+        >>> impulse[:, :, 2, 2] = 1.0
+        >>> (layer(impulse)[0][0, 0] != 0).int()
+        tensor([[0, 0, 0, 0, 0],
+                [0, 1, 1, 1, 0],
+                [0, 1, 1, 1, 0],
+                [0, 1, 1, 1, 0],
+                [0, 0, 0, 0, 0]], dtype=torch.int32)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | tuple[int, int] = 3,
+        *,
+        conv1x1: str = "lu",
+        bound: float | None = None,
+    ) -> None:
+        rows, columns = kernel_sides(kernel_size)
+        if rows % 2 == 0 or columns % 2 == 0:
+            raise ValueError(
+                f"an emerging convolution has its pixel in the middle, so its sides are odd, "
+                f"got kernel_size={kernel_size}; take the next odd one"
+            )
+        mixes: dict[str, list[type[Conv1x1 | LUConv1x1]]] = {"lu": [LUConv1x1], "dense": [Conv1x1], "none": []}
+        if conv1x1 not in mixes:
+            raise ValueError(f"unknown conv1x1 {conv1x1!r}: choose one of {', '.join(map(repr, mixes))}")
+        half = (rows + 1) // 2, (columns + 1) // 2
+        layers: list[Bijection] = [mix(channels) for mix in mixes[conv1x1]]
+        super().__init__(
+            *layers,
+            CausalConv2d(channels, half, corner="top_left", diagonal="free", bound=bound),
+            CausalConv2d(channels, half, corner="bottom_right", diagonal="free", bound=bound),
+        )
