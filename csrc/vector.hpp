@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -73,10 +74,17 @@ struct Transpose {
         for (int i = 0; i < L; ++i) *reinterpret_cast<U*>(to + i * to_stride) = row[i];
     }
 
+    // Position I of the low half takes lane I of a, or of b where bit S of I is set; of the high half the other way round.
     template <int S, int... I>
     static void swap_blocks(V& a, V& b, std::integer_sequence<int, I...>) {
+#ifdef __clang__
         const V low = __builtin_shufflevector(a, b, ((I & S) ? L + (I ^ S) : I)...);
         const V high = __builtin_shufflevector(a, b, ((I & S) ? L + I : (I ^ S))...);
+#else  // GCC has the other one from version 12 on only
+        using Index = typename Vector<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>, L>::type;
+        const V low = __builtin_shuffle(a, b, Index{((I & S) ? L + (I ^ S) : I)...});
+        const V high = __builtin_shuffle(a, b, Index{((I & S) ? L + I : (I ^ S))...});
+#endif
         a = low;
         b = high;
     }
