@@ -6,6 +6,8 @@ for the top-left corner, zero outside the image. The other corners mirror the im
 only the lower triangle within each group is read, its diagonal being one when it is unitriangular.
 """
 
+import itertools
+
 import numpy as np
 import torch
 
@@ -70,3 +72,20 @@ def raster_order(channels, height, width, corner):
     rows = range(height)[::-1] if "bottom" in corner else range(height)
     columns = range(width)[::-1] if "right" in corner else range(width)
     return [(c * height + h) * width + w for h in rows for w in columns for c in range(channels)]
+
+
+def same_matrix(weight, height, width, *, periodic=False):
+    """Return the matrix of the ordinary convolution that keeps the size, entry by entry, ``(C'HW, CHW)``.
+
+    (A x)[o, h, w] = sum over i, a, b of K[o, i, a, b] x[i, h + a - (kH-1)//2, w + b - (kW-1)//2], with zeros around the
+    image, or with opposite borders that touch.
+    """
+    outputs, inputs, kernel_rows, kernel_columns = weight.shape
+    matrix = weight.new_zeros(outputs, height, width, inputs, height, width)
+    for h, w, a, b in itertools.product(range(height), range(width), range(kernel_rows), range(kernel_columns)):
+        from_h, from_w = h + a - (kernel_rows - 1) // 2, w + b - (kernel_columns - 1) // 2
+        if periodic:
+            from_h, from_w = from_h % height, from_w % width
+        if 0 <= from_h < height and 0 <= from_w < width:
+            matrix[:, h, w, :, from_h, from_w] += weight[:, :, a, b]
+    return matrix.reshape(outputs * height * width, inputs * height * width)

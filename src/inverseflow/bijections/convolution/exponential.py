@@ -1,0 +1,139 @@
+"""The convolution exponential."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from inverseflow.bijections.base import Bijection, LogDet, pixels
+from inverseflow.bijections.convolution.causal import kernel_sides
+from inverseflow.ops import conv2d_spectral_norm_bound, same_conv2d
+
+
+class ExponentialConv2d(Bijection):
+    r"""Matrix exponential of a k×k convolution: invertible for every kernel, its inverse the exponential of -K.
+
+    .. math:: z = e^A x = \sum_{j=0}^\infty \frac{A^j x}{j!}, \qquad x = e^{-A} z, \qquad
+        \log|\det| = \operatorname{tr} A = HW \sum_c K_{c,c,m,m}
+
+    A is the zero-padded convolution with K, m its middle. K is a free weight scaled down so that the spectral norm of
+    A on images of the size at hand is at most σ = `bound`; it is left alone where it already is. The series stops
+    after the first n terms whose remainder is below `tolerance` for every such A, so that in either direction
+
+    .. math:: \lVert \text{result} - e^{\pm A} x \rVert_2 \le R_n(\sigma) \lVert x \rVert_2 \le
+        \text{tolerance} \cdot \lVert x \rVert_2, \qquad
+        R_n(\sigma) = \frac{\sigma^{n+1}}{(n+1)!} \Big/ \Big( 1 - \frac{\sigma}{n+2} \Big)
+
+    up to rounding; a round trip errs by at most :math:`(2 e^\sigma + 1) \cdot \text{tolerance}`. By default the
+    tolerance is the dtype's epsilon, that of rounding: 9 terms in float32 and 17 in float64 for σ = 0.9. The
+    log-determinant is that of the exponential itself; that of the series of n terms is within
+    :math:`2 CHW e^\sigma \cdot \text{tolerance}` of it (while :math:`e^\sigma \cdot \text{tolerance} \le 1/2`).
+
+    Starts near the identity. Computed at full precision under autocast, so that both directions stay inverses.
+
+    Args:
+        channels: number of channels C.
+        kernel_size: side of the kernel, or ``(height, width)``, odd.
+        bound: σ, the largest spectral norm. The determinant lies between :math:`e^{\pm CHW\sigma}`.
+        tolerance: the relative error of each direction, or None for the epsilon of the dtype.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: the same.
+
+    Raises:
+        ValueError: a side of the kernel is even, or bound or tolerance is out of its range.
+
+    Reference:
+        Hoogeboom et al., The Convolution Exponential and Generalized Sylvester Flows, 2020, section 3. There σ is
+        estimated by one step of power iteration for each training step, and training takes 6 terms and sampling 13;
+        here it is bounded (`inverseflow.ops.conv2d_spectral_norm_bound`), and both directions take the same terms.
+
+    Example:
+        >>> layer = ExponentialConv2d(4, kernel_size=3)
+        >>> layer.terms(torch.float32)
+        9
+        >>> x = torch.randn(2, 4, 8, 8)
+        >>> z, log_det = layer(x)
+        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | tuple[int, int] = 3,
+        *,
+        bound: float = 0.9,
+        tolerance: float | None = None,
+    ) -> None:
+        super().__init__(channels=channels, spatial_axes=2)
+        rows, columns = kernel_sides(kernel_size)
+        if rows % 2 == 0 or columns % 2 == 0:
+            raise ValueError(
+                f"the trace counts the tap in the middle of the kernel, so its sides are odd, "
+                f"got kernel_size={kernel_size}; take the next odd one"
+            )
+        if not 0 < bound < math.inf:
+            raise ValueError(f"the bound on the spectral norm is positive and finite, got {bound}")
+        if tolerance is not None and not 0 < tolerance < 1:
+            raise ValueError(
+                f"the tolerance lies strictly between 0 and 1, got {tolerance}; None is the dtype's epsilon"
+            )
+        self.kernel_size = (rows, columns)
+        self.bound = bound
+        self.tolerance = tolerance
+        self.weight = nn.Parameter(torch.randn(channels, channels, rows, columns) / (channels * rows * columns))
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        with torch.autocast(x.device.type, enabled=False):
+            kernel = self.kernel((x.shape[2], x.shape[3]))
+            return self._series(kernel, x.to(kernel.dtype)), pixels(x) * self._trace(kernel)
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        with torch.autocast(z.device.type, enabled=False):
+            kernel = self.kernel((z.shape[2], z.shape[3]))
+            return self._series(-kernel, z.to(kernel.dtype)), -pixels(z) * self._trace(kernel)
+
+    def kernel(self, size: tuple[int, int]) -> Tensor:
+        """Return K, ``(C, C, kH, kW)``, as it acts on images of this height and width."""
+        norm = conv2d_spectral_norm_bound(self.weight, size)
+        return self.weight * (self.bound / norm.clamp_min(self.bound))
+
+    def terms(self, dtype: torch.dtype) -> int:
+        """Return the number n of convolutions that a direction takes in this dtype."""
+        return series_terms(self.bound, self.tolerance or torch.finfo(dtype).eps)
+
+    def _series(self, kernel: Tensor, x: Tensor) -> Tensor:
+        total = term = x
+        for j in range(1, self.terms(kernel.dtype) + 1):
+            term = same_conv2d(term, kernel / j)
+            total = total + term
+        return total
+
+    def _trace(self, kernel: Tensor) -> Tensor:
+        rows, columns = self.kernel_size
+        return kernel[:, :, rows // 2, columns // 2].trace()
+
+    def extra_repr(self) -> str:
+        """Show what the layer was built with."""
+        tolerance = "" if self.tolerance is None else f", tolerance={self.tolerance:g}"
+        return f"channels={self.channels}, kernel_size={self.kernel_size}, bound={self.bound:g}{tolerance}"
+
+
+def series_terms(norm: float, tolerance: float) -> int:
+    r"""Return the first n from which on the exponential's series differs from its limit by at most the tolerance.
+
+    .. math:: \frac{\sigma^{n+1}}{(n+1)!} \Big/ \Big( 1 - \frac{\sigma}{n+2} \Big) \le \text{tolerance},
+        \qquad n + 2 > \sigma
+
+    Example:
+        >>> series_terms(0.9, 1.2e-4), series_terms(0.9, 3e-12)
+        (6, 13)
+    """
+    n, term = 0, norm  # the term n + 1 of the series, the first that is left out
+    while n + 2 <= norm or term / (1 - norm / (n + 2)) > tolerance:
+        n += 1
+        term *= norm / (n + 1)
+    return n

@@ -1,0 +1,122 @@
+"""How much an ordinary convolution can stretch an image: measured, and bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverseflow.errors import ConvergenceError
+from inverseflow.ops.same_conv import same_conv2d, same_conv2d_transposed
+
+
+@dataclass(frozen=True)
+class SpectralNorm:
+    r"""The largest singular value of a convolution on images of a size, as power iteration found it."""
+
+    value: float
+    r""":math:`\sigma = \lVert A v \rVert` for the last unit vector v; never above the norm."""
+    residual: float
+    r""":math:`\lVert A^T A v - \sigma^2 v \rVert / \sigma^2`: some singular value is this close to σ, relatively."""
+    iterations: int
+    """How many convolutions and transposed convolutions it took."""
+
+
+@torch.no_grad()
+def conv2d_spectral_norm(
+    weight: Tensor, size: tuple[int, int], *, tolerance: float = 1e-3, max_iterations: int = 10_000
+) -> SpectralNorm:
+    r"""Measure the spectral norm of `same_conv2d` on images of a size by power iteration, in float64.
+
+    .. math:: v \leftarrow A^T A v / \lVert A^T A v \rVert, \qquad \sigma = \lVert A v \rVert
+
+    It is the norm of the operator, zeros at the borders included, which the norm of a reshaped kernel is not. The
+    start is random but always the same. What is found is a lower bound; `conv2d_spectral_norm_bound` is an upper one.
+
+    Args:
+        weight: kernel, ``(C', C, kH, kW)``.
+        size: height and width of the image.
+        tolerance: residual at which to stop.
+        max_iterations: number of iterations after which to give up.
+
+    Returns:
+        The norm, the residual and the number of iterations.
+
+    Raises:
+        ConvergenceError: the residual was still above the tolerance after the last iteration.
+
+    Reference:
+        Gouk et al., Regularisation of Neural Networks by Enforcing Lipschitz Continuity, 2021, section 4.
+
+    Example:
+        >>> conv2d_spectral_norm(torch.full((1, 1, 1, 3), 1.0), (1, 3)).value  # 1 + √2
+        2.414
+    """
+    kernel = weight.detach().to(torch.float64)
+    start = torch.randn(1, kernel.shape[1], *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    v = start.to(kernel.device)
+    residual = float("inf")
+    for iteration in range(1, max_iterations + 1):
+        v = v / torch.linalg.vector_norm(v)
+        image = same_conv2d(v, kernel)
+        square = image.square().sum()
+        if square == 0:
+            return SpectralNorm(value=0.0, residual=0.0, iterations=iteration)
+        back = same_conv2d_transposed(image, kernel)
+        residual = float(torch.linalg.vector_norm(back - square * v) / square)
+        if residual <= tolerance:
+            return SpectralNorm(value=float(square.sqrt()), residual=residual, iterations=iteration)
+        v = back
+    raise ConvergenceError(
+        f"the power iteration for a spectral norm stopped at a residual of {residual:.2g}, above its tolerance of "
+        f"{tolerance:.2g}, after {max_iterations} iterations; allow more with max_iterations, loosen tolerance, "
+        "or take conv2d_spectral_norm_bound"
+    )
+
+
+def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarings: int = 5) -> Tensor:
+    r"""Bound the spectral norm of `same_conv2d` on images of a size from above, differentiably and with no iteration.
+
+    .. math:: \lVert A \rVert_2 \le \max_\theta \lVert \hat K(\theta) \rVert_2
+        \le \max_\theta \lVert G_n(\theta) \rVert_F^{2^{-n}}, \qquad G_0 = \hat K, \quad G_{j+1} = G_j^* G_j
+
+    with θ the frequencies of a torus of (H + kH - 1)×(W + kW - 1) pixels. The first step: on that torus nothing wraps
+    around onto the image, so A is the circular convolution between an embedding of the image and a cut back to it,
+    both of norm 1; and a circular convolution is block diagonal in the Fourier basis. The second: a matrix's norm is
+    below its Frobenius norm, and squaring the matrix squares the norm. For C channels the second step gives away a
+    factor of at most :math:`C^{2^{-n-1}}`; the first a little that vanishes in large images.
+
+    Args:
+        weight: kernel, ``(C', C, kH, kW)``.
+        size: height and width of the image.
+        squarings: n, the number of times the matrices are squared.
+
+    Returns:
+        A scalar in the weight's dtype. No value is read on the way, so it can be compiled.
+
+    Reference:
+        Delattre et al., Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration, 2023.
+
+    Example:
+        >>> conv2d_spectral_norm_bound(torch.full((1, 1, 1, 3), 1.0), (1, 3))
+        tensor(3.)
+    """
+    torus = size[0] + weight.shape[2] - 1, size[1] + weight.shape[3] - 1
+    tiny = torch.finfo(weight.dtype).tiny
+    largest = weight.detach().abs().amax().clamp_min(tiny)  # divided out, so that no square overflows
+    matrix = torch.fft.rfft2(weight / largest, s=torus).permute(2, 3, 0, 1)  # (frequencies, C', C)
+    log_norm = _frobenius(matrix).clamp_min(tiny).log()
+    log_bound = log_norm
+    for step in range(1, squarings + 1):
+        matrix = matrix / log_norm.exp()[..., None, None]
+        matrix = matrix.mH @ matrix
+        log_norm = _frobenius(matrix).clamp_min(tiny).log()
+        log_bound = log_bound + log_norm / 2**step
+    bound: Tensor = largest * log_bound.exp().amax()
+    return bound
+
+
+def _frobenius(matrix: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.matrix_norm(matrix)
+    return norm
