@@ -31,3 +31,7 @@ class TrainingInterrupted(InverseFlowError):  # noqa: N818 (nothing went wrong: 
 
 class BackendError(InverseFlowError, RuntimeError):
     """A backend that was asked for cannot serve a call. The message says which, and why."""
+
+
+class ConvergenceError(InverseFlowError, ArithmeticError):
+    """An iteration did not reach its tolerance. The message names the residual, the iterations and the remedy."""

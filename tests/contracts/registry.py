@@ -23,16 +23,20 @@ from inverseflow.bijections import (
     Conv1x1,
     Dequantize,
     EmergingConv2d,
+    ExactConv2d,
+    ExponentialConv2d,
     FInCConv2d,
     Inverse,
     InverseConv2d,
     Logit,
     LUConv1x1,
     Multiscale,
+    PeriodicConv2d,
     Permute,
     QuadCoupling,
     RationalConv2d,
     Scale,
+    SelfNormalizingConv2d,
     SplineActivation,
     SplitPrior,
     Squeeze,
@@ -59,6 +63,8 @@ class Case:
     """Grey levels of integer data, None for floating-point data."""
     idle: tuple[str, ...] = ()
     """Parameters that have no effect at this size."""
+    surrogate: bool = False
+    """Whether its gradients are, by design, not those of its values: then its own tests say what they are."""
 
     def perturbed(self, device, dtype):
         """Build it and move its parameters off their initial values."""
@@ -177,6 +183,26 @@ LAYERS = [
     ),
     Case("RationalConv2d-bound", partial(RationalConv2d, 4, 2, diagonal="free", bound=0.5), (4, 3, 4)),
     Case("RationalConv2d-one-channel", partial(RationalConv2d, 1, (1, 3), corner="bottom_left"), (1, 2, 4)),
+    Case("PeriodicConv2d", partial(PeriodicConv2d, 3), (3, 4, 5)),
+    Case("PeriodicConv2d-one-channel", partial(PeriodicConv2d, 1), (1, 3, 6)),
+    Case("PeriodicConv2d-even-kernel", partial(PeriodicConv2d, 2, (2, 3)), (2, 5, 4)),
+    Case("PeriodicConv2d-pointwise", partial(PeriodicConv2d, 3, 1), (3, 1, 2)),
+    Case("ExponentialConv2d", partial(ExponentialConv2d, 3), (3, 4, 5)),
+    Case("ExponentialConv2d-one-channel", partial(ExponentialConv2d, 1, (5, 3), bound=0.5), (1, 3, 4)),
+    Case("ExponentialConv2d-strong", partial(ExponentialConv2d, 2, bound=3.0), (2, 4, 3)),
+    Case("ExponentialConv2d-pointwise", partial(ExponentialConv2d, 3, 1), (3, 2, 3)),
+    Case("ExactConv2d", partial(ExactConv2d, 3), (3, 3, 4)),
+    Case("ExactConv2d-one-channel", partial(ExactConv2d, 1), (1, 3, 5)),
+    Case("ExactConv2d-even-kernel", partial(ExactConv2d, 2, (2, 3)), (2, 3, 4)),
+    Case("ExactConv2d-pointwise", partial(ExactConv2d, 3, 1), (3, 2, 3)),
+    Case("SelfNormalizingConv2d", partial(SelfNormalizingConv2d, 2), (2, 3, 4), surrogate=True),
+    Case("SelfNormalizingConv2d-pointwise", partial(SelfNormalizingConv2d, 3, 1), (3, 2, 3), surrogate=True),
+    Case(
+        "SelfNormalizingConv2d-exact-gradient",
+        partial(SelfNormalizingConv2d, 2, (1, 3), gradient="exact"),
+        (2, 3, 4),
+        idle=("inverse_weight",),
+    ),
     Case("AffineCoupling", lambda: AffineCoupling(4, ConvNet(2, 4, 3)), IMAGE),
     Case("AffineCoupling-odd", lambda: AffineCoupling(3, ConvNet(1, 4, 3)), (3, 2, 4)),
     Case("AffineCoupling-odd-swap", lambda: AffineCoupling(3, ConvNet(2, 2, 3), swap=True), (3, 2, 4)),

@@ -3,7 +3,17 @@
 from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.base import Bijection, Shape, elements, per_channel, pixels, sum_event
 from inverseflow.bijections.combinators import Compose, Inverse
-from inverseflow.bijections.convolution import CausalConv2d, EmergingConv2d, FInCConv2d, InverseConv2d, RationalConv2d
+from inverseflow.bijections.convolution import (
+    CausalConv2d,
+    EmergingConv2d,
+    ExactConv2d,
+    ExponentialConv2d,
+    FInCConv2d,
+    InverseConv2d,
+    PeriodicConv2d,
+    RationalConv2d,
+    SelfNormalizingConv2d,
+)
 from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, SplitPrior
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
 from inverseflow.bijections.multiscale import Multiscale
@@ -22,16 +32,20 @@ __all__ = [
     "Conv1x1",
     "Dequantize",
     "EmergingConv2d",
+    "ExactConv2d",
+    "ExponentialConv2d",
     "FInCConv2d",
     "Inverse",
     "InverseConv2d",
     "LUConv1x1",
     "Logit",
     "Multiscale",
+    "PeriodicConv2d",
     "Permute",
     "QuadCoupling",
     "RationalConv2d",
     "Scale",
+    "SelfNormalizingConv2d",
     "Shape",
     "SplineActivation",
     "SplitPrior",
