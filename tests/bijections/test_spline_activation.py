@@ -68,7 +68,9 @@ def test_images_of_any_size_are_taken_unless_every_element_has_its_own():
     for size in ((2, 2), (7, 1)):
         assert SplineActivation(3)(torch.zeros(2, 3, *size))[0].shape == (2, 3, *size)
     layer = SplineActivation(3, size=(2, 2))
-    with pytest.raises(ValueError, match=r"each element of \(3, 2, 2\), got an event of shape \(3, 2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"tied to the size \(2, 2\) .* event of shape \(3, 2, 3\); build one with size=\(2, 3\)"
+    ):
         layer(torch.zeros(1, 3, 2, 3))
     with pytest.raises(ValueError, match=r"needs 2 spatial axes .* \(3, 2\)"):
         layer(torch.zeros(1, 3, 2))

@@ -24,6 +24,7 @@ class Bijection(nn.Module, ABC):
         channels: number of channels C that the layer is built for, None for any.
         spatial_axes: number of spatial axes that the layer needs, None for any, none included.
         context_channels: channels of the context that the layer is conditioned on, None if it ignores the context.
+        size: spatial shape, say ``(H, W)``, of the only events that the layer takes, None for any.
 
     Raises:
         ValueError: an input has the wrong rank, channels, spatial axes or device, or its context does not fit.
@@ -45,7 +46,12 @@ class Bijection(nn.Module, ABC):
     """Whether `forward` takes integer tensors: only dequantisation does."""
 
     def __init__(
-        self, *, channels: int | None = None, spatial_axes: int | None = None, context_channels: int | None = None
+        self,
+        *,
+        channels: int | None = None,
+        spatial_axes: int | None = None,
+        context_channels: int | None = None,
+        size: Shape | None = None,
     ) -> None:
         super().__init__()
         if channels is not None and channels < 1:
@@ -54,8 +60,14 @@ class Bijection(nn.Module, ABC):
             raise ValueError(
                 f"a context has at least one channel, got context_channels={context_channels}; pass None for no context"
             )
+        if size is not None and (len(size) != (spatial_axes or len(size)) or min(size, default=1) < 1):
+            raise ValueError(
+                f"{type(self).__name__} takes the size of an event without its channels, (H, W) for an image, each at "
+                f"least 1; got size={size}"
+            )
         self.channels = channels
-        self.spatial_axes = spatial_axes
+        self.spatial_axes = spatial_axes if size is None else len(size)
+        self.size = None if size is None else tuple(size)
         self.context_channels = context_channels
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -113,6 +125,11 @@ class Bijection(nn.Module, ABC):
         if self.spatial_axes is not None and len(shape) != 1 + self.spatial_axes:
             raise ValueError(
                 f"{name} needs {self.spatial_axes} spatial axes (C, *spatial), got an event of shape {shape}"
+            )
+        if self.size is not None and shape[1:] != self.size:
+            raise ValueError(
+                f"{name} is tied to the size {self.size} that it was built for, got an event of shape {shape}; "
+                f"build one with size={shape[1:]}"
             )
 
     def _check(self, x: Tensor, context: Tensor | None, integers: bool) -> None:

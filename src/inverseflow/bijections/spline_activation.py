@@ -46,7 +46,7 @@ class SplineActivation(Bijection):
     def __init__(
         self, channels: int | None = None, *, size: Shape | None = None, bins: int = 8, bound: float = 10.0
     ) -> None:
-        super().__init__(channels=channels, spatial_axes=None if size is None else len(size))
+        super().__init__(channels=channels, size=size)
         if bins < 2:
             raise ValueError(f"a spline needs at least 2 bins, got bins={bins}")
         if bins * MIN_BIN >= 1:
@@ -55,7 +55,6 @@ class SplineActivation(Bijection):
             raise ValueError(f"bound is half the length of the spline's interval and positive, got {bound}")
         if size is not None and channels is None:
             raise ValueError(f"a spline for each element needs the channels too, got size={size} and channels=None")
-        self.size = None if size is None else tuple(size)
         self.bins = bins
         self.bound = bound
         functions = (channels or 1) * math.prod(self.size or ())
@@ -89,14 +88,6 @@ class SplineActivation(Bijection):
         if self.size is None:
             return points.view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
         return points.T.reshape(x.shape)
-
-    def _check_shape(self, shape: Shape) -> None:
-        super()._check_shape(shape)
-        if self.size is not None and shape[1:] != self.size:
-            raise ValueError(
-                f"SplineActivation has a spline for each element of {(self.channels, *self.size)}, "
-                f"got an event of shape {shape}"
-            )
 
     def extra_repr(self) -> str:
         """Show the sharing, bins and bound."""
