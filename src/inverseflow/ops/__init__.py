@@ -3,6 +3,7 @@
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops.dense_solve import dense_solve
 from inverseflow.ops.dispatch import available_backends, backend, explain
+from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular
 from inverseflow.ops.growth import Growth, growth
 from inverseflow.ops.inv_conv import causal_conv2d, inv_conv2d
 from inverseflow.ops.same_conv import same_conv2d, same_conv2d_matrix, same_conv2d_transposed
@@ -12,6 +13,7 @@ from inverseflow.ops.spline import rational_quadratic_spline
 __all__ = [
     "CORNERS",
     "Corner",
+    "FixedPoint",
     "Growth",
     "SpectralNorm",
     "available_backends",
@@ -21,8 +23,10 @@ __all__ = [
     "conv2d_spectral_norm_bound",
     "dense_solve",
     "explain",
+    "fixed_point",
     "growth",
     "inv_conv2d",
+    "invert_triangular",
     "rational_quadratic_spline",
     "same_conv2d",
     "same_conv2d_matrix",
