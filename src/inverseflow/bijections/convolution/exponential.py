@@ -19,8 +19,9 @@ class ExponentialConv2d(Bijection):
         \log|\det| = \operatorname{tr} A = HW \sum_c K_{c,c,m,m}
 
     A is the zero-padded convolution with K, m its middle. K is a free weight scaled down so that the spectral norm of
-    A on images of the size at hand is at most σ = `bound`; it is left alone where it already is. The series stops
-    after the first n terms whose remainder is below `tolerance` for every such A, so that in either direction
+    A on images of the size at hand is at most σ = `bound`: by what `inverseflow.ops.conv2d_spectral_norm_bound`
+    exceeds σ, if it does. The series stops at the first n whose remainder is below `tolerance` for every such A, so
+    that in either direction
 
     .. math:: \lVert \text{result} - e^{\pm A} x \rVert_2 \le R_n(\sigma) \lVert x \rVert_2 \le
         \text{tolerance} \cdot \lVert x \rVert_2, \qquad
@@ -48,7 +49,7 @@ class ExponentialConv2d(Bijection):
     Reference:
         Hoogeboom et al., The Convolution Exponential and Generalized Sylvester Flows, 2020, section 3. There σ is
         estimated by one step of power iteration for each training step, and training takes 6 terms and sampling 13;
-        here it is bounded (`inverseflow.ops.conv2d_spectral_norm_bound`), and both directions take the same terms.
+        here it is bounded, so that nothing but the weight decides, and both directions take the same terms.
 
     Example:
         >>> layer = ExponentialConv2d(4, kernel_size=3)
