@@ -18,6 +18,7 @@ from inverseflow.bijections import (
     AdditiveCoupling,
     AffineCoupling,
     Bijection,
+    Butterfly,
     CausalConv2d,
     Compose,
     Conv1x1,
@@ -30,6 +31,10 @@ from inverseflow.bijections import (
     InverseConv2d,
     Logit,
     LUConv1x1,
+    MaCow,
+    MaskedConvFlow,
+    MemoryEfficientWoodbury,
+    MintNet,
     Multiscale,
     PeriodicConv2d,
     Permute,
@@ -40,6 +45,7 @@ from inverseflow.bijections import (
     SplineActivation,
     SplitPrior,
     Squeeze,
+    Woodbury,
 )
 from inverseflow.flows import Glow, InverseFlow
 from inverseflow.nets import MLP, ConvNet
@@ -63,6 +69,8 @@ class Case:
     """Grey levels of integer data, None for floating-point data."""
     idle: tuple[str, ...] = ()
     """Parameters that have no effect at this size."""
+    iterative: bool = False
+    """Whether its inverse iterates to a tolerance, which compiled code does outside of its graph."""
     surrogate: bool = False
     """Whether its gradients are, by design, not those of its values: then its own tests say what they are."""
 
@@ -203,6 +211,32 @@ LAYERS = [
         (2, 3, 4),
         idle=("inverse_weight",),
     ),
+    Case("Woodbury", partial(Woodbury, 4, (3, 5), channel_rank=2, spatial_rank=3), IMAGE),
+    Case("Woodbury-one-channel", partial(Woodbury, 1, (2, 3), channel_rank=2, spatial_rank=1), (1, 2, 3)),
+    Case(
+        "MemoryEfficientWoodbury",
+        partial(MemoryEfficientWoodbury, 4, (3, 5), channel_rank=2, spatial_rank=2),
+        IMAGE,
+    ),
+    Case(
+        "MemoryEfficientWoodbury-one-row",
+        partial(MemoryEfficientWoodbury, 3, (1, 4), channel_rank=1, spatial_rank=3),
+        (3, 1, 4),
+    ),
+    Case("MaskedConvFlow", partial(MaskedConvFlow, 4), IMAGE),
+    Case("MaskedConvFlow-rows-below", partial(MaskedConvFlow, 1, order="B", kernel_size=(1, 5)), (1, 4, 3)),
+    Case("MaskedConvFlow-columns-left", partial(MaskedConvFlow, 3, order="C", hidden=4), (3, 4, 5)),
+    Case("MaskedConvFlow-columns-right", partial(MaskedConvFlow, 2, order="D", kernel_size=(3, 1)), (2, 2, 5)),
+    Case("MaCow", partial(MaCow, 3, hidden=4), (3, 3, 4)),
+    Case("MaCow-one-channel", partial(MaCow, 1, kernel_size=(3, 1)), (1, 4, 3)),
+    Case("Butterfly", partial(Butterfly, 4, (2, 6), levels=(0, 1, 3)), (4, 2, 6)),
+    Case("Butterfly-shared", partial(Butterfly, 3, (4, 2), levels=(2, 0, 2), shared=True), (3, 4, 2)),
+    Case("Butterfly-shared-of-any-size", partial(Butterfly, 2, levels=(1,), shared=True), (2, 2, 3)),
+    Case("Butterfly-vector", partial(Butterfly, 4, (), levels=(0, 1)), VECTOR),
+    Case("MintNet", partial(MintNet, 3, (3, 4), copies=3), (3, 3, 4), iterative=True),
+    Case("MintNet-mirrored", partial(MintNet, 2, (4, 3), copies=2, order="B"), (2, 4, 3), iterative=True),
+    Case("MintNet-wide", partial(MintNet, 4, (3, 5), copies=2, kernel_size=5), IMAGE, iterative=True),
+    Case("MintNet-one-channel", partial(MintNet, 1, (2, 5), copies=1), (1, 2, 5), iterative=True),
     Case("AffineCoupling", lambda: AffineCoupling(4, ConvNet(2, 4, 3)), IMAGE),
     Case("AffineCoupling-odd", lambda: AffineCoupling(3, ConvNet(1, 4, 3)), (3, 2, 4)),
     Case("AffineCoupling-odd-swap", lambda: AffineCoupling(3, ConvNet(2, 2, 3), swap=True), (3, 2, 4)),

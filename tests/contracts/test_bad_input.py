@@ -30,8 +30,11 @@ PARAMETRIC_LAYERS = [case for case in LAYERS if case.levels is None and list(cas
 PLANAR_LAYERS = [
     case
     for case in LAYERS
-    if "Conv2d" in case.name or case.name.startswith(("SplitPrior", "Squeeze", "Inverse-squeeze", "Multiscale-l"))
+    if case.build().spatial_axes == 2
+    or "Conv2d" in case.name
+    or case.name.startswith(("MaCow", "Squeeze", "Inverse-squeeze", "Multiscale-l"))
 ]
+TIED_LAYERS = [case for case in LAYERS if case.build().size]
 CONDITIONAL = [case for case in LAYERS + FLOWS if case.context is not None]
 
 
@@ -80,6 +83,18 @@ def test_a_layer_for_images_refuses_other_numbers_of_axes(case):
         for bad in ((*shape, 1), shape[:-1], shape[:1]):
             with pytest.raises(ValueError, match=shape_in_text(bad)):
                 direction(torch.zeros(2, *bad), case.draw_context(2, "cpu", torch.float32))
+
+
+@each(TIED_LAYERS)
+def test_a_layer_tied_to_a_size_refuses_another_with_both(case):
+    layer = case.build()
+    bad = (*case.shape[:-1], case.shape[-1] + 1)
+    message = f"is tied to the size {shape_in_text(case.shape[1:])} .* got an event of shape {shape_in_text(bad)}"
+    for direction in both_directions(layer):
+        with pytest.raises(ValueError, match=message):
+            direction(torch.zeros(2, *bad), case.draw_context(2, "cpu", torch.float32))
+    with pytest.raises(ValueError, match=message):
+        Compose(Scale(2.0), layer).output_shape(bad)
 
 
 @each([case for case in LAYERS if case.levels is None])

@@ -4,15 +4,21 @@ from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.base import Bijection, Shape, elements, per_channel, pixels, sum_event
 from inverseflow.bijections.combinators import Compose, Inverse
 from inverseflow.bijections.convolution import (
+    Butterfly,
     CausalConv2d,
     EmergingConv2d,
     ExactConv2d,
     ExponentialConv2d,
     FInCConv2d,
     InverseConv2d,
+    MaCow,
+    MaskedConvFlow,
+    MemoryEfficientWoodbury,
+    MintNet,
     PeriodicConv2d,
     RationalConv2d,
     SelfNormalizingConv2d,
+    Woodbury,
 )
 from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, SplitPrior
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
@@ -27,6 +33,7 @@ __all__ = [
     "AdditiveCoupling",
     "AffineCoupling",
     "Bijection",
+    "Butterfly",
     "CausalConv2d",
     "Compose",
     "Conv1x1",
@@ -39,6 +46,10 @@ __all__ = [
     "InverseConv2d",
     "LUConv1x1",
     "Logit",
+    "MaCow",
+    "MaskedConvFlow",
+    "MemoryEfficientWoodbury",
+    "MintNet",
     "Multiscale",
     "PeriodicConv2d",
     "Permute",
@@ -50,6 +61,7 @@ __all__ = [
     "SplineActivation",
     "SplitPrior",
     "Squeeze",
+    "Woodbury",
     "elements",
     "initialize_from_data",
     "per_channel",

@@ -1,0 +1,142 @@
+"""Butterfly layers: invertible 2×2 blocks on pairs of elements, level by level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from inverseflow.bijections.base import Bijection, LogDet, Shape, elements
+
+
+class Butterfly(Bijection):
+    r"""Multiply pairs of elements by 2×2 blocks, with partners half a block apart, at each of the levels in turn.
+
+    .. math:: \begin{pmatrix} z_j \\ z_{j + l/2} \end{pmatrix} =
+        \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
+        \begin{pmatrix} e^{a} & u \\ 0 & e^{b} \end{pmatrix}
+        \begin{pmatrix} x_j \\ x_{j + l/2} \end{pmatrix}, \qquad \log|\det| = \sum (a + b)
+
+    on the flattened event of D = CHW elements, cut at level i into :math:`2^i` stretches of length
+    :math:`l = D / 2^i`: level 0 couples its halves, the last level neighbours. Every 2×2 matrix of positive determinant
+    is such a product, and no value of the parameters makes one singular. Both directions cost O(D) for each level.
+    Starts at the identity.
+
+    Args:
+        channels: number of channels C.
+        size: spatial shape, ``(H, W)`` for images; with `shared` None for any size that the levels divide.
+        levels: the levels, first applied first; a level may come twice.
+        shared: one block for each stretch in place of one for each pair.
+
+    Shape:
+        x: ``(B, C, *spatial)``; z: the same.
+
+    Raises:
+        ValueError: there is no size although the blocks are not shared, a level is negative, or :math:`2^{i+1}` does
+            not divide the number of elements.
+
+    Reference:
+        Meng et al., ButterflyFlow, 2022, section 3. There the four entries of a block are free and may become singular.
+
+    Example:
+        >>> layer = Butterfly(4, size=(8, 6), levels=(0, 1, 2))
+        >>> x = torch.randn(2, 4, 8, 6)
+        >>> z, log_det = layer(x)
+        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self, channels: int, size: Shape | None = None, *, levels: Sequence[int] = (0,), shared: bool = False
+    ) -> None:
+        super().__init__(channels=channels, size=size)
+        if size is None and not shared:
+            raise ValueError(
+                "a butterfly with a block for each pair of elements is tied to a size; pass size=(H, W), or shared=True"
+            )
+        if not levels or min(levels) < 0:
+            raise ValueError(f"levels are counted from 0, and there is at least one, got levels={tuple(levels)}")
+        self.levels = tuple(levels)
+        self.shared = shared
+        if size is not None:
+            self._check_levels((channels, *size))
+        pairs = [1] * len(levels) if shared else [channels * math.prod(size or ()) // 2 ** (i + 1) for i in levels]
+        self.factors = nn.ModuleList(_Blocks(2**i, n) for i, n in zip(levels, pairs, strict=True))
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        z = x.flatten(1)
+        for factor in self._factors():
+            z = factor(z)
+        return z.view(x.shape), self._log_det(x)
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        x = z.flatten(1)
+        for factor in reversed(self._factors()):
+            x = factor.inverse(x)
+        return x.view(z.shape), -self._log_det(z)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        pairs = elements(x) // 2
+        log_dets = [pairs // factor.angle.numel() * factor.log_scale.sum() for factor in self._factors()]
+        return torch.stack(log_dets).sum()
+
+    def _factors(self) -> list[_Blocks]:
+        return [cast(_Blocks, factor) for factor in self.factors]
+
+    def _check_shape(self, shape: Shape) -> None:
+        super()._check_shape(shape)
+        self._check_levels(shape)
+
+    def _check_levels(self, shape: Shape) -> None:
+        deepest, count = max(self.levels), math.prod(shape)
+        if count % 2 ** (deepest + 1):
+            raise ValueError(
+                f"level {deepest} of a butterfly needs a number of elements that {2 ** (deepest + 1)} divides, "
+                f"got an event of shape {shape} with {count}; leave the level out, or squeeze or pad the event"
+            )
+
+    def extra_repr(self) -> str:
+        """Show what the layer was built with."""
+        size = "" if self.size is None else f", size={self.size}"
+        return f"channels={self.channels}{size}, levels={self.levels}, shared={self.shared}"
+
+
+class _Blocks(nn.Module):
+    """One level: a rotation after an upper triangular matrix of positive diagonal, for each pair or each stretch."""
+
+    def __init__(self, stretches: int, pairs: int) -> None:
+        super().__init__()
+        self.angle = nn.Parameter(torch.zeros(stretches, pairs))
+        self.log_scale = nn.Parameter(torch.zeros(2, stretches, pairs))
+        self.shear = nn.Parameter(torch.zeros(stretches, pairs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply every pair by its block."""
+        first, second = self._split(x)
+        scale = self.log_scale.exp()
+        first, second = scale[0] * first + self.shear * second, scale[1] * second
+        cos, sin = self.angle.cos(), self.angle.sin()
+        return self._join(cos * first - sin * second, sin * first + cos * second)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Multiply every pair by the inverse of its block."""
+        first, second = self._split(z)
+        cos, sin = self.angle.cos(), self.angle.sin()
+        first, second = cos * first + sin * second, cos * second - sin * first
+        scale = (-self.log_scale).exp()
+        second = scale[1] * second
+        return self._join(scale[0] * (first - self.shear * second), second)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.unflatten(1, (len(self.angle), 2, -1)).unbind(2)  # (B, stretches, l / 2) each
+        return first, second
+
+    def _join(self, first: Tensor, second: Tensor) -> Tensor:
+        return torch.stack([first, second], dim=2).flatten(1)
+
+    def extra_repr(self) -> str:
+        """Show the number of stretches and of blocks in each."""
+        return f"{len(self.angle)} × {self.angle.shape[1]}"
