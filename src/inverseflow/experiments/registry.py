@@ -1,0 +1,22 @@
+"""The experiments by name."""
+
+from __future__ import annotations
+
+from inverseflow.errors import OptionError
+from inverseflow.experiments import bijectivity
+from inverseflow.experiments.experiment import Experiment
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (bijectivity.EXPERIMENT,)}
+"""In the order of the page."""
+
+
+def experiment_named(name: str) -> Experiment:
+    """Return the experiment of that name, or raise an OptionError that lists the names.
+
+    Example:
+        >>> experiment_named("bijectivity").title
+        'Bijectivity'
+    """
+    if name not in EXPERIMENTS:
+        raise OptionError(f"there is no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
