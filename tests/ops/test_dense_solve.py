@@ -24,3 +24,11 @@ def test_singular_matrices_are_counted_and_refused():
     matrices[1:3, 2, 2] = 0
     with pytest.raises(ValueError, match="2 of 5 matrices of size 3 are singular, so the map has no inverse; start"):
         dense_solve(matrices, torch.ones(5, 3, 1))
+
+
+def test_it_solves_and_checks_inside_of_vmap():
+    matrices, right = torch.randn(4, 3, 3).double(), torch.randn(4, 3, 2).double()
+    torch.testing.assert_close(torch.vmap(dense_solve)(matrices, right), dense_solve(matrices, right))
+    matrices[2] = 0
+    with pytest.raises(ValueError, match="1 of 4 matrices of size 3 are singular"):
+        torch.vmap(dense_solve)(matrices, right)

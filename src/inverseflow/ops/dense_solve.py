@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from inverseflow.ops._mapped import every_slice
+
 
 def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     r"""Solve linear systems and return the log absolute determinants of their matrices, from one factorisation.
@@ -27,10 +29,16 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
                 [-1.]]), tensor(0.6931))
     """
     factors, pivots, info = torch.linalg.lu_factor_ex(matrix)
-    if not torch.compiler.is_compiling() and bool(info.any()):
-        raise ValueError(
-            f"{int(info.count_nonzero())} of {info.numel()} matrices of size {matrix.shape[-1]} are singular, so the "
-            "map has no inverse; start from other parameters, or train with the log-determinant, which avoids them"
-        )
+    if not torch.compiler.is_compiling():
+        _check_regular(every_slice(info), matrix.shape[-1])
     log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
     return torch.linalg.lu_solve(factors, pivots, right), log_det
+
+
+def _check_regular(info: Tensor, side: int) -> None:
+    singular = int(info.count_nonzero())
+    if singular:
+        raise ValueError(
+            f"{singular} of {info.numel()} matrices of size {side} are singular, so the map has no inverse; "
+            "start from other parameters, or train with the log-determinant, which avoids them"
+        )
