@@ -1,4 +1,4 @@
-"""The custom ops under `torch.vmap`, which also serves vectorised Jacobians."""
+"""The operators under `torch.vmap`, which also serves vectorised Jacobians."""
 
 import pytest
 import torch
@@ -28,6 +28,14 @@ def test_mapping_over_images_is_a_larger_batch(op, image, weight):
 def test_mapping_over_kernels_is_one_call_for_each(op, image, weight):
     mapped = torch.vmap(lambda w: op(image, w, unitriangular=True))(torch.stack([weight, -weight]))
     torch.testing.assert_close(mapped[1], op(image, -weight, unitriangular=True))
+
+
+@pytest.mark.parametrize("op", [causal_conv2d, inv_conv2d])
+def test_the_registered_operators_that_an_exported_program_calls_are_mapped_too(op, image, weight):
+    registered = getattr(torch.ops.inverseflow, op.__name__)
+    for in_dims, arguments in {(0, None): (image[:, None], weight), (None, 0): (image, weight[None])}.items():
+        mapped = torch.vmap(lambda x, w: registered(x, w, "top_left", 1, "unit", False), in_dims)(*arguments)
+        torch.testing.assert_close(mapped.flatten(0, 1), op(image, weight, unitriangular=True))
 
 
 @pytest.mark.parametrize("op", [causal_conv2d, inv_conv2d])

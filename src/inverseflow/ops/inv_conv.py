@@ -8,6 +8,7 @@ from torch import Tensor
 from inverseflow.ops import _operators
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops._diagonal import Diagonal
+from inverseflow.ops._mapped import every_slice
 
 
 def causal_conv2d(
@@ -20,6 +21,10 @@ def causal_conv2d(
     for ``corner="top_left"``; the other corners mirror the image, apply the same map, and mirror back. In raster
     order with channels innermost the map is lower triangular when the last tap ``weight[:, :, -1, -1]`` is, and its
     log-determinant is H·W·Σ log|diagonal of the last tap|.
+
+    Differentiable any number of times in both modes, by autograd and by every transform of `torch.func` but
+    `functionalize`. A compiled function that contains a transform runs it uncompiled; with ``fullgraph=True`` it is an
+    error.
 
     Args:
         x: image, ``(N, C, H, W)``, any strides. float32 and float64 keep their precision; float16 and bfloat16 are
@@ -62,7 +67,8 @@ def inv_conv2d(
         x_{h,w} = T^{-1}\Big(y_{h,w} - \sum_{(a,b) \neq 0} K_{a,b}\, x_{h-a,w-b}\Big)
 
     with T the last tap. The gradient is exact too: with :math:`S = A^{-T} g`, the gradient of y is S and that of the
-    kernel is minus the correlation of x with S. Only x and the weight are kept for it. Differentiable twice.
+    kernel is minus the correlation of x with S. Only x and the weight are kept for it. Differentiable as
+    `causal_conv2d` is.
 
     A unit determinant does not bound the inverse: it can grow geometrically with H + W. It stays below 1/(1-ρ) in
     the maximum norm when the off-diagonal weights of every output channel sum to at most ρ < 1 in absolute value
@@ -81,9 +87,9 @@ def inv_conv2d(
         ``(N, C, H, W)``.
 
     Raises:
-        ValueError: a rank, channel count, group count or corner does not fit; on a CPU, outside of compilation, also
-            a zero on the diagonal of the last tap (elsewhere it gives inf or nan, like
-            `torch.linalg.solve_triangular`).
+        ValueError: a rank, channel count, group count or corner does not fit; on a CPU, outside of compilation and
+            tracing, also a zero on the diagonal of the last tap, of any of several kernels under `torch.vmap`
+            (elsewhere it gives inf or nan, like `torch.linalg.solve_triangular`).
         TypeError: an integer input, or two different dtypes.
 
     Reference:
@@ -95,6 +101,9 @@ def inv_conv2d(
         >>> y[0, 0, 0, 0] = 1.0
         >>> inv_conv2d(y, torch.tensor([[[[0.5, 1.0]]]]))[0, 0, 0]
         tensor([ 1.0000, -0.5000,  0.2500])
+        >>> jacobian = torch.func.jacfwd(inv_conv2d)(y, torch.tensor([[[[0.5, 2.0]]]])).view(9, 9)
+        >>> jacobian.logdet() / torch.tensor(2.0).log()
+        tensor(-9.)
     """
     _check("inv_conv2d", y, weight, corner, groups)
     if not unitriangular:
@@ -132,17 +141,18 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
 
 
 def _check_diagonal(weight: Tensor, groups: int) -> None:
-    if weight.device.type != "cpu" or torch.compiler.is_compiling():
+    if weight.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return
-    channels, per_group, rows, columns = weight.shape
-    along_out, along_in, along_rows, along_columns = weight.stride()
-    diagonal = weight.detach().as_strided(
-        (groups, per_group),
-        (per_group * along_out, along_out + along_in),
+    weight = every_slice(weight.detach())
+    *mapped, _, per_group, rows, columns = weight.shape
+    *between, along_out, along_in, along_rows, along_columns = weight.stride()
+    diagonal = weight.as_strided(
+        (*mapped, groups, per_group),
+        (*between, per_group * along_out, along_out + along_in),
         weight.storage_offset() + (rows - 1) * along_rows + (columns - 1) * along_columns,
     )
-    if diagonal.count_nonzero().item() < channels:
-        channel = int((diagonal.flatten() == 0).nonzero()[0])
+    if diagonal.count_nonzero().item() < diagonal.numel():
+        channel = int((diagonal.flatten(-2) == 0).nonzero()[0, -1])
         raise ValueError(
             f"the last tap's diagonal is zero at channel {channel}, so the convolution has no inverse; "
             "make it nonzero or pass unitriangular=True"
