@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet, elements, sum_event
+from inverseflow.ops._mapped import every_slice
 
 
 class Dequantize(Bijection):
@@ -83,7 +84,7 @@ class Dequantize(Bijection):
     def _check_range(self, x: Tensor) -> None:
         if (x.dtype == torch.uint8 and self.levels >= 256) or x.numel() == 0:
             return
-        low, high = (int(bound) for bound in x.to(torch.int64).aminmax())  # not there for every unsigned dtype
+        low, high = map(int, every_slice(x).to(torch.int64).aminmax())  # not there for every unsigned dtype
         if low < 0 or high >= self.levels:
             raise ValueError(
                 f"grey levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
