@@ -35,7 +35,7 @@ def by_loops(layer, x):
                         hidden = hidden + kernel[:, :, a, b] @ x[:, h + rows, w + columns]
             prediction = layer.head.weight[:, :, 0, 0] @ F.elu(hidden) + layer.head.bias
             prediction = prediction * (3 * layer.head.gain).exp()
-            scale = (prediction[:channels] + 2).sigmoid()
+            scale = (layer.max_raw_scale * (prediction[:channels] / layer.max_raw_scale).tanh() + 2).sigmoid()
             z[:, h, w] = scale * x[:, h, w] + prediction[channels:]
             log_det = log_det + scale.log().sum()
     return z, log_det
@@ -45,7 +45,7 @@ def by_loops(layer, x):
 @each_order
 @each_kernel
 def test_it_is_what_the_definition_says_pixel_by_pixel(order, kernel_size):
-    layer = perturb(MaskedConvFlow(2, order=order, kernel_size=kernel_size, hidden=3).double())
+    layer = perturb(MaskedConvFlow(2, order=order, kernel_size=kernel_size, hidden=3, max_raw_scale=1.5).double())
     x = torch.randn(3, 2, 4, 5, dtype=torch.float64)
     z, log_det = layer(x)
     for i in range(3):
@@ -81,15 +81,15 @@ def test_it_starts_as_a_multiplication(order):
     torch.testing.assert_close(log_det, torch.full((2,), 60 * math.log(scale)))
 
 
-def test_the_inverse_does_not_overflow_where_a_scale_nearly_vanishes():
+@pytest.mark.parametrize(("raw", "scale"), [(-1e6, 0.5), (1e6, 1 / (1 + math.exp(-4)))])
+def test_the_scale_stays_between_bounds_whatever_the_parameters(raw, scale):
     layer = MaskedConvFlow(1).double()
-    torch.nn.init.constant_(layer.head.bias, -30.0)
+    torch.nn.init.constant_(layer.head.bias[:1], raw)
     x = torch.randn(2, 1, 3, 3, dtype=torch.float64)
     z, log_det = layer(x)
-    back, log_det_back = layer.inverse(z)
-    assert log_det.tolist() == pytest.approx([-9 * 28.0] * 2, rel=1e-9)
-    torch.testing.assert_close(log_det_back, -log_det)
-    assert back.isfinite().all()
+    torch.testing.assert_close(z, scale * x)
+    assert log_det.tolist() == pytest.approx([9 * math.log(scale)] * 2)
+    torch.testing.assert_close(layer.inverse(z)[0], x)
 
 
 @pytest.mark.parametrize(("channels", "hidden"), [(3, 12), (96, 384), (97, 194), (300, 512)])
@@ -134,6 +134,11 @@ def test_a_bad_option_is_named_with_its_remedy(build, bad):
     options, message = BAD_OPTIONS[bad]
     with pytest.raises(ValueError, match=message):
         build(**{"channels": 3, **options})
+
+
+def test_a_bound_of_zero_is_refused():
+    with pytest.raises(ValueError, match="max_raw_scale bounds the scales and is positive, got 0.0"):
+        MaskedConvFlow(3, max_raw_scale=0.0)
 
 
 def test_an_unknown_order_is_refused_with_the_choice():

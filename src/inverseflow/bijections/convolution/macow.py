@@ -21,19 +21,24 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 class MaskedConvFlow(Bijection):
     r"""Scale and shift each row by what a convolution says of the rows before it.
 
-    .. math:: z = s(x) \odot x + \mu(x), \qquad \log|\det| = \sum \log s(x), \qquad s = \sigma(\tilde s + 2)
+    .. math:: z = s(x) \odot x + \mu(x), \qquad \log|\det| = \sum \log s(x), \qquad
+        s = \sigma(m \tanh(\tilde s / m) + 2)
 
     (s̃, μ) come from a convolution that sees strictly earlier rows, ELU, and a 1×1 convolution that starts at zero, so
-    that z starts as σ(2)·x. Before a row are, by order, A: the rows above, B: the rows below; a column takes the row's
-    place in C: the columns to the left, and D: those to the right. From data to latent all rows are computed at once;
-    the inverse goes row by row (column by column) in H (W) steps and is exact. Computed at full precision under
-    autocast, so that both directions stay each other's inverse.
+    that z starts as σ(2)·x. With the default m = 2 s lies between 0.5 and 0.98: were it free to approach 0, an inverse
+    that divides by it in every row could overflow within a few rows.
+
+    Before a row are, by order, A: the rows above, B: the rows below; a column takes the row's place in C: the columns to
+    the left, and D: those to the right. From data to latent all rows are computed at once; the inverse goes row by row
+    (column by column) in H (W) steps and is exact. Computed at full precision under autocast, so that both directions
+    stay each other's inverse.
 
     Args:
         channels: number of channels C.
         order: ``"A"``, ``"B"``, ``"C"`` or ``"D"``.
         kernel_size: how many earlier rows (columns) are seen, and the side of the kernel across them, which is odd.
         hidden: channels between the two convolutions, None for 4C up to C = 96, then 2C but at most 512.
+        max_raw_scale: the bound m.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
@@ -42,7 +47,8 @@ class MaskedConvFlow(Bijection):
         ValueError: an argument is out of its range, or the kernel's side across the rows is even.
 
     Reference:
-        Ma et al., MaCow, 2019, section 3.1. Weight normalisation is replaced by a learned gain of the last convolution.
+        Ma et al., MaCow, 2019, section 3.1. There s̃ has no bound, and both convolutions have weight normalisation in
+        place of the learned gain that the last one has here.
 
     Example:
         >>> layer = MaskedConvFlow(3, order="B")
@@ -53,7 +59,13 @@ class MaskedConvFlow(Bijection):
     """
 
     def __init__(
-        self, channels: int, *, order: Order = "A", kernel_size: tuple[int, int] = (2, 3), hidden: int | None = None
+        self,
+        channels: int,
+        *,
+        order: Order = "A",
+        kernel_size: tuple[int, int] = (2, 3),
+        hidden: int | None = None,
+        max_raw_scale: float = 2.0,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2)
         if order not in ORDERS:
@@ -70,7 +82,10 @@ class MaskedConvFlow(Bijection):
             hidden = 4 * channels if channels <= 96 else min(2 * channels, 512)
         if hidden < 1:
             raise ValueError(f"hidden counts channels and is at least 1, got {hidden}")
+        if not max_raw_scale > 0:
+            raise ValueError(f"max_raw_scale bounds the scales and is positive, got {max_raw_scale}")
         self.order: Order = order
+        self.max_raw_scale = max_raw_scale
         self.kernel_size = (depth, side)
         self.conv = nn.Conv2d(channels, hidden, (depth, side))
         self.head = ZeroConv2d(hidden, 2 * channels, kernel_size=1)
@@ -98,7 +113,7 @@ class MaskedConvFlow(Bijection):
         """Return log s and μ of as many rows as the kernel has places down these: that of the last is not included."""
         margin = self.kernel_size[1] // 2
         raw, shift = self.head(F.elu(self.conv(F.pad(earlier, (margin, margin))))).chunk(2, dim=1)
-        return F.logsigmoid(raw + 2), shift
+        return F.logsigmoid(self.max_raw_scale * torch.tanh(raw / self.max_raw_scale) + 2), shift
 
     def _downwards(self, x: Tensor) -> Tensor:
         """Turn the image so that the walk over it goes down its rows."""
