@@ -28,7 +28,7 @@ class MaskedConvFlow(Bijection):
     that z starts as σ(2)·x. With the default m = 2 s lies between 0.5 and 0.98: were it free to approach 0, an inverse
     that divides by it in every row could overflow within a few rows.
 
-    Before a row are, by order, A: the rows above, B: the rows below; a column takes the row's place in C: the columns to
+    Before a row are, in order A: the rows above, B: the rows below; a column takes the row's place in C: the columns to
     the left, and D: those to the right. From data to latent all rows are computed at once; the inverse goes row by row
     (column by column) in H (W) steps and is exact. Computed at full precision under autocast, so that both directions
     stay each other's inverse.
