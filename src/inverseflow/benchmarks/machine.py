@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,14 +49,12 @@ def peak_gflops(device: torch.device) -> float:
     best = 0.0
     for size in _MATRICES[device.type]:
         a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-        best = max(best, 2e-9 * size**3 / _fastest(lambda a=a, b=b: a @ b))
+        best = max(best, 2e-9 * size**3 / _fastest(partial(torch.matmul, a, b)))
     images, channels, side = _CONVOLUTIONS[device.type]
-    x, kernel = (
-        torch.randn(images, channels, side, side, device=device),
-        torch.randn(channels, channels, 3, 3, device=device),
-    )
+    x = torch.randn(images, channels, side, side, device=device)
+    kernel = torch.randn(channels, channels, 3, 3, device=device)
     flops = 2 * images * (side - 2) ** 2 * channels**2 * 9
-    return max(best, 1e-9 * flops / _fastest(lambda: conv2d(x, kernel)))
+    return max(best, 1e-9 * flops / _fastest(partial(conv2d, x, kernel)))
 
 
 def _fastest(function: Callable[[], Tensor]) -> float:
