@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,15 +13,6 @@ from torch.autograd.function import once_differentiable
 from inverseflow.errors import ConvergenceError
 
 MAX_DAMPING = 1024.0
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _outside_of_graphs(function: Function) -> Function:
-    """Let compiled code leave its graph: how often a loop runs depends on values."""
-    disabled: Function = torch.compiler.disable(function)
-    return disabled
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,6 @@ def fixed_point(
     )
 
 
-@_outside_of_graphs
 def invert_triangular(
     function: Callable[[Tensor], tuple[Tensor, Tensor]],
     z: Tensor,
@@ -138,8 +128,15 @@ def invert_triangular(
         >>> z.grad.flatten()
         tensor([0.2500, 0.0769])
     """
-    options: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations}
+    # How often a loop runs depends on values, so compiled code leaves its graph; only it needs what `disable` imports.
+    invert = torch.compiler.disable(_invert_triangular) if torch.compiler.is_compiling() else _invert_triangular
+    solution: FixedPoint = invert(function, z, start, tolerance=tolerance, max_iterations=max_iterations)
+    return solution
 
+
+def _invert_triangular(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor, start: Tensor, **options: Any
+) -> FixedPoint:
     def update(x: Tensor) -> Tensor:
         value, diagonal = function(x)
         return x + (z - value) / diagonal
