@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from inverseflow import flows
 from inverseflow.bijections import (
     ActNorm,
     AdditiveCoupling,
@@ -47,7 +48,7 @@ from inverseflow.bijections import (
     Squeeze,
     Woodbury,
 )
-from inverseflow.flows import Glow, InverseFlow
+from inverseflow.flows import Glow, ImageFlow, InverseFlow, PlanarFlow
 from inverseflow.nets import MLP, ConvNet
 
 Shape = tuple[int, ...]
@@ -351,6 +352,44 @@ FLOWS = [
         "glow-continuous",
         partial(Glow, (3, 4, 2), levels=None, scales=1, steps=2, **LEAN, spline="shared", conv1x1="dense"),
         (3, 4, 2),
+    ),
+    *(
+        Case(name, partial(flows.create, name, (1, 4, 4), levels=None, scales=1, steps=1, **LEAN), (1, 4, 4))
+        for name in ("cinc", "finc", "emerging", "arma", "exponential", "woodbury", "macow", "butterfly")
+    ),
+    Case("periodic", partial(flows.create, "periodic", (1, 6, 8), levels=None, scales=1, steps=1, **LEAN), (1, 6, 8)),
+    Case(
+        "self-normalizing",
+        partial(flows.create, "self-normalizing", (1, 4, 4), levels=None, scales=1, steps=1, **LEAN),
+        (1, 4, 4),
+        surrogate=True,
+    ),
+    Case(
+        "mintnet",
+        partial(flows.create, "mintnet", (1, 4, 4), levels=None, scales=1, steps=2, width=8),
+        (1, 4, 4),
+    ),
+    Case(
+        "image-quad",
+        partial(ImageFlow, (1, 4, 8), layer="cinc", levels=17, scales=2, steps=1, coupling="quad", **LEAN),
+        (1, 4, 8),
+        levels=17,
+    ),
+    Case(
+        "image-memory-efficient-woodbury",
+        partial(ImageFlow, (1, 4, 2), layer="memory-efficient-woodbury", levels=None, scales=1, steps=1, **LEAN),
+        (1, 4, 2),
+    ),
+    Case("planar", partial(PlanarFlow, (1, 4, 8), levels=17), (1, 4, 8), levels=17),
+    Case(
+        "planar-exact",
+        partial(PlanarFlow, (2, 2, 4), layer="exact", levels=None, scales=1, steps=2, spline="channel", spline_bins=3),
+        (2, 2, 4),
+    ),
+    Case(
+        "planar-emerging",
+        partial(PlanarFlow, (2, 2, 4), layer="emerging", levels=None, scales=1, steps=2, kernel_size=3, spline_bins=3),
+        (2, 2, 4),
     ),
 ]
 

@@ -55,7 +55,7 @@ def test_log_prob_of_grey_levels_is_the_log_density_of_a_point_in_their_cell(cas
 
     def latent(point, context):
         preprocessed, _ = flow.preprocessing(point / flow.levels, context)
-        return flow.bijection(preprocessed, context)[0]
+        return flow.bijection(preprocessed, context)[0].flatten(1)
 
     point = x + noise  # in units of grey levels, so that a cell has volume 1
     normal = torch.distributions.Normal(0.0, 1.0)

@@ -347,7 +347,7 @@ def test_the_event_shape_may_be_a_torch_size():
 # Initialisation
 
 
-@each_flow
+@each([case for case in FLOWS if not case.name.startswith("planar")])
 def test_initialisation_reaches_every_activation_normalisation(case):
     flow = case.build()
     flow.initialize(case.data(32, "cpu", torch.float32), case.draw_context(32, "cpu", torch.float32))

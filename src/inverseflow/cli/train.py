@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ def train(options: TrainOptions) -> None:
     Examples:
       inverseflow train digits
       inverseflow train mnist --data-dir DIR --out runs/mnist --max-steps 3000 --batch-size 100
+      inverseflow train mnist --model finc --out runs/finc
       inverseflow train mnist --model.steps 8 --optimizer.learning-rate 5e-4 --optimizer.ema 0.999
       inverseflow train mnist --out runs/mnist --resume
       inverseflow train cifar10 --accelerator gpu --devices 4 --strategy ddp --precision bf16-mixed
@@ -53,6 +55,7 @@ def _parse(parser: Parser, argv: list[str]) -> dict[str, Any]:
     )
     parser.add_argument("--config", action="config", help="A YAML file of settings.")
     parser.finish({})
+    argv = [re.sub(r"^--model(?==|$)", "--model.name", word) for word in argv]
 
     without_questions = [word for word in argv if not word.startswith(("-h", "--help", "--print"))]
     if len(without_questions) == len(argv) or argv[0] in preset_names():

@@ -2,9 +2,47 @@
 
 from inverseflow.flows.distribution import FlowDistribution
 from inverseflow.flows.flow import Flow
-from inverseflow.flows.glow import Glow
-from inverseflow.flows.inverse_flow import InverseFlow
+from inverseflow.flows.image_flow import ImageFlow
+from inverseflow.flows.named import (
+    ARMAFlow,
+    ButterflyFlow,
+    CInCFlow,
+    EmergingFlow,
+    ExponentialFlow,
+    FInCFlow,
+    Glow,
+    InverseFlow,
+    MaCowFlow,
+    MintNetFlow,
+    PeriodicFlow,
+    SelfNormalizingFlow,
+    WoodburyFlow,
+)
+from inverseflow.flows.planar import PlanarFlow
 from inverseflow.flows.registry import create, flow_class, names, register
 from inverseflow.flows.steps import Step
 
-__all__ = ["Flow", "FlowDistribution", "Glow", "InverseFlow", "Step", "create", "flow_class", "names", "register"]
+__all__ = [
+    "ARMAFlow",
+    "ButterflyFlow",
+    "CInCFlow",
+    "EmergingFlow",
+    "ExponentialFlow",
+    "FInCFlow",
+    "Flow",
+    "FlowDistribution",
+    "Glow",
+    "ImageFlow",
+    "InverseFlow",
+    "MaCowFlow",
+    "MintNetFlow",
+    "PeriodicFlow",
+    "PlanarFlow",
+    "SelfNormalizingFlow",
+    "Step",
+    "WoodburyFlow",
+    "create",
+    "flow_class",
+    "names",
+    "register",
+]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,9 @@ class Flow(nn.Module):
 
     config: dict[str, Any] | None = None
     """What a registered flow was built with: ``{"flow": name, "options": {...}}``."""
+
+    paper_architecture: ClassVar[Mapping[str, Any] | None] = None
+    """Options that bring a ready-made flow closer to its publication's, None where there is no publication."""
 
     def __init__(
         self,

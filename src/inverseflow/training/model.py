@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from inverseflow import flows
 from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import OptionError, RunError
@@ -26,9 +28,18 @@ def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int,
     """
     try:
         with seeded(seed, "weights"):
-            return flows.create(options.name, event_shape, levels=levels, **options.given())
+            return flows.create(options.name, event_shape, levels=levels, **_flow_options(options))
     except (TypeError, ValueError) as error:
         raise OptionError(f"cannot build {options.name} for images {event_shape}: {error}") from error
+
+
+def _flow_options(options: ModelOptions) -> dict[str, Any]:
+    if not options.paper_architecture:
+        return options.given()
+    paper = flows.flow_class(options.name).paper_architecture
+    if paper is None:
+        raise ValueError("no publication describes it, so that paper_architecture=True can't be had; leave it out")
+    return {**paper, **options.given()}
 
 
 def load_data(options: TrainOptions) -> ImageSplits:

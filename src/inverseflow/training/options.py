@@ -13,6 +13,40 @@ from typing import Any, Literal
 from inverseflow.errors import OptionError
 
 DataName = Literal["digits", "mnist", "cifar10", "folder"]
+FlowName = Literal[
+    "inverse-flow",
+    "glow",
+    "cinc",
+    "finc",
+    "emerging",
+    "periodic",
+    "exponential",
+    "self-normalizing",
+    "woodbury",
+    "macow",
+    "butterfly",
+    "mintnet",
+    "arma",
+    "planar",
+    "image",
+]
+LayerName = Literal[
+    "none",
+    "inverse",
+    "cinc",
+    "finc",
+    "emerging",
+    "arma",
+    "periodic",
+    "exponential",
+    "exact",
+    "self-normalizing",
+    "woodbury",
+    "memory-efficient-woodbury",
+    "butterfly",
+    "macow",
+    "mintnet",
+]
 
 
 @dataclass(frozen=True)
@@ -20,23 +54,32 @@ class ModelOptions:
     """Which flow to build. Whatever is left out keeps the default of the flow.
 
     Args:
-        name: Which flow: "inverse-flow", or "glow", the same without the k×k convolution.
-        scales: How many times the image is squeezed; after each but the last, half of the channels are done.
+        name: Which flow; --model NAME says the same. They differ in the k×k layer of their steps: "glow" has none,
+            "image" takes any. "mintnet" is its layers and nothing else, "planar" any layers and splines, without
+            couplings.
+        layer: The k×k layer of "image" and "planar".
+        paper_architecture: Make the steps those of the flow's publication, as far as these options can.
+        scales: How many times the image is squeezed; after each but the last, half of the channels are done. In
+            "planar" there is a squeeze between two scales, and no channel is done early.
         steps: Flow steps at each scale.
-        kernel_size: Height and width of the invertible convolution (inverse-flow only).
-        width: Hidden channels of the coupling networks.
+        kernel_size: Height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
+        width: Hidden channels of the coupling networks, and of the layers of mintnet (not for planar).
         spline: Which entries share one spline activation.
         spline_bins: Pieces of each spline.
         spline_bound: Half the interval on which a spline acts; outside it is the identity.
-        conv1x1: The invertible 1×1 convolution that mixes channels: none, one matrix, or its LU factors.
-        bound: Bound in (0, 1) on the row sums of the invertible convolution, which keeps its solve well
-            conditioned (inverse-flow only).
+        conv1x1: The invertible 1×1 convolution that mixes channels: none, one matrix, or its LU factors (not for
+            planar).
+        coupling: The coupling: affine in two halves of the channels, in four blocks, or none (not for planar).
+        bound: Bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
+            (inverse-flow, cinc, finc, emerging, arma); of exponential the largest spectral norm.
         preprocessing: How grey levels become real numbers: "logit" spreads the ends of the range to infinity,
             "centre" only scales.
         alpha: How far the logit first squeezes the range, between 0 and 0.5.
     """
 
-    name: Literal["inverse-flow", "glow"] = "inverse-flow"
+    name: FlowName = "inverse-flow"
+    layer: LayerName | None = None
+    paper_architecture: bool = False
     scales: int | None = None
     steps: int | None = None
     kernel_size: int | None = None
@@ -45,17 +88,19 @@ class ModelOptions:
     spline_bins: int | None = None
     spline_bound: float | None = None
     conv1x1: Literal["none", "dense", "lu"] | None = None
+    coupling: Literal["affine", "quad", "none"] | None = None
     bound: float | None = None
     preprocessing: Literal["logit", "centre"] | None = None
     alpha: float | None = None
 
     def given(self) -> dict[str, Any]:
-        """The options that were given, without the name: what the flow is built with.
+        """The flow's own options that were given.
 
         >>> ModelOptions(name="glow", steps=4).given()
         {'steps': 4}
         """
-        return {key: value for key, value in asdict(self).items() if key != "name" and value is not None}
+        about = ("name", "paper_architecture")
+        return {key: value for key, value in asdict(self).items() if key not in about and value is not None}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""The architecture of the two ready-made flows, and what they refuse to be built with."""
+"""The architecture of the image flow, of its presets, and what they refuse to be built with."""
+
+import inspect
 
 import pytest
 import torch
@@ -12,12 +14,16 @@ from inverseflow.bijections import (
     Logit,
     LUConv1x1,
     Multiscale,
+    QuadCoupling,
     Scale,
     SplineActivation,
     SplitPrior,
     Squeeze,
 )
-from inverseflow.flows import Glow, InverseFlow, Step
+from inverseflow.flows import Glow, ImageFlow, InverseFlow, Step, create
+from inverseflow.flows import registry as registry_module
+from inverseflow.flows.image_flow import preset
+from inverseflow.nets import ConvNet
 from inverseflow.ops import CORNERS
 
 EVENT = (1, 8, 16)
@@ -51,6 +57,19 @@ def test_glow_is_the_same_step_without_the_convolution():
 def test_options_leave_out_the_spline_and_the_mixing():
     flow = InverseFlow(EVENT, scales=1, steps=1, width=4, spline="none", conv1x1="none")
     assert layers_of(flow.bijection.levels[0].layers[1]) == [InverseConv2d, ActNorm, AffineCoupling]
+
+
+def test_the_coupling_has_two_blocks_or_four_or_is_left_out():
+    def last(coupling):
+        flow = ImageFlow(EVENT, scales=1, steps=1, width=4, coupling=coupling)
+        return flow.bijection.levels[0].layers[1].layers[-1]
+
+    assert isinstance(last("affine"), AffineCoupling)
+    quad = last("quad")
+    assert isinstance(quad, QuadCoupling)
+    assert quad.blocks == 4
+    assert {module[0].out_channels for module in quad.modules() if isinstance(module, ConvNet)} == {4}
+    assert isinstance(last("none"), LUConv1x1)
 
 
 @pytest.mark.parametrize("model", [InverseFlow, Glow])
@@ -135,6 +154,7 @@ BAD_OPTIONS = {
     "an unknown preprocessing": ({"preprocessing": "none"}, "unknown preprocessing 'none': choose one of 'logit', 'ce"),
     "one bin": ({"spline_bins": 1}, "at least 2 bins, got bins=1"),
     "a spline without length": ({"spline_bound": 0.0}, "positive, got 0.0"),
+    "an unknown coupling": ({"coupling": "cubic"}, "unknown coupling 'cubic': choose one of 'affine', 'quad', 'none'"),
     "no width": ({"width": 0}, "width .* at least 1, got 0"),
     "a squash out of range": ({"alpha": 0.5}, r"lies in \[0, 0.5\), got 0.5"),
     "no context channels": ({"context_channels": 0}, "context_channels=0; pass None for no context"),
@@ -160,3 +180,55 @@ def test_a_bad_option_is_named_with_its_remedy(model, bad):
 def test_a_bad_option_of_the_convolution_is_named_too(options, message):
     with pytest.raises(ValueError, match=message):
         InverseFlow((1, 8, 8), scales=1, steps=1, width=2, **options)
+
+
+def test_a_context_that_nothing_would_look_at_is_refused():
+    with pytest.raises(
+        ValueError, match=r"context_channels=2 conditions the couplings .* take a coupling or more scales"
+    ):
+        ImageFlow((1, 8, 8), scales=1, steps=1, coupling="none", context_channels=2)
+    ImageFlow((1, 8, 8), scales=2, steps=1, coupling="none", context_channels=2)
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """Lets a test register flows that the other tests don't see."""
+    monkeypatch.setattr(registry_module, "_FLOWS", dict(registry_module._FLOWS))
+
+
+def test_a_preset_has_the_arguments_of_the_image_flow_without_those_that_its_layer_lacks(own_registry):
+    @preset("mixed", layer="none", conv1x1="dense", paper={"steps": 7})
+    class Mixed(ImageFlow):
+        pass
+
+    full, own = (inspect.signature(cls).parameters for cls in (ImageFlow, Mixed))
+    assert list(own) == [name for name in full if name not in ("layer", "kernel_size", "bound")]
+    assert (own["conv1x1"].default, own["width"].default) == ("dense", full["width"].default)
+    assert Mixed.paper_architecture == {"steps": 7}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'layer'"):
+        Mixed((1, 4, 4), layer="inverse")
+
+
+def test_a_preset_remembers_what_it_was_built_with_and_nothing_of_its_parent(own_registry):
+    @preset("mixed", layer="inverse", conv1x1="dense")
+    class Mixed(ImageFlow):
+        pass
+
+    flow = Mixed((1, 4, 4), scales=1, steps=1, width=2, bound=0.5)
+    assert flow.config["flow"] == "mixed"
+    assert flow.config["options"] == {
+        "event_shape": (1, 4, 4), "levels": 256, "scales": 1, "steps": 1, "kernel_size": 3, "bound": 0.5,
+        "spline": "channel", "spline_bins": 8, "spline_bound": 10.0, "conv1x1": "dense", "coupling": "affine",
+        "width": 2, "preprocessing": "logit", "alpha": 1e-6, "context_channels": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["inverse-flow", "glow"])
+def test_a_configuration_from_before_there_were_couplings_to_choose_from_builds_the_same_flow(name):
+    layer = {"kernel_size": 3, "bound": None} if name == "inverse-flow" else {}
+    old = {
+        "event_shape": [1, 8, 8], "levels": 17, "scales": 2, "steps": 1, **layer, "spline": "channel",
+        "spline_bins": 8, "spline_bound": 10.0, "conv1x1": "lu", "width": 4, "preprocessing": "logit",
+        "alpha": 1e-6, "context_channels": None,
+    }  # fmt: skip
+    assert repr(create(name, **old)) == repr(create(name, (1, 8, 8), levels=17, steps=1, width=4))
