@@ -29,16 +29,16 @@ def architecture(flow: Flow) -> str:
     Example:
         >>> from inverseflow.flows import create
         >>> print(architecture(create("glow", (1, 8, 8), scales=1, steps=3, width=8, spline="none", conv1x1="none")))
-        layer                                   shape      parameters
-        Glow                                    (1, 8, 8)  1,584
-        ├─ Dequantize(levels=256)               (1, 8, 8)
-        ├─ Logit(alpha=1e-06)                   (1, 8, 8)
-        ├─ Multiscale                           (64,)      1,584
-        │  └─ scale 1: Compose                  (4, 4, 4)  1,584
-        │     ├─ Squeeze(factor=2)              (4, 4, 4)
-        │     └─ 3 × Step                       (4, 4, 4)  3 × 528
-        │        ├─ ActNorm(channels=4)         (4, 4, 4)  8
-        │        └─ AffineCoupling(channels=4)  (4, 4, 4)  520
+        layer                                           shape      parameters
+        Glow                                            (1, 8, 8)  1,584
+        ├─ Dequantize(levels=256)                       (1, 8, 8)
+        ├─ Logit(alpha=1e-06)                           (1, 8, 8)
+        ├─ Multiscale                                   (64,)      1,584
+        │  └─ scale 1: Compose                          (4, 4, 4)  1,584
+        │     ├─ Squeeze(factor=2)                      (4, 4, 4)
+        │     └─ 3 × Step                               (4, 4, 4)  3 × 528
+        │        ├─ ActNorm(channels=4)                 (4, 4, 4)  8
+        │        └─ AffineCoupling(channels=4, kept=2)  (4, 4, 4)  520
         └─ base StandardNormal(dims=64)
     """
     shapes = _output_shapes(flow)
