@@ -8,7 +8,7 @@ from typing import Any, Literal
 from inverseflow.cli.command import Command
 from inverseflow.errors import OptionError
 
-Name = Literal["page", "bijectivity"]
+Name = Literal["page", "bijectivity", "table2", "table3", "table4", "table5", "table6"]
 
 
 def experiment(

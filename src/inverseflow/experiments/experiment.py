@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from inverseflow.benchmarks.machine import Machine, machine
-from inverseflow.errors import ConvergenceError, NonFiniteError, OptionError, TrainingInterrupted
+from inverseflow.errors import InverseFlowError, OptionError, TrainingInterrupted
 from inverseflow.experiments.result import Result, Row, Values, read_result
 from inverseflow.training.files import write_json, written_aside
 
@@ -104,7 +104,7 @@ def run(
         on_task: called before each measurement with its number, from 0, and how many there are.
 
     Raises:
-        NonFiniteError: a training diverged; the message names the row.
+        InverseFlowError: a row diverged, or its inverse did not converge; the message names the row.
         TrainingInterrupted: somebody asked to stop.
         DataError: the data are not there; the message names the folder.
     """
@@ -143,12 +143,12 @@ def markdown(experiment: Experiment, result: Result) -> str:
 def _measured(experiment: Experiment, task: Task, path: Path) -> list[Row]:
     try:
         values = task.measure()
-    except (NonFiniteError, ConvergenceError) as error:
-        raise type(error)(f"{experiment.name}: {task.name}: {error}") from error
     except (TrainingInterrupted, KeyboardInterrupt):
         raise TrainingInterrupted(
             f"stopped in {task.name}; what is finished is in {path}; the same command goes on from there"
         ) from None
+    except InverseFlowError as error:
+        raise type(error)(f"{experiment.name}: {task.name}: {error}") from error
     return [Row(name, task.part, task.settings[name], dict(values[name])) for name in task.settings]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from inverseflow.errors import OptionError
-from inverseflow.experiments import bijectivity
+from inverseflow.experiments import bijectivity, paper
 from inverseflow.experiments.experiment import Experiment
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (bijectivity.EXPERIMENT,)}
+EXPERIMENTS = {
+    experiment.name: experiment for experiment in (bijectivity.EXPERIMENT, *(each.experiment for each in paper.TABLES))
+}
 """In the order of the page."""
 
 

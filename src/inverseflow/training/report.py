@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,7 @@ def finish(
     with seeded(0, "reconstruction"):
         reconstruct(run.reconstructions, flow, data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test)))), data)
 
-    train = data.train if len(data.train) <= _BASELINE_IMAGES else data.train.select(range(_BASELINE_IMAGES))
-    compared = baselines(train.tensor(), data.test.tensor(), data.levels)
+    compared = dict(_baselines(data))
     save_curves(run.curves, read_metrics(run.metrics), compared, f"{data.title}, {options.model.name}")
 
     report = Report(
@@ -129,6 +129,12 @@ def finish(
     )
     write_json(run.report, asdict(report))
     return report
+
+
+@lru_cache(maxsize=1)  # several runs on the same images have the same baselines
+def _baselines(data: ImageSplits) -> dict[str, float]:
+    train = data.train if len(data.train) <= _BASELINE_IMAGES else data.train.select(range(_BASELINE_IMAGES))
+    return baselines(train.tensor(), data.test.tensor(), data.levels)
 
 
 def draw_samples(run: Run, flow: Flow, levels: int, seed: int) -> None:

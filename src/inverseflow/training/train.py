@@ -40,11 +40,12 @@ from inverseflow.training.seeding import derived_seed, seeded
 from inverseflow.training.signals import StopRequest
 
 
-def train(options: TrainOptions) -> Report | None:
+def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | None:
     """Trains a flow, or continues to, and leaves everything in the run folder.
 
     Args:
         options: The settings. The run folder is `options.out`, or runs/DATA.
+        data: The images, where they are loaded already, for several runs or with fewer test images.
 
     Returns:
         What report.json holds; None on all ranks but the first.
@@ -65,15 +66,14 @@ def train(options: TrainOptions) -> Report | None:
         options = run.options().resumed_with(options)
     try:
         with _quiet():
-            return _train(options, run, first)
+            return _train(options, run, first, load_data(options) if data is None else data)
     except KeyboardInterrupt:
         if not run.last.is_file():
             raise
         raise TrainingInterrupted(f"stopped at once; {_how_to_go_on(options, run)}") from None
 
 
-def _train(options: TrainOptions, run: Run, first: bool) -> Report | None:
-    data = load_data(options)
+def _train(options: TrainOptions, run: Run, first: bool, data: ImageSplits) -> Report | None:
     flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
     resumed_step = None
     if options.resume and run.last.is_file():

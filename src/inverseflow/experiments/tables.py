@@ -1,0 +1,366 @@
+"""The paper's tables of trained flows: all rows with one coupling, one budget, one order of the images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+
+from inverseflow.benchmarks.tables import table
+from inverseflow.data import ImageSplits, load_images
+from inverseflow.errors import RunError
+from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
+from inverseflow.experiments.published import NOTES, Published
+from inverseflow.experiments.result import Result, Values
+from inverseflow.experiments.speed import EFFORTS, measure_speed
+from inverseflow.experiments.units import bits_per_dim, nats_per_image
+from inverseflow.flows import Flow
+from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
+from inverseflow.training.run import Run
+from inverseflow.training.train import train
+
+SPEED = "speed"
+_SEED = "seed "
+_SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One flow of a table."""
+
+    name: str
+    """As it is printed."""
+    model: Mapping[str, Any]
+    """What sets it apart from the others: fields of `ModelOptions`."""
+    published: Published | None = None
+    """What the paper prints for it, None for a line of ours."""
+
+
+@dataclass(frozen=True)
+class TrainedTable:
+    """A table of flows that are trained and measured alike."""
+
+    name: str
+    title: str
+    about: str
+    data: Literal["mnist", "cifar10"]
+    model: Mapping[str, Any]
+    """What all lines share: fields of `ModelOptions`."""
+    lines: tuple[Line, ...]
+    quick_steps: int
+    """Training steps of the quick budget."""
+    quick_batch: int = 100
+    """Images in a step of the quick budget."""
+    quick_test_images: int = 2000
+    """Test images of the quick budget."""
+    quick_validation_images: int = 500
+    """Validation images of the quick budget, which validates once."""
+    quick_seeds: int = 1
+    full_seeds: int = 1
+
+    @property
+    def experiment(self) -> Experiment:
+        """The table as an experiment."""
+        return Experiment(
+            name=self.name,
+            title=self.title,
+            about=self.about,
+            tasks=partial(_tasks, self),
+            parts=partial(_parts, self),
+            draw=partial(_draw, self),
+            seeds={"smoke": 1, "quick": self.quick_seeds, "full": self.full_seeds},
+        )
+
+    def options(self, line: Line, seed: int, settings: Settings) -> TrainOptions:
+        """Return how one line is trained: equal for all lines but for what `line.model` says.
+
+        Args:
+            line: which.
+            seed: decides weights, images and noise.
+            settings: of the experiment.
+        """
+        options = {"smoke": self._smoke, "quick": self._quick, "full": self._full}[settings.budget]()
+        model = asdict(options.model) | dict(line.model)
+        planar = model["name"] == "planar"
+        model = {key: value for key, value in model.items() if not (planar and key in ("width", "conv1x1"))}
+        options = replace(
+            options,
+            data_dir=None if options.data == "digits" else settings.data_dir,
+            seed=seed,
+            model=ModelOptions(**model),
+            accelerator="gpu" if settings.device.startswith("cuda") else "cpu",
+            devices="1",
+            quiet=True,
+        )
+        out = settings.out / "runs" / f"{self.name}-{_slug(line.name)}-{seed}-{_digest(fixed(options))}"
+        return replace(options, out=out, resume=not settings.overwrite, overwrite=settings.overwrite)
+
+    def test_images(self, budget: Budget) -> int | None:
+        """Return how many of the test images are measured, None for all."""
+        return {"smoke": 32, "quick": self.quick_test_images, "full": None}[budget]
+
+    def _smoke(self) -> TrainOptions:
+        small = {"scales": min(2, int(self.model["scales"])), "steps": 1, "width": 8, "spline_bins": 4}
+        return TrainOptions(
+            data="digits",
+            max_steps=2,
+            batch_size=16,
+            validation_images=32,
+            initialization_images=64,
+            evaluation_draws=1,
+            model=ModelOptions(**{**self.model, **small}),
+            optimizer=OptimizerOptions(learning_rate=1e-3, warmup_steps=1),
+        )
+
+    def _quick(self) -> TrainOptions:
+        return TrainOptions(
+            data=self.data,
+            max_steps=self.quick_steps,
+            batch_size=self.quick_batch,
+            validate_every=self.quick_steps,
+            validation_images=self.quick_validation_images,
+            checkpoint_every=100,
+            evaluation_draws=1,
+            model=ModelOptions(**self.model),
+            optimizer=OptimizerOptions(learning_rate=2e-3, schedule="cosine", warmup_steps=20),
+        )
+
+    def _full(self) -> TrainOptions:
+        per_epoch, fall = {"mnist": (500, 50), "cifar10": (400, 25)}[self.data]
+        return TrainOptions(
+            data=self.data,
+            max_steps=100 * per_epoch,
+            batch_size=100,
+            validate_every=5 * per_epoch,
+            checkpoint_every=per_epoch,
+            evaluation_draws=3,
+            horizontal_flip=self.data == "cifar10",
+            model=ModelOptions(**{**self.model, "width": 512}),
+            optimizer=OptimizerOptions(
+                learning_rate=1e-3, schedule="step", step_every=fall * per_epoch, step_factor=0.1, warmup_steps=500
+            ),
+        )
+
+
+def train_line(options: TrainOptions, test_images: int | None) -> Values:
+    """Train one line as `inverseflow train` does, and return what it is worth on test images.
+
+    Args:
+        options: the settings, with the run folder.
+        test_images: how many of the test images, None for all.
+
+    Raises:
+        RunError: the flow is worse than no flow at all: it costs more bits than uniform noise.
+        NonFiniteError: the loss or the gradient is not finite.
+    """
+    data = images(options.data, options.data_dir, test_images)
+    report = train(options, data)
+    assert report is not None
+    bits = report.test_bits_per_dim
+    learned = options.max_steps > options.optimizer.warmup_steps + 2
+    if not math.isfinite(bits) or (learned and bits > math.log2(data.levels)):
+        raise RunError(
+            f"diverged: {bits:.2f} bits/dim after {report.steps} steps, where uniform noise costs "
+            f"{math.log2(data.levels):.2f}"
+        )
+    return {
+        "title": report.title,
+        "bits_per_dim": bits,
+        "bits_per_dim_stderr": report.test_bits_per_dim_stderr,
+        "nats_per_image": nats_per_image(bits, data.event_shape),
+        "test_images": report.evaluation.images,
+        "steps": report.steps,
+        "batch_size": options.batch_size,
+        "parameters": report.parameters,
+        "ms_per_step": report.ms_per_step,
+        "train_seconds": report.train_seconds,
+        "max_reconstruction_error": report.max_reconstruction_error,
+        "log_det_round_trip_error": report.evaluation.log_det_round_trip_error,
+        "baselines": report.baselines,
+    }
+
+
+def fixed(options: TrainOptions) -> Values:
+    """Return the settings that decide what a training leaves, and not where it lies."""
+    mapping = options.to_mapping()
+    return {name: value for name, value in mapping.items() if name not in ("data_dir", "quiet")}
+
+
+@lru_cache(maxsize=1)
+def images(name: str, data_dir: Path | None, test_images: int | None) -> ImageSplits:
+    """Return a data set with its first test images; the last one asked for is kept.
+
+    Args:
+        name: as for `load_images`.
+        data_dir: as for `load_images`.
+        test_images: how many test images are kept, None for all.
+    """
+    data = load_images(name, data_dir=data_dir)
+    if test_images is None or test_images >= len(data.test):
+        return data
+    return replace(data, test=data.test.select(range(test_images)))
+
+
+def _tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
+    assert settings.seeds is not None
+    test_images = definition.test_images(settings.budget)
+    tasks = []
+    for seed in range(settings.seeds):
+        for line in definition.lines:
+            options = definition.options(line, seed, settings)
+            measure = partial(_train_one, line.name, options, test_images)
+            tasks.append(Task(f"{_SEED}{seed}", {line.name: {**fixed(options), "test_images": test_images}}, measure))
+    first = {line.name: definition.options(line, 0, settings) for line in definition.lines}
+    shared = {"effort": asdict(EFFORTS[settings.budget]), "beside": list(first)}
+    tasks.append(
+        Task(
+            SPEED,
+            {name: {**fixed(options), **shared} for name, options in first.items()},
+            partial(_measure_speed, first, test_images, settings),
+        )
+    )
+    return tasks
+
+
+def _train_one(name: str, options: TrainOptions, test_images: int | None) -> dict[str, Values]:
+    return {name: train_line(options, test_images)}
+
+
+def _measure_speed(
+    options: Mapping[str, TrainOptions], test_images: int | None, settings: Settings
+) -> dict[str, Values]:
+    some = next(iter(options.values()))
+    data = images(some.data, some.data_dir, test_images)
+    flows = {name: Flow.from_pretrained(Run(_out(each)).model) for name, each in options.items()}
+    effort = EFFORTS[settings.budget]
+    return measure_speed(flows, data.test.__getitems__(range(effort.batch)), effort, settings.device)
+
+
+def _parts(definition: TrainedTable, result: Result) -> list[str]:
+    printed = {line.name: line.published for line in definition.lines if line.published is not None}
+    some = result.parts(result.names[0], _SEED)[0].values
+    comparable = some["title"] == "MNIST"
+    seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds, mean ± standard deviation"
+    baselines = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in some["baselines"].items())
+    batch = result.parts(result.names[0], SPEED)[0].settings["effort"]["batch"]
+    head = ["flow", "bits/dim", *(["published"] if comparable else []), "nats/image", "ST, ms", "FT, ms", "step, ms"]
+    head += ["peak, MiB", "parameters", "error"]
+    lines = [
+        [
+            name,
+            _mean([row.values["bits_per_dim"] for row in result.parts(name, _SEED)], 3),
+            *([_published_bits(printed.get(name), definition)] if comparable else []),
+            _mean([row.values["nats_per_image"] for row in result.parts(name, _SEED)], 1),
+            *_speed_cells(result.parts(name, SPEED)[0].values),
+        ]
+        for name in result.names
+    ]
+    parts = [
+        f"{some['title']}: {some['steps']} steps of {some['batch_size']} images, {some['test_images']} test images, "
+        f"{seeds}. In bits per dimension on the same images: {baselines}.",
+        table(head, lines),
+        f"ST is the time to draw {batch} samples, FT that of the log-likelihood of as many images, a step is "
+        "log-likelihood, backward and Adam on as many, and peak its memory in tensors; all in turn in one process. "
+        "Error is the largest of a pixel after encoding and decoding, in grey levels before rounding.",
+    ]
+    return parts + (_published_parts(definition, printed) if printed else [])
+
+
+def _speed_cells(values: Values) -> list[str]:
+    times = [milliseconds(values[what]["median"]) for what in ("sample", "forward", "training")]
+    peak = f"{values['memory']['tensors'] / 2**20:.1f}"
+    return [*times, peak, f"{values['parameters']:,}", f"{values['round_trip_error']:.0e}"]
+
+
+def _published_bits(published: Published | None, definition: TrainedTable) -> str:
+    if published is None:
+        return "–"
+    if published.bits is None and published.nats is not None:
+        return f"{bits_per_dim(published.nats, _SHAPES[definition.data]):.3f}"
+    return _or_dash(published.bits)
+
+
+def _published_parts(definition: TrainedTable, printed: Mapping[str, Published]) -> list[str]:
+    shape = _SHAPES[definition.data]
+    texts: list[str] = []
+    lines = []
+    for name, row in printed.items():
+        found = [NOTES[key] for key in row.notes]
+        disagreement = row.disagreement(shape)
+        found += [] if disagreement is None else [disagreement]
+        texts += [text for text in found if text not in texts]
+        nats = "–" if row.nats is None else f"{row.nats:g}" + ("" if row.nats_std is None else f" ± {row.nats_std:g}")
+        cells = [_or_dash(row.bits), nats, *map(_or_dash, (row.sample_ms, row.forward_ms, row.parameters_m))]
+        lines.append([name, *cells, ", ".join(str(texts.index(text) + 1) for text in found)])
+    where = {
+        "mnist": "on other hardware",
+        "cifar10": "on other hardware and on the original CIFAR-10, whose bits can't stand beside those of JPEG images",
+    }
+    return [
+        f"What the paper prints, {where[definition.data]}:",
+        table(["flow", "bits/dim", "nats/image", "ST, ms", "FT, ms", "parameters, M", "notes"], lines),
+        "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1)),
+    ]
+
+
+def _draw(definition: TrainedTable, path: Path, result: Result) -> None:
+    figure = Figure(figsize=(9, 1.2 + 0.34 * len(result.names)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = result.names[::-1]
+    for index, name in enumerate(names):
+        bits = [row.values["bits_per_dim"] for row in result.parts(name, _SEED)]
+        left.plot(bits, [index] * len(bits), "o", color="tab:blue", markersize=5)
+        for what, colour in (("sample", "tab:orange"), ("forward", "tab:green"), ("training", "tab:red")):
+            timing = result.value(name, SPEED, what)
+            if timing is not None:
+                right.plot([timing["low"], timing["high"]], [index, index], color=colour, linewidth=1)
+                label = {"sample": "ST", "forward": "FT", "training": "step"}[what]
+                right.plot(timing["median"], index, "o", color=colour, markersize=4, label=None if index else label)
+    left.set_yticks(range(len(names)), names)
+    left.set(xlabel="test bits/dim, each seed", title=result.parts(names[0], _SEED)[0].values["title"])
+    right.set(xscale="log", xlabel="ms, median and quartiles")
+    right.legend(fontsize="small")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+
+
+def milliseconds(value: float) -> str:
+    """Return a time with three digits, and at most three decimals.
+
+    Example:
+        >>> milliseconds(0.1234), milliseconds(12.34), milliseconds(1234.5)
+        ('0.123', '12.3', '1234')
+    """
+    return f"{value:.{max(0, 2 - max(-1, math.floor(math.log10(max(value, 1e-6)))))}f}"
+
+
+def _mean(values: list[float], digits: int) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+def _digest(settings: Values) -> str:
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+def _out(options: TrainOptions) -> Path:
+    assert options.out is not None
+    return options.out

@@ -1,0 +1,172 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from inverseflow.cli.main import main
+from inverseflow.errors import RunError
+from inverseflow.experiments import EXPERIMENTS, Result, Row, Settings
+from inverseflow.experiments.paper import TABLE_2, TABLE_4, TABLE_5, TABLES
+from inverseflow.experiments.published import NOTES
+from inverseflow.experiments.tables import SPEED, images, milliseconds, train_line
+from inverseflow.training import train as train_module
+from inverseflow.training.model import build_flow
+from inverseflow.training.options import OptimizerOptions
+
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "digits": (1, 8, 8)}
+EACH_LINE = pytest.mark.parametrize(
+    ("table", "line"),
+    [(table, line) for table in TABLES for line in table.lines],
+    ids=[f"{table.name}-{line.name}" for table in TABLES for line in table.lines],
+)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The folder of a table that was run, and what the command printed of it."""
+    folder = tmp_path_factory.mktemp("smoke")
+    assert main(["experiment", "table2", "--budget", "smoke", "--seeds", "2", "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(smoke):
+    return Result.from_json(json.loads((smoke / "table2.json").read_text()))
+
+
+def test_every_line_has_each_seed_and_its_speed(result):
+    assert result.complete
+    assert result.names == [line.name for line in TABLE_2.lines]
+    for name in result.names:
+        assert [row.part for row in result.parts(name)] == ["seed 0", "seed 1", SPEED]
+        speed = result.parts(name, SPEED)[0].values
+        assert speed["wrong_pixels"] == 0 and speed["round_trip_error"] < 0.1
+        assert all(speed[what]["median"] > 0 for what in ("sample", "forward", "training"))
+        assert speed["memory"]["tensors"] > 0
+        assert result.value(name, "seed 0", "parameters") == speed["parameters"]
+
+
+def test_nats_and_bits_are_the_same_number(result):
+    for row in result.rows:
+        if row.part != SPEED:
+            assert row.values["nats_per_image"] == pytest.approx(row.values["bits_per_dim"] * 64 * math.log(2))
+
+
+def test_two_seeds_give_two_figures(result):
+    assert result.value("Inverse-Flow", "seed 0", "bits_per_dim") != result.value(
+        "Inverse-Flow", "seed 1", "bits_per_dim"
+    )
+
+
+def test_the_table_prints_mean_and_deviation_of_the_seeds(smoke, result):
+    values = [result.value("Emerging", f"seed {seed}", "bits_per_dim") for seed in (0, 1)]
+    mean, deviation = sum(values) / 2, abs(values[0] - values[1]) / math.sqrt(2)
+    assert f"| Emerging | {mean:.3f} ± {deviation:.3f} |" in (smoke / "table2.md").read_text()
+
+
+def test_a_finished_line_is_not_trained_again(smoke, monkeypatch):
+    def never(*arguments):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("inverseflow.experiments.tables.train", never)
+    assert main(["experiment", "table2", "--budget", "smoke", "--seeds", "2", "-o", str(smoke)]) == 0
+
+
+@pytest.mark.parametrize("budget", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_the_lines_of_a_table_differ_in_their_layer_alone(table, budget, tmp_path):
+    options = [table.options(line, 0, Settings(budget, tmp_path)) for line in table.lines]
+    alike = [replace(each, out=None, model=replace(each.model, name="image", layer=None)) for each in options]
+    assert all(each == alike[0] for each in alike)
+    assert len({each.out for each in options}) == len(options)
+
+
+@EACH_LINE
+def test_every_line_can_be_built_for_the_images_of_its_table(table, line, tmp_path):
+    for budget in ("smoke", "quick"):
+        options = table.options(line, 0, Settings(budget, tmp_path))
+        flow = build_flow(options.model, SHAPES[options.data], 256, 0)
+        assert math.prod(SHAPES[options.data]) == flow.dims
+
+
+def test_full_is_the_number_of_epochs_of_the_paper(tmp_path):
+    for table, training_images in ((TABLE_2, 50_000), (TABLE_5, 40_000)):
+        options = table.options(table.lines[0], 0, Settings("full", tmp_path))
+        assert options.max_steps * options.batch_size == 100 * training_images
+
+
+def test_other_settings_are_trained_in_another_folder(tmp_path):
+    quick = TABLE_4.options(TABLE_4.lines[0], 0, Settings("quick", tmp_path))
+    longer = replace(TABLE_4, quick_steps=TABLE_4.quick_steps + 1)
+    assert longer.options(TABLE_4.lines[0], 0, Settings("quick", tmp_path)).out != quick.out
+
+
+def test_a_flow_that_is_worse_than_noise_is_a_defect(tmp_path, monkeypatch):
+    options = TABLE_4.options(TABLE_4.lines[0], 0, Settings("smoke", tmp_path))
+    options = replace(options, max_steps=3, optimizer=OptimizerOptions(learning_rate=1e-9, warmup_steps=0))
+    with pytest.raises(RunError, match=r"diverged: \d+.\d\d bits/dim after 3 steps, where uniform noise costs 4.09"):
+        train_line(options, 16)
+
+
+def test_absent_data_are_an_error_that_names_the_folder(tmp_path, capsys):
+    words = ["experiment", "table2", "--data-dir", str(tmp_path / "nowhere"), "-o", str(tmp_path)]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / "nowhere") in error and "Emerging, seed 0" in error
+
+
+def test_images_are_measured_on_the_first_test_images():
+    assert torch.equal(images("digits", None, 7).test.tensor(), images("digits", None, None).test.tensor()[:7])
+
+
+def test_the_public_figures_that_are_not_one_number_are_found():
+    differing = {
+        (table.name, line.name)
+        for table in TABLES
+        for line in table.lines
+        if line.published is not None and line.published.disagreement(SHAPES[table.data]) is not None
+    }
+    assert differing == {
+        ("table2", "Emerging"),
+        ("table2", "FInC Flow"),
+        ("table2", "Inverse-Flow"),
+        ("table3", "FInC Flow"),
+        ("table3", "MintNet"),
+        ("table3", "Emerging"),
+    }
+
+
+def test_every_note_is_known_and_used():
+    used = {note for table in TABLES for line in table.lines if line.published for note in line.published.notes}
+    assert used == set(NOTES)
+
+
+def test_published_bits_stand_beside_ours_on_the_same_images_alone(result):
+    def parts(table, title):
+        rows = [Row(row.name, row.part, row.settings, {**row.values, "title": title}) for row in result.rows]
+        return "\n".join(table.experiment.parts(replace(result, rows=tuple(rows))))
+
+    assert "| 0.62 |" in parts(TABLE_2, "MNIST").partition("What the paper prints")[0]
+    assert "published" not in parts(TABLE_2, "CIFAR-10 (JPEG)").partition("What the paper prints")[0]
+
+
+def test_times_have_three_digits_and_at_most_three_decimals():
+    assert [milliseconds(value) for value in (0.01234, 1.234, 99.94, 123.4, 1234.0)] == [
+        "0.012",
+        "1.23",
+        "99.9",
+        "123",
+        "1234",
+    ]
+
+
+def test_every_table_of_trained_flows_is_an_experiment():
+    assert {table.name for table in TABLES} <= set(EXPERIMENTS)
+
+
+def test_training_takes_images_that_are_loaded_already(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "load_data", lambda options: pytest.fail("loaded again"))
+    options = TABLE_4.options(TABLE_4.lines[-1], 0, Settings("smoke", tmp_path))
+    assert train_line(options, 16)["test_images"] == 16
