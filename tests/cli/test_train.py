@@ -76,6 +76,29 @@ def test_a_preset_is_the_ground(run):
     assert settings["data"] == "mnist"
 
 
+@pytest.mark.parametrize("words", [["--model", "finc"], ["--model=finc"], ["--model.name", "finc"]])
+def test_one_word_chooses_the_flow(run, words):
+    _, text, _ = run("train", "digits", *words, "--print-config")
+
+    assert yaml.safe_load(text)["model"]["name"] == "finc"
+
+
+def test_an_unknown_flow_is_refused_with_the_names_of_all(run):
+    code, _, error = run("train", "digits", "--model", "realnvp")
+
+    assert code == 2
+    assert "--model.name takes one of inverse-flow, glow, cinc, finc," in error and "not realnvp" in error
+
+
+def test_a_flow_of_a_publication_is_trained_with_its_steps(tiny, run, tmp_path):
+    words = ["--model", "cinc", "--model.paper-architecture", "--max-steps", 1, "--out", tmp_path / "run"]
+    code, _, error = run("train", "digits", "--config", tiny, *words)
+    _, text, _ = run("info", tmp_path / "run")
+
+    assert code == 0, error
+    assert "CInCFlow" in text and "QuadCoupling" in text and "Spline" not in text
+
+
 def test_help_shows_the_defaults_of_the_preset(run):
     _, digits, _ = run("train", "digits", "--help")
     _, mnist, _ = run("train", "mnist", "--help")

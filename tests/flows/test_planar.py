@@ -2,7 +2,7 @@
 
 import pytest
 
-from inverseflow.bijections import Compose, InverseConv2d, SplineActivation, Squeeze
+from inverseflow.bijections import Compose, InverseConv2d, MintNet, SplineActivation, Squeeze
 from inverseflow.flows import PlanarFlow, Step
 from inverseflow.flows.layers import LAYERS
 
@@ -52,6 +52,11 @@ def test_corners_cycle_through_the_whole_flow():
 def test_it_takes_any_layer(layer):
     flow = PlanarFlow((4, 4, 4), layer=layer, scales=1, steps=2)
     assert flow.bijection.output_shape((4, 4, 4)) == (4, 4, 4)
+
+
+def test_the_width_is_that_of_mintnet():
+    flow = PlanarFlow((2, 4, 4), layer="mintnet", scales=1, steps=1, width=10)
+    assert {module.copies for module in flow.modules() if isinstance(module, MintNet)} == {5}
 
 
 def test_blocks_and_layers_are_counted_as_asked():

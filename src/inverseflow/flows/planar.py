@@ -37,6 +37,7 @@ class PlanarFlow(Flow):
         spline: ``"none"``, or how the splines' knots are shared: ``"shared"``, ``"channel"`` or ``"element"``.
         spline_bins: bins of each spline.
         spline_bound: half the interval of each spline.
+        width: hidden channels of ``"mintnet"``; the other layers have none.
         preprocessing: ``"logit"``, or ``"centre"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
 
@@ -72,6 +73,7 @@ class PlanarFlow(Flow):
         spline: SplineSharing = "element",
         spline_bins: int = 5,
         spline_bound: float = 10.0,
+        width: int = 64,
         preprocessing: Preprocessing = "logit",
         alpha: float = 1e-6,
     ) -> None:
@@ -86,6 +88,7 @@ class PlanarFlow(Flow):
             spline_bins=spline_bins,
             spline_bound=spline_bound,
             actnorm=False,
+            width=width,
         )
         layers: list[Bijection] = []
         shape = tuple(event_shape)

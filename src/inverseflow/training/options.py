@@ -63,7 +63,7 @@ class ModelOptions:
             "planar" there is a squeeze between two scales, and no channel is done early.
         steps: Flow steps at each scale.
         kernel_size: Height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
-        width: Hidden channels of the coupling networks, and of the layers of mintnet (not for planar).
+        width: Hidden channels of the coupling networks, and of the layers of mintnet.
         spline: Which entries share one spline activation.
         spline_bins: Pieces of each spline.
         spline_bound: Half the interval on which a spline acts; outside it is the identity.

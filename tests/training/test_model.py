@@ -1,0 +1,56 @@
+"""From options to a flow."""
+
+import pytest
+
+from inverseflow.errors import OptionError
+from inverseflow.flows import CInCFlow, PlanarFlow
+from inverseflow.training.model import build_flow
+from inverseflow.training.options import ModelOptions
+
+SMALL = {"scales": 1, "steps": 1, "width": 4}
+
+
+def build(**options):
+    return build_flow(ModelOptions(**{**SMALL, **options}), (1, 8, 8), levels=17, seed=0)
+
+
+def test_what_is_given_reaches_the_flow():
+    flow = build(name="planar", layer="exact", kernel_size=5)
+    assert isinstance(flow, PlanarFlow)
+    assert (flow.config["options"]["layer"], flow.config["options"]["kernel_size"]) == ("exact", 5)
+
+
+def test_the_architecture_of_the_paper_is_a_ground_that_other_options_stand_on():
+    plain, paper = build(name="cinc"), build(name="cinc", paper_architecture=True)
+    mixed = build(name="cinc", paper_architecture=True, conv1x1="dense")
+    options = [
+        [flow.config["options"][name] for name in ("coupling", "conv1x1", "spline")] for flow in (plain, paper, mixed)
+    ]
+    assert options == [["affine", "lu", "channel"], ["quad", "none", "none"], ["quad", "dense", "none"]]
+    assert isinstance(paper, CInCFlow)
+
+
+@pytest.mark.parametrize("name", ["arma", "image"])
+def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
+    message = f"cannot build {name} for images .* no publication describes it, so that paper_architecture=True can't"
+    with pytest.raises(OptionError, match=message):
+        build(name=name, paper_architecture=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"name": "woodbury", "kernel_size": 5},
+            "the flow 'woodbury' has no option kernel_size; it has levels, scales",
+        ),
+        ({"name": "periodic", "bound": 0.5}, "the flow 'periodic' has no option bound"),
+        ({"name": "finc", "layer": "cinc"}, "the flow 'finc' has no option layer"),
+        ({"name": "planar", "coupling": "quad"}, "the flow 'planar' has no option coupling"),
+        ({"name": "image", "layer": "butterfly", "kernel_size": 3}, "the layer 'butterfly' has no kernel_size"),
+        ({"name": "emerging", "kernel_size": 4}, "the layer 'emerging' can't be built .* take the next odd one"),
+    ],
+)
+def test_an_option_that_a_flow_cannot_honour_is_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        build(**options)
