@@ -11,7 +11,10 @@ from inverseflow.training.options import FlowName
 from tests.contracts.registry import perturb
 
 EVENT = (1, 8, 16)
-PRESETS = [name for name in names() if issubclass(flow_class(name), ImageFlow) and flow_class(name) is not ImageFlow]
+NAMES = set(names())  # before other tests and doctests register theirs
+PRESETS = [
+    name for name in sorted(NAMES) if issubclass(flow_class(name), ImageFlow) and flow_class(name) is not ImageFlow
+]
 COMMON = [name for name in PRESETS if name not in ("glow", "mintnet")]
 ASKED_FOR = {
     *("inverse-flow", "glow", "cinc", "finc", "emerging", "periodic", "exponential", "self-normalizing", "woodbury"),
@@ -30,12 +33,11 @@ def kinds(layers):
 
 
 def test_every_flow_that_was_asked_for_has_its_name():
-    assert set(names()) >= ASKED_FOR
+    assert ASKED_FOR | {"image"} == NAMES
 
 
 def test_the_command_line_knows_the_same_names():
-    assert set(names()) <= set(get_args(FlowName)) | {"normal", "plain"}  # the last two are those of doctests
-    assert set(get_args(FlowName)) <= set(names())
+    assert set(get_args(FlowName)) == NAMES
 
 
 @pytest.mark.parametrize("name", COMMON)
@@ -79,10 +81,10 @@ def test_the_emerging_convolution_of_the_publication_has_its_1x1_right_before_it
 
 
 def test_every_preset_but_ours_has_the_architecture_of_a_publication():
-    assert {name for name in names() if flow_class(name).paper_architecture is not None} == ASKED_FOR - {"arma"}
+    assert {name for name in NAMES if flow_class(name).paper_architecture is not None} == ASKED_FOR - {"arma"}
 
 
-@pytest.mark.parametrize("name", sorted(ASKED_FOR - {"self-normalizing"}))
+@pytest.mark.parametrize("name", sorted(ASKED_FOR))
 def test_a_flow_trains_a_little_and_gives_the_images_back(name):
     torch.manual_seed(0)
     options = {"levels": 17} | ({"steps": 1, "width": 8} if name != "planar" else {})
@@ -91,11 +93,11 @@ def test_a_flow_trains_a_little_and_gives_the_images_back(name):
     flow.initialize(x)
     before = flow.bits_per_dim(x).mean()
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
-    for _ in range(10):
+    for _ in range(15):
         optimizer.zero_grad()
         flow.bits_per_dim(x).mean().backward()
         optimizer.step()
-    assert flow.bits_per_dim(x).mean() < before - 0.05
+    assert flow.bits_per_dim(x).mean() < before - 0.02
     assert torch.equal(flow.decode(flow.encode(x)), x)
     assert flow.sample(4).shape == (4, 1, 12, 12)
 
