@@ -8,7 +8,22 @@ from typing import Any, Literal
 from inverseflow.cli.command import Command
 from inverseflow.errors import OptionError
 
-Name = Literal["page", "bijectivity", "table2", "table3", "table4", "table5", "table6"]
+Name = Literal[
+    "page",
+    "bijectivity",
+    "speedup",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "table7",
+    "table8",
+    "table9",
+    "table10",
+    "figure1",
+    "scalability",
+]
 
 
 def experiment(

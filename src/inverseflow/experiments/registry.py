@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from inverseflow.errors import OptionError
-from inverseflow.experiments import bijectivity, paper
+from inverseflow.experiments import bijectivity, figure1, paper, scalability, speedup, sweeps
 from inverseflow.experiments.experiment import Experiment
 
 EXPERIMENTS = {
-    experiment.name: experiment for experiment in (bijectivity.EXPERIMENT, *(each.experiment for each in paper.TABLES))
+    experiment.name: experiment
+    for experiment in (
+        bijectivity.EXPERIMENT,
+        speedup.EXPERIMENT,
+        *(each.experiment for each in paper.TABLES),
+        *(each.experiment for each in sweeps.TABLES),
+        figure1.EXPERIMENT,
+        scalability.EXPERIMENT,
+    )
 }
 """In the order of the page."""
 

@@ -1,0 +1,60 @@
+from dataclasses import asdict
+
+import pytest
+
+from inverseflow import flows
+from inverseflow.experiments import Result, Row
+from inverseflow.experiments.speed import Effort
+from inverseflow.experiments.speedup import EXPERIMENT, GLOW, OURS, PLAIN, SOLVER, Architecture, build, measure
+
+SMALL = Architecture((1, 16, 16), 2, 1, 8)
+EFFORT = Effort(2, 2, 50)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return measure(SMALL, EFFORT, "cpu")
+
+
+def test_every_named_flow_takes_part():
+    classes = {type(flow) for flow in build(SMALL).values()}
+    assert {flows.flow_class(name) for name in flows.names() if name not in ("image", "planar")} <= classes
+
+
+def test_sampling_inverse_flow_calls_no_solve(measured):
+    assert (measured[OURS]["solves"], measured[OURS]["convolutions"]) == (0, 2)
+    assert measured[OURS]["largest_matrix"] == 8  # of the 1×1 convolutions
+
+
+def test_sampling_the_alternatives_solves(measured):
+    assert (measured[SOLVER]["solves"], measured[SOLVER]["convolutions"]) == (2, 0)
+    assert measured["FInC Flow"]["solves"] == measured["CInC Flow"]["solves"] == 2
+    assert measured["Emerging"]["solves"] == 4
+    assert measured["SNF, exact inverse"]["largest_matrix"] == 256
+
+
+def test_every_flow_returns_to_its_images(measured):
+    assert all(values["wrong_pixels"] == 0 for values in measured.values())
+
+
+def test_both_claims_are_printed_with_their_ratios():
+    times = {OURS: 2.0, GLOW: 1.0, SOLVER: 3.0, PLAIN: 50.0}
+    rows = [
+        Row(
+            name,
+            "architecture",
+            {"effort": asdict(EFFORT)},
+            {
+                "sample": {"median": time, "low": time, "high": time, "rounds": 3},
+                "solves": int(name == SOLVER),
+                "convolutions": 2,
+                "largest_matrix": 8,
+                "round_trip_error": 1e-5,
+            },
+        )
+        for name, time in times.items()
+    ]
+    text = "\n".join(EXPERIMENT.parts(Result("speedup", "quick", 1, {}, True, tuple(rows))))
+    assert "takes 25.0 times as long to draw samples by substitution, pixel by pixel, and 1.50 times" in text
+    assert "Inverse-Flow takes 2.00 times as long" in text
+    assert "Sampling Inverse-Flow contains no k×k solve" in text
