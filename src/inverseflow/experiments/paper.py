@@ -65,7 +65,7 @@ TABLE_3 = TrainedTable(
         _GLOW,
         _ARMA,
     ),
-    quick_steps=80,
+    quick_steps=60,
     quick_test_images=500,
     quick_validation_images=200,
 )
@@ -93,7 +93,7 @@ its own, as it is defined). The same optimiser, the same number of steps on the 
         _planar("ARMA (ours)", "arma"),
         _planar("splines only", "none"),
     ),
-    quick_steps=300,
+    quick_steps=120,
     quick_seeds=2,
     full_seeds=3,
 )
@@ -117,7 +117,7 @@ TABLE_5 = TrainedTable(
         _GLOW,
         _ARMA,
     ),
-    quick_steps=200,
+    quick_steps=150,
     quick_batch=50,
     quick_test_images=1000,
 )
@@ -144,7 +144,7 @@ TABLE_6 = TrainedTable(
         _GLOW,
         _ARMA,
     ),
-    quick_steps=20,
+    quick_steps=15,
     quick_batch=32,
     quick_test_images=100,
     quick_validation_images=64,
