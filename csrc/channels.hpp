@@ -25,10 +25,6 @@ void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int
     unrolled<P>([&](auto p) {
         unrolled<M>([&](auto m) { sum[p][m] = *reinterpret_cast<const V*>(out + p * apart + m * L); });
     });
-    if (block.scaled)
-        unrolled<P>([&](auto p) {
-            unrolled<M>([&](auto m) { sum[p][m] *= *reinterpret_cast<const V*>(block.scale.get() + m * L); });
-        });
     for (std::int64_t a = reach.rows - 1; a >= 0; --a) {
         const T* weight = block.weights.get() + (kernel.taps - a * kernel.kernel_columns - reach.columns) * C * kWidth;
         for (std::int64_t b = reach.columns - 1; b >= 0; --b) {
@@ -44,6 +40,9 @@ void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int
             }
         }
     }
+    using Index = typename Vector<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>, L>::type;
+    Index lane;
+    for (int i = 0; i < L; ++i) lane[i] = i;
     const T* triangle = block.triangle.get();
     unrolled<M>([&](auto done) {
         alignas(64) T solved[P][L];
@@ -52,9 +51,16 @@ void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int
             unrolled<P>([&](auto p) { *reinterpret_cast<V*>(solved[p]) = sum[p][done]; });
             V w[M];
             unrolled<M>([&](auto m) { w[m] = *reinterpret_cast<const V*>(triangle + m * L); });
+            const Index later = lane > i, own = lane == i;
             unrolled<P>([&](auto p) {
-                const T v = solved[p][i];
-                unrolled<M - done>([&](auto m) { sum[p][done + m] -= w[done + m] * v; });
+                // Channels that are solved are left alone: where this one is infinite, even a product with zero is not zero.
+                T v = solved[p][i];
+                if (block.scaled) {
+                    v /= block.diagonal[done * L + i];
+                    sum[p][done] = own ? V{} + v : sum[p][done];
+                }
+                sum[p][done] = later ? sum[p][done] - w[done] * v : sum[p][done];
+                unrolled<M - done - 1>([&](auto m) { sum[p][done + 1 + m] -= w[done + 1 + m] * v; });
             });
         }
     });

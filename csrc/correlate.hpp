@@ -73,7 +73,10 @@ struct SignalCorrelator {
 
     void run() {
         const auto parts = stretches(p.n, pitch, kh - 1, kStretch, 8);
-        const std::int64_t weights = C * C * taps, tasks = p.n.groups * static_cast<std::int64_t>(parts.size());
+        const std::int64_t weights = C * C * taps, count = static_cast<std::int64_t>(parts.size());
+        // A task sums every so many of the stretches; so many tasks that their sums are small beside the images.
+        const std::int64_t each = std::clamp<std::int64_t>(p.n.images * C * H * W / (2 * weights), 1, std::max<std::int64_t>(1, std::min<std::int64_t>(count, 32)));
+        const std::int64_t tasks = p.n.groups * each;
         // Splitting the output channels among threads changes no sum.
         const std::int64_t blocks = (C + kOutputs - 1) / kOutputs;
         const std::int64_t splits = std::min<std::int64_t>(blocks, std::max<std::int64_t>(1, (2 * threads + tasks - 1) / std::max<std::int64_t>(1, tasks)));
@@ -82,14 +85,15 @@ struct SignalCorrelator {
             const std::int64_t task = number / splits, split = number % splits;
             const std::int64_t first = blocks * split / splits * kOutputs;
             const std::int64_t end = std::min(C, blocks * (split + 1) / splits * kOutputs);
-            correlate(parts[task % parts.size()], task / parts.size(), first, end, partial.get() + task * weights);
+            for (std::int64_t part = task % each; part < count; part += each)
+                correlate(parts[part], task / each, first, end, partial.get() + task * weights);
         });
         T* result = static_cast<T*>(p.result);
         const std::int64_t rows = p.n.kernel_rows, columns = p.n.kernel_columns;
         std::fill(result, result + p.n.groups * C * C * rows * columns, T(0));
         for (std::int64_t g = 0; g < p.n.groups; ++g)
-            for (std::size_t s = 0; s < parts.size(); ++s) {
-                const T* from = partial.get() + (g * parts.size() + s) * weights;
+            for (std::int64_t s = 0; s < each; ++s) {
+                const T* from = partial.get() + (g * each + s) * weights;
                 for (std::int64_t pair = 0; pair < C * C; ++pair)
                     for (std::int64_t a = 0; a < kh; ++a)
                         for (std::int64_t b = 0; b < kw; ++b)

@@ -16,13 +16,13 @@ struct Cut {
 };
 
 // Some output channels of one group. The channels of a transposed kernel are counted backwards, so that its last tap is lower
-// triangular too. For a solve all rows are divided by the diagonal.
+// triangular too.
 template <class T>
 struct Block {
     std::int64_t first, count, width;  // width: with the channels that fill up the last unit, whose weights are zero
     Buffer<T> weights;                 // (tap, input channel, width); of the last tap the channels before `first`
     Buffer<T> triangle;                // (count, width): row i holds what channel first + i contributes to those after it
-    Buffer<T> scale;                   // (width): what the pixel itself is multiplied by, the diagonal or its inverse
+    Buffer<T> diagonal;                // (width): of the last tap
     bool scaled;                       // whether it is anything but ones
 };
 
@@ -30,9 +30,10 @@ template <class T>
 struct Packed {
     std::int64_t C, kernel_columns, taps;
     List<List<Block<T>>> groups;
+    bool finite = true;  // else a product with a zero outside of the image would not be zero
     std::atomic<int> owners{1};
 
-    Packed(const Kernel& kernel, const Sizes& n, const Cut& cut, bool convolve, int threads)
+    Packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads)
         : C(n.channels), kernel_columns(n.kernel_columns), taps(n.kernel_rows * n.kernel_columns) {
         const std::int64_t units = (C + cut.lanes - 1) / cut.lanes, blocks = (units + cut.widest - 1) / cut.widest;
         for (std::int64_t g = 0; g < n.groups; ++g) {
@@ -44,7 +45,7 @@ struct Packed {
                 block.count = std::min(C - block.first, block.width);
                 block.weights = (block.count < block.width ? zeros<T> : unset<T>)(((taps - 1) * C + block.first) * block.width);
                 block.triangle = zeros<T>(block.count * block.width);
-                block.scale = zeros<T>(block.width);
+                block.diagonal = zeros<T>(block.width);
                 block.scaled = kernel.diagonal != Diagonal::unit;
                 groups.back().push_back(std::move(block));
             }
@@ -56,37 +57,30 @@ struct Packed {
         parallel_for(n.groups * each, large ? threads : 1, [&](std::int64_t task) {
             const std::int64_t group = task / each, chunk = task % chunks;
             Block<T>& block = groups[group][task % each / chunks];
-            fill(kernel, convolve, group, block, chunk * kChunk, std::min(C, (chunk + 1) * kChunk));
+            fill(kernel, group, block, chunk * kChunk, std::min(C, (chunk + 1) * kChunk));
         });
+        const T* weight = static_cast<const T*>(kernel.weight);
+        T zero = 0;
+        for (std::int64_t i = 0; i < n.groups * C * C * taps; ++i) zero += weight[i] * T(0);
+        finite = zero == T(0);
     }
 
     // The weights from input channels [begin, end) to the block.
-    void fill(const Kernel& kernel, bool convolve, std::int64_t group, Block<T>& block, std::int64_t begin, std::int64_t end) const {
+    void fill(const Kernel& kernel, std::int64_t group, Block<T>& block, std::int64_t begin, std::int64_t end) const {
         const T* weight = static_cast<const T*>(kernel.weight) + group * C * C * taps;
         // The address of (output, input) channel's first tap.
         auto at = [&](std::int64_t o, std::int64_t i) {
             return kernel.transposed ? weight + ((C - 1 - i) * C + (C - 1 - o)) * taps : weight + (o * C + i) * taps;
         };
         const std::int64_t between = kernel.transposed ? -taps : C * taps, width = block.width;
-        List<T> diagonal(block.count, kernel.diagonal == Diagonal::unit ? T(1) : T(0));
-        if (kernel.diagonal == Diagonal::free)
-            for (std::int64_t o = 0; o < block.count; ++o) diagonal[o] = at(block.first + o, block.first + o)[taps - 1];
-        List<T> divided(block.count, T(1));  // what the rows are multiplied by
-        if (!convolve)
-            for (std::int64_t o = 0; o < block.count; ++o) divided[o] = T(1) / diagonal[o];
-        const List<T>& own = convolve ? diagonal : divided;
-        if (begin == 0) std::copy(own.begin(), own.end(), block.scale.get());
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int64_t used = taps - (i < block.first ? 0 : 1);
-            T* to = block.weights.get() + i * width;
-            move_lanes<T, 8, false>(at(block.first, i), between, 1, block.count, used, to, C * width);
-            if (!convolve && block.scaled)
-                for (std::int64_t t = 0; t < used; ++t)
-                    for (std::int64_t o = 0; o < block.count; ++o) to[t * C * width + o] *= divided[o];
-            if (i >= block.first && i < block.first + block.count) {
-                T* row = block.triangle.get() + (i - block.first) * width;
-                for (std::int64_t o = i - block.first + 1; o < block.count; ++o) row[o] = at(block.first + o, i)[taps - 1] * divided[o];
-            }
+            move_lanes<T, 8, false>(at(block.first, i), between, 1, block.count, used, block.weights.get() + i * width, C * width);
+            const std::int64_t row = i - block.first;
+            if (row < 0 || row >= block.count) continue;
+            for (std::int64_t o = row + 1; o < block.count; ++o)
+                block.triangle[row * width + o] = at(block.first + o, i)[taps - 1];
+            block.diagonal[row] = kernel.diagonal == Diagonal::unit ? T(1) : kernel.diagonal == Diagonal::free ? at(i, i)[taps - 1] : T(0);
         }
     }
 };
@@ -115,19 +109,19 @@ private:
 };
 
 // Kernels packed by the last calls. An entry is used only where the weights are the same to the bit, whoever changed them and
-// however: comparing is much cheaper than packing.
+// however: comparing is much cheaper than packing. Nobody waits for it: who finds it busy packs for himself, and so does a
+// forked child whose parent was using it.
 template <class T>
 class Cache {
 public:
-    static constexpr std::size_t kLargest = std::size_t(16) << 20, kTotal = std::size_t(64) << 20;  // bytes of weights
+    static constexpr std::size_t kLargest = std::size_t(8) << 20, kTotal = std::size_t(32) << 20;  // bytes of weights
 
-    Shared<Packed<T>> get(const Kernel& kernel, const Sizes& n, const Cut& cut, bool convolve, int threads) {
+    Shared<Packed<T>> get(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads) {
         const std::size_t size = n.groups * n.channels * n.channels * n.kernel_rows * n.kernel_columns;
         const std::size_t bytes = size * sizeof(T);
-        if (bytes > kLargest) return Shared<Packed<T>>(new Packed<T>(kernel, n, cut, convolve, threads));
-        Entry entry{{}, kernel, n, cut, convolve, bytes, {}};
-        {
-            const std::lock_guard<std::mutex> lock(mutex_);
+        if (bytes > kLargest) return Shared<Packed<T>>(new Packed<T>(kernel, n, cut, threads));
+        Entry entry{{}, kernel, n, cut, bytes, {}};
+        if (const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock); lock)
             for (auto it = entries_.begin(); it != entries_.end(); ++it)
                 if (it->fits(entry)) {
                     if (std::memcmp(it->weights.get(), kernel.weight, bytes) == 0) {
@@ -138,17 +132,19 @@ public:
                     entries_.erase(it);
                     break;
                 }
-        }
-        entry.packed = Shared<Packed<T>>(new Packed<T>(kernel, n, cut, convolve, threads));
-        entry.weights = unset<T>(size);
+        entry.weights = unset<T>(size);  // packed from the copy, which nobody changes meanwhile
         std::memcpy(entry.weights.get(), kernel.weight, bytes);
+        Kernel copy = kernel;
+        copy.weight = entry.weights.get();
+        entry.packed = Shared<Packed<T>>(new Packed<T>(copy, n, cut, threads));
         const Shared<Packed<T>> packed = entry.packed;
-        const std::lock_guard<std::mutex> lock(mutex_);
-        total_ += bytes;
-        entries_.push_back(std::move(entry));
-        while (total_ > kTotal || entries_.size() > 256) {
-            total_ -= entries_.front().bytes;
-            entries_.erase(entries_.begin());
+        if (const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock); lock) {
+            total_ += bytes;
+            entries_.push_back(std::move(entry));
+            while (total_ > kTotal || entries_.size() > 256) {
+                total_ -= entries_.front().bytes;
+                entries_.erase(entries_.begin());
+            }
         }
         return packed;
     }
@@ -159,15 +155,14 @@ private:
         Kernel kernel;
         Sizes n;
         Cut cut;
-        bool convolve;
         std::size_t bytes;
         Shared<Packed<T>> packed;
 
         bool fits(const Entry& other) const {
             const Sizes &a = n, &b = other.n;
             return kernel.weight == other.kernel.weight && kernel.transposed == other.kernel.transposed &&
-                   kernel.diagonal == other.kernel.diagonal && cut == other.cut && convolve == other.convolve && a.groups == b.groups && a.channels == b.channels &&
-                   a.kernel_rows == b.kernel_rows && a.kernel_columns == b.kernel_columns;
+                   kernel.diagonal == other.kernel.diagonal && cut == other.cut && a.groups == b.groups &&
+                   a.channels == b.channels && a.kernel_rows == b.kernel_rows && a.kernel_columns == b.kernel_columns;
         }
     };
     std::mutex mutex_;
@@ -176,9 +171,9 @@ private:
 };
 
 template <class T>
-Shared<Packed<T>> packed(const Kernel& kernel, const Sizes& n, const Cut& cut, bool convolve, int threads) {
+Shared<Packed<T>> packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads) {
     static Cache<T> cache;
-    return cache.get(kernel, n, cut, convolve, threads);
+    return cache.get(kernel, n, cut, threads);
 }
 
 }  // namespace

@@ -23,8 +23,8 @@ void step(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64
     V sum[B];
     T* out = current + block.first * channel_stride;
     for (int o = 0; o < B; ++o) sum[o] = *reinterpret_cast<const U*>(out + o * channel_stride);
-    if (block.scaled)
-        for (int o = 0; o < B; ++o) sum[o] *= block.scale[o];
+    if (Convolve && block.scaled)
+        for (int o = 0; o < B; ++o) sum[o] *= block.diagonal[o];
     auto add = [](V& to, T weight, const V& value) {
         if constexpr (Convolve)
             to += weight * value;
@@ -42,6 +42,7 @@ void step(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64
     }
     const T* triangle = block.triangle.get();
     for (int i = 0; i < B; ++i, triangle += B) {
+        if (!Convolve && block.scaled) sum[i] /= block.diagonal[i];
         const V v = Convolve ? *reinterpret_cast<const U*>(out + i * channel_stride) : sum[i];
         for (int o = i + 1; o < B; ++o) add(sum[o], triangle[o], v);
     }
@@ -165,9 +166,11 @@ void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std:
         }
         for (std::int64_t t = from; t < to; ++t) {
             solve(start + t * slot, {std::min(top + count, plan.kh), std::min(t + 1, plan.kw)});
-            for (std::int64_t r = 0; r < edge; ++r)
+            for (std::int64_t r = 0; r < std::min<std::int64_t>(edge, L); ++r)
                 if (const std::int64_t w = t - (L - 1 - r); w >= 0 && w < W && L - 1 - r < count)
                     for (std::int64_t c = 0; c < C; ++c) below[(w * C + c) * edge + r] = start[t * slot + c * channel_stride + L - 1 - r];
+            for (std::int64_t r = L; r < edge && t < W; ++r)  // rows of the bands before
+                for (std::int64_t c = 0; c < C; ++c) below[(t * C + c) * edge + r] = before ? above[(t * C + c) * edge + r - L] : T(0);
         }
         done.store(to, std::memory_order_release);
     }

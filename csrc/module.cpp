@@ -41,6 +41,8 @@ const Kernels& named(const std::string& instruction_set) {
 }
 
 Sizes sizes(const Four& image, const Four& weight, std::int64_t groups) {
+    if (groups < 1 || weight[0] != image[1] || weight[1] * groups != image[1] || weight[2] < 1 || weight[3] < 1)
+        throw std::invalid_argument("image, kernel and groups do not fit");
     return {image[0], groups, image[1] / groups, image[2], image[3], weight[2], weight[3]};
 }
 
@@ -58,7 +60,10 @@ struct Image {
 };
 
 Diagonal diagonal(const std::string& word) {
-    return word == "free" ? Diagonal::free : word == "unit" ? Diagonal::unit : Diagonal::zero;
+    if (word == "free") return Diagonal::free;
+    if (word == "unit") return Diagonal::unit;
+    if (word == "zero") return Diagonal::zero;
+    throw std::invalid_argument("unknown diagonal " + word);
 }
 
 void apply(bool convolve, std::uintptr_t from, const Four& of_source, std::uintptr_t to, const Four& of_target, std::uintptr_t weight,

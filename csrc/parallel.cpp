@@ -4,18 +4,29 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 
 namespace inverseflow {
 
 void parallel_for(std::int64_t tasks, int threads, const std::function<void(std::int64_t)>& task) {
     std::atomic<std::int64_t> next{0};
-    auto work = [&] {
-        for (std::int64_t i = next++; i < tasks; i = next++) task(i);
+    std::atomic<bool> failed{false};
+    std::exception_ptr failure;
+    auto work = [&] {  // no exception may leave a parallel region
+        try {
+            for (std::int64_t i = next++; i < tasks && !failed; i = next++) task(i);
+        } catch (...) {
+            if (!failed.exchange(true)) failure = std::current_exception();
+        }
     };
     threads = static_cast<int>(std::min<std::int64_t>(threads, tasks));
-    if (threads <= 1) return work();
+    if (threads <= 1) {
+        work();
+    } else {
 #pragma omp parallel num_threads(threads)
-    work();
+        work();
+    }
+    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace inverseflow

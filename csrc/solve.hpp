@@ -1,6 +1,7 @@
 // The substitution A^{-1} y and the convolution A x: which walk takes them, and how its parts are shared among threads.
 #pragma once
 #include <cmath>
+#include <limits>
 
 #include "channels.hpp"
 #include "lanes.hpp"
@@ -18,7 +19,12 @@ void for_bands(const Sizes& n, std::int64_t height, int threads, F&& walk) {
     const std::unique_ptr<Progress[]> done(new Progress[images * bands]);
     parallel_for(images * bands, threads, [&](std::int64_t task) {
         const std::int64_t band = task / images, which = task % images;
-        walk(which, band * height, band ? &done[task - images].steps : nullptr, done[task].steps);
+        try {
+            walk(which, band * height, band ? &done[task - images].steps : nullptr, done[task].steps);
+        } catch (...) {
+            done[task].steps = std::numeric_limits<std::int64_t>::max();  // let nobody wait for it
+            throw;
+        }
     });
 }
 
@@ -36,6 +42,7 @@ void apply_images(const Problem& p, int threads) {
 template <class T, int L>
 void solve_rows(const Problem& p, int threads) {
     const Plan<T> plan(p, {1, sizeof(T) * L >= 64 ? kMaxBlock : 12}, threads);
+    if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);  // the others multiply zeros outside of the image
     const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C, bands = (plan.H + L - 1) / L;
     const Buffer<T> edges = unset<T>(p.n.groups * p.n.images * bands * edge);
     for_bands(p.n, L, threads, [&](std::int64_t which, std::int64_t top, const auto* before, auto& done) {
@@ -58,6 +65,7 @@ void solve_images_by_channels(const Problem& p, std::int64_t pixels, int threads
 template <class T, int L>
 void solve_rows_by_channels(const Problem& p, std::int64_t pixels, int threads) {
     const Plan<T> plan(p, {L, kMaxVectors}, threads);
+    if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);
     const Canvas<T, L> canvas(plan, p.n.groups * p.n.images);
     for_bands(p.n, pixels, threads, [&](std::int64_t which, std::int64_t top, const auto* before, auto& done) {
         walk_rows_by_channels<T, L>(plan, canvas, which, which / p.n.images, which % p.n.images, top, pixels, before, done);
@@ -97,7 +105,7 @@ Choice choose(const Problem& p, int threads) {
     List<Choice> all;
     for (int lanes = L; lanes >= std::max(L / 4, 2) || lanes == L; lanes /= 2) all.push_back({Walk::images, lanes, 1});
     for (int lanes = L; !p.convolve && (lanes >= std::max(L / 2, 2) || lanes == L); lanes /= 2) {
-        if (p.n.kernel_rows <= lanes + 1) all.push_back({Walk::rows, lanes, 1});  // a band reaches no further than the one above
+        all.push_back({Walk::rows, lanes, 1});
         for (std::int64_t pixels = 1; pixels <= kMaxPixels; ++pixels) {
             if (pixels <= p.n.images) all.push_back({Walk::channels_of_images, lanes, pixels});
             if (pixels <= p.n.rows) all.push_back({Walk::channels_of_rows, lanes, pixels});

@@ -16,7 +16,7 @@ struct Plan {
 
     Plan(const Problem& problem, const Cut& cut, int threads)
         : p(problem), C(p.n.channels), H(p.n.rows), W(p.n.columns), kh(std::min(p.n.kernel_rows, H)),
-          kw(std::min(p.n.kernel_columns, W)), kernel(packed<T>(p.kernel, p.n, cut, p.convolve, threads)) {}
+          kw(std::min(p.n.kernel_columns, W)), kernel(packed<T>(p.kernel, p.n, cut, threads)) {}
 
     // The first channel of the walk, and the way to the next: a transposed problem counts them backwards.
     const T* source(std::int64_t image, std::int64_t group) const { return at<const T>(p.source, p.of_source, image, group); }

@@ -94,3 +94,13 @@ def test_without_the_extension_everything_works_and_the_reason_is_told():
         "blocked: tiles of 4×4",
         "[[[[1.0, 0.5]]]]",
     ]
+
+
+def test_explain_checks_and_converts_as_the_solve_does():
+    image, weight = torch.ones(2, 2, 4, 4), torch.ones(2, 2, 2, 2)
+    assert explain(image.half(), weight.half()) == explain(image, weight)
+    assert explain(image[:0], weight) == "nothing to solve"
+    with pytest.raises(ValueError, match="groups=0"):
+        explain(image, weight, groups=0)
+    with pytest.raises(ValueError, match="shape"):
+        explain(image[0], weight)

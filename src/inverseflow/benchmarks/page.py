@@ -34,7 +34,8 @@ With `--device cuda`, and `cuda` for `cpu` in the names, the same for a GPU.
   A short call is repeated within a round. A figure is the median over the rounds with the quartiles in brackets; a
   ratio is one of medians. float32 throughout.
 * **conv2d** maps an image to one of the same size with the same kernel. An odd kernel is padded by conv2d itself; for
-  an even one the image is padded beforehand, at no cost to conv2d. No bias.
+  an even one the image is padded beforehand, at no cost to conv2d. No bias. The solve is that of
+  `inv_conv2d(..., unitriangular=True)`.
 * **Forward** meets the same kernel in every call, as inference does; what was made of it alone may be kept. **Forward
   and backward** is the operation and the gradients of the image and of the kernel, and meets a changed kernel in every
   call, as training does.

@@ -44,6 +44,8 @@ def bench(
         return
     if device != "cpu" and not torch.cuda.is_available():
         raise OptionError(f"device {device!r} is not here; inverseflow doctor lists what is")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise OptionError(f"--output {output} is not a file in a folder that is there; name one")
     if what == "op":
         _op(budget, device, output)
     else:

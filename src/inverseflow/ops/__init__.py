@@ -2,10 +2,10 @@
 
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops.dense_solve import dense_solve
-from inverseflow.ops.dispatch import available_backends, backend, explain
+from inverseflow.ops.dispatch import available_backends, backend
 from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular
 from inverseflow.ops.growth import Growth, growth
-from inverseflow.ops.inv_conv import causal_conv2d, inv_conv2d
+from inverseflow.ops.inv_conv import causal_conv2d, explain, inv_conv2d
 from inverseflow.ops.same_conv import same_conv2d, same_conv2d_matrix, same_conv2d_transposed
 from inverseflow.ops.spectral_norm import SpectralNorm, conv2d_spectral_norm, conv2d_spectral_norm_bound
 from inverseflow.ops.spline import rational_quadratic_spline

@@ -94,19 +94,8 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def explain(image: Tensor, weight: Tensor, *, groups: int = 1) -> str:
-    """Say which backend would serve `inv_conv2d` on this image and kernel, and how.
-
-    Args:
-        image: ``(N, C, H, W)``.
-        weight: ``(C, C / groups, kH, kW)``.
-        groups: number of channel groups.
-
-    Example:
-        >>> with backend("blocked"):
-        ...     explain(torch.randn(8, 4, 14, 14), torch.randn(4, 4, 3, 3))
-        'blocked: tiles of 4×4'
-    """
+def description(image: Tensor, weight: Tensor, groups: int) -> str:
+    """Say which backend serves a solve of this image, dtype and kernel, and how."""
     name = chosen_name(image)
     return f"{name}: {_BACKENDS[name].variant(image, weight, groups)}"
 

@@ -9,6 +9,7 @@ from inverseflow.ops import _operators
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops._diagonal import Diagonal
 from inverseflow.ops._mapped import every_slice
+from inverseflow.ops.dispatch import description
 
 
 def causal_conv2d(
@@ -111,6 +112,29 @@ def inv_conv2d(
     diagonal: Diagonal = "unit" if unitriangular else "free"
     x = _operators.solve(*_in_full_precision(y, weight), corner, groups, diagonal, False)
     return _in_precision_of(y, x)
+
+
+def explain(image: Tensor, weight: Tensor, *, groups: int = 1) -> str:
+    """Say which backend would serve `inv_conv2d` on this image and kernel, and how.
+
+    Args:
+        image: ``(N, C, H, W)``.
+        weight: ``(C, C / groups, kH, kW)``.
+        groups: number of channel groups.
+
+    Raises:
+        ValueError, TypeError: as `inv_conv2d` does.
+        BackendError: the backend that was asked for cannot serve the call.
+
+    Example:
+        >>> with backend("blocked"):
+        ...     explain(torch.randn(8, 4, 14, 14), torch.randn(4, 4, 3, 3))
+        'blocked: tiles of 4×4'
+    """
+    _check("explain", image, weight, "top_left", groups)
+    if image.numel() == 0:
+        return "nothing to solve"
+    return description(*_in_full_precision(image, weight), groups)
 
 
 def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -> None:

@@ -44,14 +44,14 @@ def masked(kernel, groups, diagonal):
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
 
 
-def walks(instruction_set, dtype, kernel_rows):
+def walks(instruction_set, dtype):
     """Return every (walk, lanes, pixels) that an instruction set has, as `native.walk` takes them."""
     full = VECTOR_BYTES[instruction_set] // dtype.itemsize
     narrower = [lanes for lanes in (full, full // 2, full // 4) if lanes >= 2 and (lanes == full or full >= 4)]
     pixels = range(1, 9 if instruction_set == "avx512" else 5)
     return (
         [(0, lanes, 1) for lanes in narrower]
-        + [(1, lanes, 1) for lanes in narrower[:2] if kernel_rows <= lanes + 1]
+        + [(1, lanes, 1) for lanes in narrower[:2]]
         + [(number, lanes, count) for number in (2, 3) for lanes in narrower[:2] for count in pixels]
     )
 
@@ -102,7 +102,7 @@ def test_solve_agrees_with_the_dense_matrix(
         y = torch.randn(images, channels * groups, 2 * rows + 1, 3 * columns, dtype=dtype)[:, :, 1::2, ::3]
     options = corner, groups, diagonal, transposed
     expected = dense.solve(y, kernel, *options)
-    all_walks = walks(instruction_set, dtype, kernel_size[0])
+    all_walks = walks(instruction_set, dtype)
     forced = (0, 0, 0) if walk is None else all_walks[walk % len(all_walks)]
     with (
         patch.object(native, "instruction_set", instruction_set),
@@ -160,6 +160,7 @@ LARGE = [  # images, channels, rows, columns, kernel, groups: many blocks of cha
     (3, 8, 40, 20, (3, 2), 4),
     (5, 98, 5, 6, (3, 3), 1),
     (2, 80, 19, 3, (2, 3), 2),
+    (2, 2, 40, 9, (23, 2), 1),
 ]
 
 
@@ -186,7 +187,7 @@ def test_every_walk_gives_the_same_bits(shape, instruction_set):
     images, channels, rows, columns, kernel_size, groups = shape
     y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float32)
     answers = []
-    for walk in walks(instruction_set, torch.float32, kernel_size[0]):
+    for walk in walks(instruction_set, torch.float32):
         with (
             patch.object(native, "instruction_set", instruction_set),
             patch.object(native, "walk", walk),
@@ -194,6 +195,60 @@ def test_every_walk_gives_the_same_bits(shape, instruction_set):
         ):
             answers.append(native.solve(y, kernel, "bottom_left", groups, "free", True))
     assert all(torch.equal(answer, answers[0]) for answer in answers)
+
+
+@pytest.mark.parametrize("where", ["image", "kernel", "growth"])
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_every_walk_has_the_same_finite_values(where, instruction_set):
+    y, kernel = problem(9, 18, 9, 11, (3, 3), 1, torch.float32)
+    if where == "image":
+        y[4, 17, 3, 5] = math.inf
+    elif where == "kernel":
+        kernel[7, 3, 0, 0] = math.nan  # reaches from the third row and column on
+    else:
+        kernel[:, :, :2] *= 1e20
+    answers = []
+    for walk in walks(instruction_set, torch.float32):
+        with patch.object(native, "instruction_set", instruction_set), patch.object(native, "walk", walk):
+            answers.append(native.solve(y, kernel, "top_left", 1, "free", False).isfinite())
+    assert all(torch.equal(answer, answers[0]) for answer in answers)
+    assert not answers[0].all()
+    finite = answers[0]
+    if where == "image":  # later channels of the pixel, and the pixels that see it
+        assert finite[4, :17, 3, 5].all() and not finite[4, 17, 3, 5]
+        assert finite[:4].all() and finite[5:].all() and finite[4, :, :3].all() and finite[4, :, :, :5].all()
+    if where == "kernel":
+        assert finite[:, :, :2].all() and finite[:, :, :, :2].all()
+        assert finite[:, :7, 2, 2].all() and not finite[:, 7, 2, 2].any()
+
+
+def test_a_diagonal_too_small_to_have_an_inverse_still_divides():
+    y, kernel = torch.full((8, 2, 3, 3), 1e-39), torch.zeros(2, 2, 2, 2)
+    kernel[:, :, -1, -1] = torch.tensor([[1e-39, 0.0], [0.0, 1e-39]])
+    for walk in walks(native.instruction_sets()[0], torch.float32):
+        with patch.object(native, "walk", walk):
+            torch.testing.assert_close(native.solve(y, kernel, "top_left", 1, "free", False), torch.ones_like(y))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda y, w: y.untyped_storage().resize_(0), RuntimeError, "no memory"),
+        (lambda y, w: w.untyped_storage().resize_(0), RuntimeError, "no memory"),
+        (lambda y, w: w.set_(torch.ones(3, 3, 1, 1)), ValueError, "do not fit"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_not_read(change, error, words):
+    y, kernel = problem(2, 2, 3, 3, (2, 2), 1, torch.float32)
+    change(y, kernel)
+    with pytest.raises(error, match=words):
+        native.solve(y, kernel, "top_left", 1, "free", False)
+
+
+def test_a_kernel_of_another_precision_is_refused():
+    y, kernel = problem(2, 2, 3, 3, (2, 2), 1, torch.float32)
+    with pytest.raises(TypeError, match="float64"):
+        native.solve(y, kernel.double(), "top_left", 1, "free", False)
 
 
 def test_packed_kernels_are_kept_but_never_stale():

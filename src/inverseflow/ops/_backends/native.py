@@ -26,7 +26,9 @@ else:
     try:
         _native = import_module("inverseflow.ops._backends._native")
     except ImportError as error:
-        _reason = f"the extension was not built when this was installed: that needs a C++17 GCC or Clang ({error})"
+        _reason = (
+            f"the extension could not be loaded; to build it, install again where a C++17 GCC or Clang is ({error})"
+        )
 
 instruction_set = ""
 """Which kernels to use, one of `instruction_sets`; empty for the best."""
@@ -83,11 +85,11 @@ def _apply(
     corner = opposite(corner) if transposed else corner
     _extension().apply(
         convolves,
-        source.data_ptr(),
+        _address(source, source),
         source.stride(),
         target.data_ptr(),
         target.stride(),
-        weight.data_ptr(),
+        _address(weight, source),
         source.shape,
         weight.shape,
         groups,
@@ -105,11 +107,13 @@ def _apply(
 
 def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> Tensor:
     """Correlate x with the gradient of the convolution's output."""
+    if grad.shape != x.shape:
+        raise ValueError(f"image and gradient have shapes {tuple(x.shape)} and {tuple(grad.shape)}")
     result = torch.empty_like(weight, memory_format=torch.contiguous_format)
     _extension().correlate(
-        x.data_ptr(),
+        _address(x, x),
         x.stride(),
-        grad.data_ptr(),
+        _address(grad, x),
         grad.stride(),
         result.data_ptr(),
         x.shape,
@@ -123,6 +127,15 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
         instruction_set,
     )
     return result
+
+
+def _address(tensor: Tensor, image: Tensor) -> int:
+    address = tensor.data_ptr()
+    if not address:
+        raise RuntimeError("a tensor of the call has no memory: its storage was freed")
+    if tensor.dtype != image.dtype:
+        raise TypeError(f"the image is {image.dtype} and another tensor of the call {tensor.dtype}")
+    return address
 
 
 def _extension() -> Any:
