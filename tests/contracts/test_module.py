@@ -157,7 +157,7 @@ DETAILS = {
     "PeriodicConv2d-even-kernel": "channels=2, kernel_size=(2, 3)",
     "ExponentialConv2d-strong": "channels=2, kernel_size=(3, 3), bound=3",
     "ExactConv2d-pointwise": "channels=3, kernel_size=(1, 1)",
-    "SelfNormalizingConv2d-exact-gradient": "gradient='exact', reconstruction_weight=100",
+    "SelfNormalizingConv2d-exact-gradient": "gradient='exact'",
     "Woodbury": "channels=4, size=(3, 5)",
     "MaskedConvFlow-columns-right": "channels=2, order='D', kernel_size=(3, 1)",
     "Butterfly-shared": "channels=3, size=(4, 2), levels=(2, 0, 2), shared=True",

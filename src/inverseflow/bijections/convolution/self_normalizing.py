@@ -133,8 +133,9 @@ class SelfNormalizingConv2d(ExactConv2d):
 
     def extra_repr(self) -> str:
         """Show what the layer was built with."""
-        gradient = f"gradient={self.gradient!r}, reconstruction_weight={self.reconstruction_weight:g}"
-        return f"{super().extra_repr()}, {gradient}"
+        learns = self.gradient == "self_normalizing"
+        option = f"reconstruction_weight={self.reconstruction_weight:g}" if learns else f"gradient={self.gradient!r}"
+        return f"{super().extra_repr()}, {option}"
 
 
 def _without_value(x: Tensor) -> Tensor:
