@@ -8,6 +8,7 @@ from inverseflow.cli.experiment import Name
 from inverseflow.cli.main import main
 from inverseflow.errors import OptionError
 from inverseflow.experiments import EXPERIMENTS
+from inverseflow.experiments.differences import differences_page
 from inverseflow.experiments.page import page, read_results
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,6 +37,7 @@ def test_the_command_writes_the_page_and_its_pictures(smoke, tmp_path):
     assert main(["experiment", "page", "--results", str(tmp_path), "-o", str(written)]) == 0
     text = written.read_text()
     assert "## Bijectivity" in text and "every layer is below 1e-09" in text
+    assert (tmp_path / "differences.md").read_text() == differences_page()
     pictures = re.findall(r"!\[.*\]\((.*)\)", text)
     assert len(pictures) == 1
     assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
@@ -54,9 +56,10 @@ def test_a_result_that_is_not_complete_is_refused(smoke, tmp_path):
         read_results(tmp_path)
 
 
-def test_a_folder_without_results_is_an_error(tmp_path, capsys):
+def test_a_folder_without_results_is_an_error_but_what_differs_is_written(tmp_path, capsys):
     assert main(["experiment", "page", "--results", str(tmp_path), "-o", str(tmp_path / "page.md")]) == 2
-    assert "no results" in capsys.readouterr().err
+    assert "differences.md but not" in (error := capsys.readouterr().err) and "no results" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["differences.md"]
 
 
 def test_the_command_line_names_every_experiment():

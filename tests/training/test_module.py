@@ -1,10 +1,13 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from inverseflow.bijections import Conv1x1
+from inverseflow.flows import Flow
 from inverseflow.training.average import AveragedWeights
-from inverseflow.training.module import learning_rate_factor
+from inverseflow.training.module import FlowModule, learning_rate_factor
 from inverseflow.training.options import OptimizerOptions
 
 
@@ -40,3 +43,17 @@ def test_the_average_forgets_its_first_weights_even_in_a_short_run():
 
     assert value < 1e-3
     assert average(torch.tensor(1.0), torch.tensor(0.0), 10**6) == pytest.approx(0.999)
+
+
+def test_clipping_shortens_the_gradient_and_leaves_the_weights_alone():
+    module = FlowModule(Flow(Conv1x1(2), (2,)), OptimizerOptions(clip_norm=0.5), max_steps=1, seed=0)
+    module._trainer = SimpleNamespace(strategy=None, world_size=1)
+    module.train_bits_per_dim = torch.tensor(1.0)
+    weight = module.flow.bijection.weight
+    torch.nn.init.constant_(weight, 7.0)
+    weight.grad = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    module.configure_gradient_clipping(None)
+
+    assert weight.tolist() == [[7.0, 7.0], [7.0, 7.0]]
+    assert module.gradient_norm == 5.0
+    torch.testing.assert_close(weight.grad, torch.tensor([[0.3, 0.0], [0.0, 0.4]]))

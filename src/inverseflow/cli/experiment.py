@@ -36,10 +36,11 @@ def experiment(
     overwrite: bool = False,
     results: Path = Path("docs/results/experiments"),
 ) -> None:
-    """Run one of the paper's tables or figures, or one of our own; or write the page about them.
+    """Run one of the paper's tables or figures, or one of our own; or write the pages about them.
 
     Each writes NAME.json, NAME.md and NAME.png, measurement by measurement: the same command goes on where an earlier
-    one was stopped. "page" measures nothing: it writes docs/experiments.md and its pictures from committed results.
+    one was stopped. "page" measures nothing: it writes docs/differences.md, on what differs from the publications, and
+    from committed results docs/experiments.md with its pictures. Without results it writes the former and fails.
 
     Examples:
       inverseflow experiment bijectivity
@@ -49,7 +50,8 @@ def experiment(
     Args:
         name: Which experiment; or page.
         budget: smoke takes seconds, quick at most about 15 minutes on two cores, full the paper's 100 epochs.
-        out: The folder for results and training runs; of page, the page. By default runs/experiments/BUDGET.
+        out: The folder for results and training runs; of page, the page in place of docs/experiments.md; the other
+            goes beside it. By default runs/experiments/BUDGET.
         seeds: How many seeds to train with. By default as many as the budget has.
         data_dir: The folder that holds the data sets. By default $INVERSEFLOW_DATA.
         device: Where: cpu or cuda.

@@ -1,10 +1,11 @@
-"""The page about all experiments, made of committed results and nothing else."""
+"""The page about all experiments, made of committed results and nothing else, and the one about differences."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from inverseflow.errors import OptionError
+from inverseflow.experiments.differences import differences_page
 from inverseflow.experiments.registry import EXPERIMENTS
 from inverseflow.experiments.result import Result, read_result
 from inverseflow.training.files import written_aside
@@ -80,19 +81,22 @@ def page(results: Results, assets: str = "assets") -> str:
 
 
 def write_page(folder: Path, path: Path) -> None:
-    """Write the page and, into ``assets`` beside it, its pictures.
+    """Write ``differences.md`` beside the page, then the page and, into ``assets`` beside it, its pictures.
 
     Args:
         folder: of the results.
         path: of the page.
 
     Raises:
-        OptionError: the folder holds no results.
+        OptionError: the folder holds no results; then ``differences.md``, which needs none, is written all the same.
     """
+    differences = path.parent / "differences.md"
+    with written_aside(differences) as aside:
+        aside.write_text(differences_page(), "utf-8")
     results = read_results(folder)
     if not any(results.values()):
         raise OptionError(
-            f"no results in {folder}/quick or {folder}/full; "
+            f"wrote {differences} but not {path}: no results in {folder}/quick or {folder}/full; "
             f"inverseflow experiment NAME --out {folder}/quick makes some"
         )
     for budget, of_budget in results.items():

@@ -44,6 +44,12 @@ def test_with_a_free_diagonal_it_is_the_convolution_by_any_kernel_whose_last_tap
     torch.testing.assert_close(matrix_of(layer, (3, 3, 4)), oracle.dense_matrix(kernel, 3, 4))
 
 
+def test_there_is_no_bias():
+    layer, nothing = scrambled(CausalConv2d(3, diagonal="free"), 0.3), torch.zeros(2, 3, 4, 5).double()
+    assert torch.equal(layer(nothing)[0], nothing)
+    assert torch.equal(layer.inverse(nothing)[0], nothing)
+
+
 def test_a_unit_diagonal_has_no_log_determinant_and_a_free_one_counts_every_pixel():
     x = torch.randn(2, 3, 4, 5).double()
     assert scrambled(CausalConv2d(3))(x)[1].tolist() == [0.0, 0.0]

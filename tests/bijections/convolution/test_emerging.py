@@ -37,6 +37,12 @@ def test_each_channel_reaches_the_window_around_its_pixel_and_no_more(kernel_siz
         assert torch.equal(reached, window.expand(3, -1, -1))
 
 
+def test_there_are_no_biases():
+    layer, nothing = scrambled(EmergingConv2d(3), 0.3), torch.zeros(2, 3, 4, 5).double()
+    assert torch.equal(layer(nothing)[0], nothing)
+    assert torch.equal(layer.inverse(nothing)[0], nothing)
+
+
 def test_the_log_determinant_counts_both_diagonals_and_the_mixing_at_every_pixel():
     layer = scrambled(EmergingConv2d(3, 3, conv1x1="dense"), 0.3)
     mix, first, second = layer.layers
