@@ -16,6 +16,7 @@ from inverseflow.bijections import Bijection
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
 from inverseflow.experiments.layers import LAYERS, ImageShape, Layer
 from inverseflow.experiments.result import Result, Values
+from inverseflow.ops.fixed_point import default_tolerance
 
 BATCH = 2
 PERTURBATION = 0.1
@@ -187,7 +188,8 @@ EXPERIMENT = Experiment(
 their initial values by normal noise of deviation {PERTURBATION}, {BATCH} random images of each size. Round trips are
 the largest absolute difference of an element. Log-determinants of both directions stand beside `torch.linalg.slogdet`
 of the dense Jacobian, which autograd gives in float64; the errors are in nats of a whole image. MintNet's inverse is
-iterated to the residual 1e-11 (1e-5 in float32), and the exponential's series is cut at the precision of the dtype.""",
+iterated to the residual {default_tolerance(torch.float64):.0e} ({default_tolerance(torch.float32):.0e} in float32), and
+the exponential's series is cut at the precision of the dtype.""",
     tasks=_tasks,
     parts=_parts,
     draw=_draw,
