@@ -108,10 +108,9 @@ inline std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + un
 // One group of up to kMaxPixels images, some rows at a time, with the rows that the kernel reaches above them.
 template <class T, int L>
 void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t first, std::int64_t count) {
-    constexpr std::int64_t kBand = (std::int64_t(1) << 18) / sizeof(T);
     const Problem& p = plan.p;
-    const std::int64_t C = plan.C, H = plan.H, W = plan.W, above = plan.kh - 1, slot = round_up(C, L), pitch = W * slot;
-    const std::int64_t band = std::min(H, std::max(above + 1, kBand / (pitch * count)));
+    const std::int64_t C = plan.C, H = plan.H, W = plan.W, slot = round_up(C, L), pitch = W * slot;
+    const std::int64_t band = plan.band(pitch * count), above = plan.above(band);
     const std::int64_t apart = (above + band) * pitch + 64 / sizeof(T);
     const Buffer<T> buffer = (C < slot ? zeros<T> : unset<T>)(count * apart);
     const PixelSteps<T, L> solve(*plan.kernel, group, apart, slot, pitch);
@@ -132,46 +131,64 @@ void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64
     }
 }
 
-// An image channels-last with zeros above and to the left of it, which the bands of its rows share.
+// One band of up to kMaxPixels rows of one image, each row one column behind the row above it. `above` holds the last rows of the
+// band above as (row, column, channel), the lowest first, `before` the steps that it has done (null for the first band); `below`
+// and `done` are the same for the next band. Only a few steps stand packed at a time.
 template <class T, int L>
-struct Canvas {
-    std::int64_t slot, pitch, size;
-    Buffer<T> buffer;
-    std::int64_t origin;
-
-    Canvas(const Plan<T>& plan, std::int64_t images)
-        : slot(round_up(plan.C, L)), pitch((plan.W + plan.kw - 1) * slot), size((plan.H + plan.kh - 1) * pitch),
-          buffer(zeros<T>(images * size)), origin((plan.kh - 1) * pitch + (plan.kw - 1) * slot) {}
-};
-
-// One band of up to kMaxPixels rows of one image.
-template <class T, int L>
-void walk_rows_by_channels(const Plan<T>& plan, const Canvas<T, L>& canvas, std::int64_t number, std::int64_t group, std::int64_t image,
-                           std::int64_t top, std::int64_t height, const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
+void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t image, std::int64_t top, std::int64_t height, const T* above,
+                           T* below, const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
+    constexpr std::int64_t kChunk = 16;
     const Problem& p = plan.p;
-    const std::int64_t C = plan.C, W = plan.W, slot = canvas.slot, pitch = canvas.pitch;
-    const std::int64_t count = std::min(height, plan.H - top), last = W + count - 1;
-    T* start = canvas.buffer.get() + number * canvas.size + canvas.origin + top * pitch;
-    const PixelSteps<T, L> solve(*plan.kernel, group, pitch - slot, slot, pitch);
-    for (std::int64_t r = 0; r < count; ++r)
-        move_lanes<T, L, false>(plan.source(image, group) + (top + r) * p.of_source.row, plan.next_channel(p.of_source), p.of_source.column, C, W,
-                                start + r * pitch, slot);
-    std::int64_t known = 0;
-    for (std::int64_t t = 0; t < last; ++t) {
-        if (before && t < W) {  // the band above has to be past this column in its last row
-            const std::int64_t needed = std::min(t + height, W + height - 1);
-            while (known < needed) {
-                known = before->load(std::memory_order_acquire);
-                if (known < needed) std::this_thread::yield();
-            }
+    const std::int64_t C = plan.C, W = plan.W, slot = round_up(C, L), edge = plan.kh - 1, behind = plan.kh + plan.kw - 2;
+    const std::int64_t count = std::min(height, plan.H - top), last = W + count - 1, pitch = (behind + kChunk) * slot;
+    const PixelSteps<T, L> solve(*plan.kernel, group, pitch, slot, pitch + slot);
+    const Buffer<T> buffer = zeros<T>((edge + count) * pitch);
+    T* const start = buffer.get() + edge * pitch + behind * slot;  // row 0 in the first step of a chunk
+
+    // Row r is at column t - r in step t; rows below 0 are those of the band above.
+    auto move = [&](auto unpack, auto* plane, const Strides& s, std::int64_t from, std::int64_t to) {
+        for (std::int64_t r = 0; r < count; ++r) {
+            const std::int64_t begin = std::max(from, r), end = std::min(to, W + r);
+            if (begin < end)
+                move_lanes<T, L, unpack>(plane + r * s.row + (begin - r) * s.column, plan.next_channel(s), s.column, C, end - begin,
+                                         start + r * pitch + (begin - from) * slot, slot);
         }
-        const std::int64_t first = std::max<std::int64_t>(0, t - W + 1), end = std::min(count, t + 1);
-        solve(start + first * pitch + (t - first) * slot, end - first, {std::min(top + end, plan.kh), std::min(t - first + 1, plan.kw)});
-        done.store(t + 1, std::memory_order_release);
+    };
+    const T* source = plan.source(image, group) + top * p.of_source.row;
+    T* target = plan.target(image, group) + top * p.of_target.row;
+    std::int64_t known = 0;
+    for (std::int64_t from = 0, to; from < last; from = to) {
+        to = std::min(last, from + kChunk);
+        move(std::false_type{}, source, p.of_source, from, to);
+        for (std::int64_t t = from; t < to; ++t) {
+            T* step = start + (t - from) * slot;
+            if (before && t < W) {  // the band above has to be past this column in its last row
+                while (known < t + height) {
+                    known = before->load(std::memory_order_acquire);
+                    if (known < t + height) std::this_thread::yield();
+                }
+                for (std::int64_t r = 0; r < edge; ++r)
+                    std::memcpy(step - (r + 1) * (pitch + slot), above + (r * W + t) * C, sizeof(T) * C);
+            }
+            const std::int64_t first = std::max<std::int64_t>(0, t - W + 1), end = std::min(count, t + 1);
+            solve(step + first * pitch, end - first, {std::min(top + end, plan.kh), std::min(t - first + 1, plan.kw)});
+            for (std::int64_t r = 0; r < edge && top + height < plan.H; ++r) {
+                const std::int64_t row = height - 1 - r, column = row < 0 ? t : t - row;
+                if (column < 0 || column >= W) continue;
+                T* kept = below + (r * W + column) * C;
+                if (row >= 0)
+                    std::memcpy(kept, step + row * pitch, sizeof(T) * C);
+                else if (before)  // rows of the bands before
+                    std::memcpy(kept, above + ((r - height) * W + column) * C, sizeof(T) * C);
+                else
+                    std::fill(kept, kept + C, T(0));
+            }
+            done.store(t + 1, std::memory_order_release);
+        }
+        move(std::true_type{}, target, p.of_target, from, to);
+        for (std::int64_t r = 0; r < edge + count; ++r)
+            std::memmove(buffer.get() + r * pitch, buffer.get() + r * pitch + (to - from) * slot, sizeof(T) * behind * slot);
     }
-    for (std::int64_t r = 0; r < count; ++r)
-        move_lanes<T, L, true>(plan.target(image, group) + (top + r) * p.of_target.row, plan.next_channel(p.of_target), p.of_target.column, C, W,
-                               start + r * pitch, slot);
 }
 
 }  // namespace

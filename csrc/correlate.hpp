@@ -72,7 +72,7 @@ struct SignalCorrelator {
           taps(kh * kw) {}
 
     void run() {
-        const auto parts = stretches(p.n, pitch, kh - 1, kStretch, 8);
+        const auto parts = stretches(p.n, pitch, kh - 1, kStretch, 12);
         const std::int64_t weights = C * C * taps, count = static_cast<std::int64_t>(parts.size());
         // A task sums every so many of the stretches; so many tasks that their sums are small beside the images.
         const std::int64_t each = std::clamp<std::int64_t>(p.n.images * C * H * W / (2 * weights), 1, std::max<std::int64_t>(1, std::min<std::int64_t>(count, 32)));
@@ -104,8 +104,7 @@ struct SignalCorrelator {
     void correlate(const Stretch& part, std::int64_t group, std::int64_t first, std::int64_t end, T* partial) const {
         const std::int64_t height = part.rows + kh - 1;  // with the rows above
         const std::int64_t length = part.images * height * pitch, padded = lead + length + L;
-        const std::int64_t outputs = (end - first + kOutputs - 1) / kOutputs * kOutputs;
-        Buffer<T> x = zeros<T>(C * padded), grad = zeros<T>(outputs * padded);
+        Buffer<T> x = zeros<T>(C * padded), grad = zeros<T>((end - first) * padded);
         for (std::int64_t n = 0; n < part.images; ++n) {
             copy(p.x, p.of_x, part, n, group * C, C, std::max<std::int64_t>(0, part.row - kh + 1), height, x.get() + lead, padded);
             copy(p.grad, p.of_grad, part, n, group * C + first, end - first, part.row, height, grad.get() + lead, padded);
@@ -117,7 +116,7 @@ struct SignalCorrelator {
         const std::int64_t pairs = static_cast<std::int64_t>(offsets.size());
         for (std::int64_t begin = 0; begin < length; begin += kChunk) {
             const std::int64_t stop = std::min(begin + kChunk, (length + L - 1) / L * L);
-            for (std::int64_t o = 0; o < outputs; o += kOutputs) {
+            for (std::int64_t o = 0; o < end - first; o += kOutputs) {
                 const T* g = grad.get() + lead + o * padded;
                 const std::int64_t wanted = std::min<std::int64_t>(kOutputs, end - first - o);
                 std::int64_t r = 0;
@@ -150,9 +149,11 @@ struct SignalCorrelator {
         V sum[kOutputs][R] = {};
         const T* at[R];
         for (int r = 0; r < R; ++r) at[r] = x + offsets[r];
+        const T* arriving[kOutputs];  // those beyond the last are computed for nothing
+        for (int o = 0; o < kOutputs; ++o) arriving[o] = grad + std::min<std::int64_t>(o, wanted - 1) * padded;
         for (std::int64_t f = begin; f < stop; f += L) {
             V g[kOutputs];
-            for (int o = 0; o < kOutputs; ++o) g[o] = *reinterpret_cast<const U*>(grad + o * padded + f);
+            for (int o = 0; o < kOutputs; ++o) g[o] = *reinterpret_cast<const U*>(arriving[o] + f);
             for (int r = 0; r < R; ++r) {
                 const V value = *reinterpret_cast<const U*>(at[r] + f);
                 for (int o = 0; o < kOutputs; ++o) sum[o][r] += g[o] * value;
@@ -180,7 +181,7 @@ struct ChannelCorrelator {
           pitch(W * slot), threads(threads_) {}
 
     void run() {
-        const auto parts = stretches(p.n, pitch, 0, kStretch, 3);
+        const auto parts = stretches(p.n, pitch, 0, kStretch, 4);
         std::int64_t rows = 0;  // of the tallest stretch, with those above
         for (const Stretch& part : parts) rows = std::max(rows, part.images * (part.rows + (part.rows < H ? kh - 1 : 0)));
         const Buffer<T> x = zeros<T>(rows * pitch), grad = zeros<T>(rows * pitch);

@@ -82,10 +82,9 @@ struct Steps {
 // One group of up to L images, some rows at a time, with the rows that the kernel reaches above them.
 template <class T, int L, bool Convolve>
 void walk_images(const Plan<T>& plan, std::int64_t group, std::int64_t first, std::int64_t count) {
-    constexpr std::int64_t kBand = (std::int64_t(1) << 18) / sizeof(T);  // elements, so as to stay in the second level cache
     const Problem& p = plan.p;
-    const std::int64_t C = plan.C, H = plan.H, W = plan.W, above = plan.kh - 1, slot = C * L, pitch = W * slot;
-    const std::int64_t band = std::min(H, std::max(above + 1, kBand / pitch));
+    const std::int64_t C = plan.C, H = plan.H, W = plan.W, slot = C * L, pitch = W * slot;
+    const std::int64_t band = plan.band(pitch), above = plan.above(band);
     const Buffer<T> buffer = (count < L ? zeros<T> : unset<T>)((above + band) * pitch);
     const Steps<T, L, Convolve> step(*plan.kernel, group, L, pitch);
     T* line = buffer.get() + above * pitch;
@@ -116,65 +115,73 @@ void walk_images(const Plan<T>& plan, std::int64_t group, std::int64_t first, st
 
 // One band of up to L rows of one image, each row one column behind the row above it, so that the lanes of a step are
 // independent. `above` holds the last rows of the band above as (column, channel, row), `before` the steps that it has done (null
-// for the first band); `below` and `done` are the same for the next band.
+// for the first band); `below` and `done` are the same for the next band. Only a few steps stand packed at a time.
 template <class T, int L>
 void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below,
                const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
+    constexpr std::int64_t kChunk = std::max(L, 16);  // steps between two looks at the band above
     const Problem& p = plan.p;
     const std::int64_t C = plan.C, W = plan.W;
     const std::int64_t edge = plan.kh - 1, channel_stride = L + edge, slot = C * channel_stride;
     const std::int64_t behind = plan.kh + plan.kw - 2, count = std::min<std::int64_t>(L, plan.H - top);
     const std::int64_t last = W + count - 1;  // steps in which a row of this band is inside the image
     const Steps<T, L, false> solve(*plan.kernel, group, channel_stride, slot + 1);
-    const Buffer<T> buffer = zeros<T>((behind + last) * slot);
-    T* start = buffer.get() + behind * slot + edge;  // lane 0 of step 0
+    const Buffer<T> buffer = zeros<T>((behind + kChunk) * slot);
+    T* const start = buffer.get() + behind * slot + edge;  // lane 0 of the first step of a chunk
 
     // Lane r is at column t - r in step t; lanes below 0 are rows of the band above.
-    auto move = [&](auto unpack, auto* plane, const Strides& s) {
+    auto move = [&](auto unpack, auto* plane, const Strides& s, std::int64_t from, std::int64_t to) {
         for (std::int64_t c = 0; c < C; ++c, plane += plan.next_channel(s)) {
             T* lane = start + c * channel_stride;
-            for (std::int64_t t = 0; t < last;) {
-                if (can_transpose(s.column) && count == L && t >= L - 1 && t + L <= W) {
+            for (std::int64_t t = from; t < to;) {
+                T* step = lane + (t - from) * slot;
+                if (can_transpose(s.column) && count == L && t >= L - 1 && t + L <= std::min(W, to)) {
                     if constexpr (unpack)
-                        unpack_square<T, L>(lane + t * slot, slot, plane + t * s.column, s.row - s.column, s.column);
+                        unpack_square<T, L>(step, slot, plane + t * s.column, s.row - s.column, s.column);
                     else
-                        pack_square<T, L>(plane + t * s.column, s.row - s.column, s.column, lane + t * slot, slot);
+                        pack_square<T, L>(plane + t * s.column, s.row - s.column, s.column, step, slot);
                     t += L;
                     continue;
                 }
                 for (std::int64_t r = std::max<std::int64_t>(0, t - W + 1); r < std::min(count, t + 1); ++r) {
                     if constexpr (unpack)
-                        plane[r * s.row + (t - r) * s.column] = lane[t * slot + r];
+                        plane[r * s.row + (t - r) * s.column] = step[r];
                     else
-                        lane[t * slot + r] = plane[r * s.row + (t - r) * s.column];
+                        step[r] = plane[r * s.row + (t - r) * s.column];
                 }
                 ++t;
             }
         }
     };
-    move(std::false_type{}, plan.source(image, group) + top * p.of_source.row, p.of_source);
+    const T* source = plan.source(image, group) + top * p.of_source.row;
+    T* target = plan.target(image, group) + top * p.of_target.row;
 
-    constexpr std::int64_t kChunk = 16;  // steps between two looks at the band above
-    for (std::int64_t from = 0; from < last; from += kChunk) {
-        const std::int64_t to = std::min(from + kChunk, last);
+    // The first chunk ends where all rows are inside the image.
+    for (std::int64_t from = 0, to; from < last; from = to) {
+        to = std::min(last, from ? from + kChunk : std::max(L - 1, 1));
+        if (from && (count < L || to > W)) std::memset(buffer.get() + behind * slot, 0, sizeof(T) * kChunk * slot);
+        move(std::false_type{}, source, p.of_source, from, to);
         if (before) {
             const std::int64_t needed = std::min(to + edge + L, W + L - 1);
             while (before->load(std::memory_order_acquire) < needed) std::this_thread::yield();
             for (std::int64_t r = -1; r >= -edge; --r)
                 for (std::int64_t t = from ? from : r; t < std::min(to, W + r); ++t)
-                    for (std::int64_t c = 0; c < C; ++c) start[t * slot + c * channel_stride + r] = above[((t - r) * C + c) * edge - 1 - r];
+                    for (std::int64_t c = 0; c < C; ++c)
+                        start[(t - from) * slot + c * channel_stride + r] = above[((t - r) * C + c) * edge - 1 - r];
         }
         for (std::int64_t t = from; t < to; ++t) {
-            solve(start + t * slot, {std::min(top + count, plan.kh), std::min(t + 1, plan.kw)});
+            T* step = start + (t - from) * slot;
+            solve(step, {std::min(top + count, plan.kh), std::min(t + 1, plan.kw)});
             for (std::int64_t r = 0; r < std::min<std::int64_t>(edge, L); ++r)
                 if (const std::int64_t w = t - (L - 1 - r); w >= 0 && w < W && L - 1 - r < count)
-                    for (std::int64_t c = 0; c < C; ++c) below[(w * C + c) * edge + r] = start[t * slot + c * channel_stride + L - 1 - r];
+                    for (std::int64_t c = 0; c < C; ++c) below[(w * C + c) * edge + r] = step[c * channel_stride + L - 1 - r];
             for (std::int64_t r = L; r < edge && t < W; ++r)  // rows of the bands before
                 for (std::int64_t c = 0; c < C; ++c) below[(t * C + c) * edge + r] = before ? above[(t * C + c) * edge + r - L] : T(0);
         }
         done.store(to, std::memory_order_release);
+        move(std::true_type{}, target, p.of_target, from, to);
+        std::memmove(buffer.get(), buffer.get() + (to - from) * slot, sizeof(T) * behind * slot);
     }
-    move(std::true_type{}, plan.target(image, group) + top * p.of_target.row, p.of_target);
 }
 
 }  // namespace

@@ -66,9 +66,12 @@ template <class T, int L>
 void solve_rows_by_channels(const Problem& p, std::int64_t pixels, int threads) {
     const Plan<T> plan(p, {L, kMaxVectors}, threads);
     if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);
-    const Canvas<T, L> canvas(plan, p.n.groups * p.n.images);
+    const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C, bands = (plan.H + pixels - 1) / pixels;
+    const Buffer<T> edges = unset<T>(p.n.groups * p.n.images * bands * edge);
     for_bands(p.n, pixels, threads, [&](std::int64_t which, std::int64_t top, const auto* before, auto& done) {
-        walk_rows_by_channels<T, L>(plan, canvas, which, which / p.n.images, which % p.n.images, top, pixels, before, done);
+        T* below = edges.get() + (which * bands + top / pixels) * edge;
+        walk_rows_by_channels<T, L>(plan, which / p.n.images, which % p.n.images, top, pixels, before ? below - edge : nullptr, below, before,
+                                    done);
     });
 }
 

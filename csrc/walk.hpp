@@ -12,11 +12,22 @@ template <class T>
 struct Plan {
     const Problem& p;
     std::int64_t C, H, W, kh, kw;  // of one group; the kernel's part that can reach inside the image
+    std::int64_t allowance;        // elements that a thread may hold of the image: what its cache holds, and little of the whole
     Shared<Packed<T>> kernel;
 
     Plan(const Problem& problem, const Cut& cut, int threads)
         : p(problem), C(p.n.channels), H(p.n.rows), W(p.n.columns), kh(std::min(p.n.kernel_rows, H)),
-          kw(std::min(p.n.kernel_columns, W)), kernel(packed<T>(p.kernel, p.n, cut, threads)) {}
+          kw(std::min(p.n.kernel_columns, W)),
+          allowance(std::min<std::int64_t>((1 << 18) / sizeof(T), p.n.images * p.n.groups * C * H * W / (8 * threads))),
+          kernel(packed<T>(p.kernel, p.n, cut, threads)) {}
+
+    // How many rows to walk at a time, where a row takes `pitch` elements.
+    std::int64_t band(std::int64_t pitch) const {
+        const std::int64_t rows = std::max(kh, allowance / pitch - (kh - 1));
+        return rows + kh - 1 < H ? rows : H;
+    }
+    // The rows that a band keeps of those above it.
+    std::int64_t above(std::int64_t band) const { return band < H ? kh - 1 : 0; }
 
     // The first channel of the walk, and the way to the next: a transposed problem counts them backwards.
     const T* source(std::int64_t image, std::int64_t group) const { return at<const T>(p.source, p.of_source, image, group); }

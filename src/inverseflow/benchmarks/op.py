@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from inverseflow.benchmarks.cases import BUDGETS, Axis, Case
 from inverseflow.benchmarks.contenders import call, contenders, problem, residual, training_step
 from inverseflow.benchmarks.machine import Machine, machine
-from inverseflow.benchmarks.memory import Memory, peak_memory
+from inverseflow.benchmarks.memory import Memory
+from inverseflow.benchmarks.op_memory import Memories, MemoryMeter, memories
 from inverseflow.benchmarks.timing import Timing, time_in_turn
 from inverseflow.ops import explain
 
@@ -109,26 +111,30 @@ def bench_op(
         True
     """
     where, chosen = torch.device(device), BUDGETS[budget]
+    with MemoryMeter.started() if where.type == "cpu" else nullcontext() as meter:
 
-    def rows_of(case: Case) -> list[Row]:
-        return _bench_case(case, where, chosen.rounds, chosen.at_least_ms, chosen.at_most_ms)
+        def rows_of(case: Case) -> list[Row]:
+            memory = meter.measure(case) if meter else memories(case, where)
+            return _bench_case(case, where, memory, chosen.rounds, chosen.at_least_ms, chosen.at_most_ms)
 
-    def watched(case: Case) -> list[Row]:
-        on_case(case)
-        return rows_of(case)
+        def watched(case: Case) -> list[Row]:
+            on_case(case)
+            return rows_of(case)
 
-    return OpBenchmark(
-        machine(where),
-        rows_of(_ONE_PIXEL),
-        [row for case in chosen.grid for row in watched(case)],
-        [
-            SweepRows(sweep.name, sweep.axis, [row for case in sweep.cases for row in watched(case)])
-            for sweep in chosen.sweeps
-        ],
-    )
+        return OpBenchmark(
+            machine(where),
+            rows_of(_ONE_PIXEL),
+            [row for case in chosen.grid for row in watched(case)],
+            [
+                SweepRows(sweep.name, sweep.axis, [row for case in sweep.cases for row in watched(case)])
+                for sweep in chosen.sweeps
+            ],
+        )
 
 
-def _bench_case(case: Case, device: torch.device, rounds: int, at_least_ms: float, at_most_ms: float) -> list[Row]:
+def _bench_case(
+    case: Case, device: torch.device, memory: Memories, rounds: int, at_least_ms: float, at_most_ms: float
+) -> list[Row]:
     y, weight = problem(case, device)
     methods = contenders(case, y, weight)
     default = explain(y, weight).partition(":")[0]
@@ -137,9 +143,7 @@ def _bench_case(case: Case, device: torch.device, rounds: int, at_least_ms: floa
     with torch.no_grad():
         errors = {name: residual(solve(), y, weight) for name, solve in calls.items() if name != "conv2d"}
         forward = time_in_turn(calls, rounds=rounds, at_least_ms=at_least_ms, at_most_ms=at_most_ms, device=device)
-        memory = {name: peak_memory(calls[name], device) for name in steps}
     training = time_in_turn(steps, rounds=rounds, at_least_ms=at_least_ms, at_most_ms=at_most_ms, device=device)
-    training_memory = {name: peak_memory(step, device) for name, step in steps.items()}
     return [
         Row(
             case,
@@ -148,8 +152,8 @@ def _bench_case(case: Case, device: torch.device, rounds: int, at_least_ms: floa
             name == default,
             forward[name],
             training.get(name),
-            memory.get(name),
-            training_memory.get(name),
+            memory[name]["forward"] if name in memory else None,
+            memory[name]["training"] if name in memory else None,
             errors.get(name),
         )
         for name, method in methods.items()

@@ -46,8 +46,10 @@ With `--device cuda`, and `cuda` for `cpu` in the names, the same for a GPU.
 * **Memory** is the peak during a call, its results included, beyond what was there before, in units of the input
   image. The first figure counts tensors: on a CPU the allocations and releases that torch's profiler reports, on a GPU
   `torch.cuda.max_memory_allocated`. The one in brackets counts everything in the process, buffers inside
-  compiled code too: the growth of the resident set to its high-water mark, after free memory was given back (Linux
-  only, and only where it is more than a mebibyte).
+  compiled code too: the growth of the resident set to its high-water mark, the median of five calls (Linux only, and
+  only where it is more than a mebibyte, because the system counts pages in lots of up to a quarter of one). The shapes
+  are measured in a process of their own in which glibc's allocator gives back at once what is freed; else what it
+  keeps of former calls would count as in use.
 * **native**, **blocked**, **dense** and **triton** are the backends, each forced by `inverseflow.ops.backend`; the one
   that is chosen by default is in bold. **jacobi** is plain fixed-point iteration, as many sweeps as the image has
   anti-diagonals. **antidiagonal** is the published GPU algorithm, one launch for each anti-diagonal. dense, jacobi and

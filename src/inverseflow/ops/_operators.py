@@ -174,7 +174,7 @@ class _Solve(Function):
         of_weight = None
         if ctx.needs_input_grad[1]:
             image, arriving = (of_y, x) if transposed else (x, of_y)
-            of_weight = -correlate(image, arriving, weight, corner, groups, diagonal)
+            of_weight = correlate(image, arriving, weight, corner, groups, diagonal).neg_()
         return of_y, of_weight, None, None, None, None
 
     @staticmethod

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverseflow.ops._backends._kept import Kept
 from inverseflow.ops._backends._torch import convolve, refuses, triangular, unavailable, weight_gradient
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
@@ -23,6 +24,8 @@ class Tile:
     rows: int
     columns: int
 
+
+_matrices = Kept(32 << 20)
 
 __all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
@@ -37,17 +40,21 @@ def solve(
     tile: Tile | None = None,
 ) -> Tensor:
     """Solve tile by tile along the anti-diagonals of the grid of tiles."""
-    kernel = triangular(weight, groups, diagonal, transposed)
     corner = opposite(corner) if transposed else corner
     batch, channels, height, width = y.shape
     per_group = channels // groups
-    above, left = min(kernel.shape[2], height) - 1, min(kernel.shape[3], width) - 1
-    kernel = kernel[:, :, kernel.shape[2] - 1 - above :, kernel.shape[3] - 1 - left :]
+    above, left = min(weight.shape[2], height) - 1, min(weight.shape[3], width) - 1
     tile = tile or choose_tile(per_group, height, width)
     grid_rows, grid_columns = -(-height // tile.rows), -(-width // tile.columns)
     bottom, right = starts_at_bottom(corner), starts_at_right(corner)
 
-    step = window_matrix(kernel, tile, groups, transposed, bottom, right)  # (G, r w C, (r + above)(w + left) C)
+    def made_of(weight: Tensor) -> Tensor:
+        kernel = triangular(weight, groups, diagonal, transposed)
+        kernel = kernel[:, :, kernel.shape[2] - 1 - above :, kernel.shape[3] - 1 - left :]
+        return window_matrix(kernel, tile, groups, transposed, bottom, right)
+
+    depends_on = (above, left, tile, groups, diagonal, transposed, bottom, right)
+    step = _matrices.get(weight, depends_on, made_of)  # (G, r w C, (r + above)(w + left) C)
     padded_rows, padded_columns = grid_rows * tile.rows, grid_columns * tile.columns
     top = padded_rows - height if bottom else above
     start = padded_columns - width if right else left
