@@ -256,9 +256,9 @@ def _parts(definition: TrainedTable, result: Result) -> list[str]:
     lines = [
         [
             name,
-            _mean([row.values["bits_per_dim"] for row in result.parts(name, _SEED)], 3),
+            mean_and_deviation([row.values["bits_per_dim"] for row in result.parts(name, _SEED)], 3),
             *([_published_bits(printed.get(name), definition)] if comparable else []),
-            _mean([row.values["nats_per_image"] for row in result.parts(name, _SEED)], 1),
+            mean_and_deviation([row.values["nats_per_image"] for row in result.parts(name, _SEED)], 1),
             *_speed_cells(result.parts(name, SPEED)[0].values),
         ]
         for name in result.names
@@ -343,7 +343,13 @@ def milliseconds(value: float) -> str:
     return f"{value:.{max(0, 2 - max(-1, math.floor(math.log10(max(value, 1e-6)))))}f}"
 
 
-def _mean(values: list[float], digits: int) -> str:
+def mean_and_deviation(values: list[float], digits: int) -> str:
+    """Return the mean of some seeds, with their standard deviation where there are several.
+
+    Example:
+        >>> mean_and_deviation([1.0, 3.0], 2), mean_and_deviation([1.0], 2)
+        ('2.00 ± 1.41', '1.00')
+    """
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
