@@ -58,7 +58,7 @@ _BETWEEN = (
     ("tanh", 2.0),
     ("tanh", 4.0),
 )
-_AFTER = (("none", 1.0), ("ReLU", 1.0), ("abs", 1.0), ("tanh", 2.0))
+_AFTER = (("none", 1.0), ("ReLU", 1.0), ("abs", 1.0), ("tanh", 2.0), ("tanh", 4.0))
 EFFORTS: dict[Budget, Effort] = {
     "smoke": Effort("digits", (("none", 1.0), ("tanh", 2.0)), (("none", 1.0), ("ReLU", 1.0)), 4, 10),
     "quick": Effort("mnist", _BETWEEN, _AFTER, 3, 10),
