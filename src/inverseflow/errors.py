@@ -35,3 +35,7 @@ class BackendError(InverseFlowError, RuntimeError):
 
 class ConvergenceError(InverseFlowError, ArithmeticError):
     """An iteration did not reach its tolerance. The message names the residual, the iterations and the remedy."""
+
+
+class SingularError(InverseFlowError, ValueError):
+    """A map that is to be inverted has no inverse. The message says how many of its matrices are singular."""

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from inverseflow.bijections import Bijection, Compose, Dequantize, Multiscale, Shape, initialize_from_data
 from inverseflow.distributions import StandardNormal
+from inverseflow.errors import ConvergenceError, SingularError
 from inverseflow.flows import pretrained
 from inverseflow.flows.distribution import FlowDistribution
+from inverseflow.flows.failing import failing_layer
 from inverseflow.flows.steps import Step
 
 if TYPE_CHECKING:
@@ -280,7 +282,10 @@ class Flow(nn.Module):
         return z.flatten(1), log_det + log_det_of_bijection
 
     def _from_latent(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_det = self.bijection.inverse(z.reshape(-1, *self._latent_shape), context)
+        try:
+            x, log_det = self.bijection.inverse(z.reshape(-1, *self._latent_shape), context)
+        except (ConvergenceError, SingularError) as error:
+            raise type(error)(f"{failing_layer(error, self)}: {error}") from error
         x, log_det_of_preprocessing = self.preprocessing.inverse(x, context)
         log_det = log_det + log_det_of_preprocessing
         if self.dequantize is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from inverseflow.errors import SingularError
 from inverseflow.ops._mapped import every_slice
 
 
@@ -21,7 +22,7 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         x of the shape of b, and :math:`\log|\det A|` of shape ``batch``.
 
     Raises:
-        ValueError: a matrix is singular. Not checked inside of compilation, where x becomes infinite or nan.
+        SingularError: a matrix is singular. Not checked inside of compilation, where x becomes infinite or nan.
 
     Example:
         >>> dense_solve(torch.tensor([[2.0, 0.0], [4.0, 1.0]]), torch.tensor([[2.0], [3.0]]))
@@ -38,7 +39,7 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def _check_regular(info: Tensor, side: int) -> None:
     singular = int(info.count_nonzero())
     if singular:
-        raise ValueError(
+        raise SingularError(
             f"{singular} of {info.numel()} matrices of size {side} are singular, so the map has no inverse; "
             "start from other parameters, or train with the log-determinant, which avoids them"
         )

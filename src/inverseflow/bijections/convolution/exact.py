@@ -35,7 +35,8 @@ class ExactConv2d(Bijection):
         x: ``(B, C, H, W)`` with C·H·W ≤ 16384 (for a 1×1 kernel C ≤ 16384); z: the same.
 
     Raises:
-        ValueError: the kernel has no taps, an image is too large, or a matrix to be inverted is singular.
+        ValueError: the kernel has no taps, or an image is too large.
+        SingularError: a matrix to be inverted is singular.
 
     Reference:
         Keller et al., Self Normalizing Flows, 2021, section 4 (the exact baseline).

@@ -37,7 +37,8 @@ class PeriodicConv2d(Bijection):
         x: ``(B, C, H, W)``, at least as large as the kernel; z: the same.
 
     Raises:
-        ValueError: the kernel has no taps, an image is smaller than the kernel, or a matrix to be inverted is singular.
+        ValueError: the kernel has no taps, or an image is smaller than the kernel.
+        SingularError: a matrix to be inverted is singular.
 
     Reference:
         Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, section 3.2. The taps around the rotation

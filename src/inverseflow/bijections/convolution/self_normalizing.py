@@ -52,8 +52,8 @@ class SelfNormalizingConv2d(ExactConv2d):
         x: ``(B, C, H, W)`` with C·H·W ≤ 16384 (for a 1×1 kernel C ≤ 16384); z: the same.
 
     Raises:
-        ValueError: a side of the kernel is even, another argument is out of its range, an image is too large, or the
-            matrix to be inverted is singular.
+        ValueError: a side of the kernel is even, another argument is out of its range, or an image is too large.
+        SingularError: the matrix to be inverted is singular.
 
     Reference:
         Keller et al., Self Normalizing Flows, 2021, section 3. There training reports a log-determinant of zero, the

@@ -1,0 +1,37 @@
+"""An inverse that fails says in which layer of the model."""
+
+import pytest
+import torch
+
+from inverseflow import flows
+from inverseflow.bijections import ActNorm, Compose, ExactConv2d, MintNet
+from inverseflow.errors import ConvergenceError, InverseFlowError, SingularError
+from inverseflow.flows import Flow
+from inverseflow.flows.failing import failing_layer
+
+
+def test_a_singular_layer_is_named_with_its_path():
+    flow = flows.create("planar", (1, 8, 8), layer="exact", scales=1, steps=2)
+    path, layer = next((name, m) for name, m in reversed(list(flow.named_modules())) if isinstance(m, ExactConv2d))
+    with torch.no_grad():
+        layer.weight.zero_()
+    with pytest.raises(SingularError, match=rf"^{path} \(ExactConv2d\): 1 of 1 matrices of size 64 are singular"):
+        flow.sample(2)
+    with pytest.raises(ValueError, match="singular"):  # what it was before it had a name of its own
+        flow.decode(torch.zeros(1, 64))
+
+
+def test_an_iteration_that_does_not_converge_is_named_with_its_path():
+    flow = Flow(Compose(ActNorm(1), Compose(MintNet(1, (6, 6)), ActNorm(1))), (1, 6, 6))
+    flow.initialize(torch.randn(8, 1, 6, 6))
+    path = next(name for name, m in flow.named_modules() if isinstance(m, MintNet))
+    with pytest.raises(ConvergenceError, match=rf"^{path} \(MintNet\): "):
+        flow.decode(torch.full((1, 36), torch.nan))
+
+
+def test_an_error_from_elsewhere_names_the_model():
+    model = Compose(ActNorm(1))
+    try:
+        raise InverseFlowError("from elsewhere")
+    except InverseFlowError as error:
+        assert failing_layer(error, model) == "Compose"
