@@ -22,6 +22,7 @@ EXTRAS = (
     "pyarrow",
     "safetensors",
     "scipy",
+    "skimage",
     "sklearn",
     "tensorboard",
     "yaml",

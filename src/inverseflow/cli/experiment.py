@@ -23,6 +23,7 @@ Name = Literal[
     "table10",
     "figure1",
     "scalability",
+    "deblurring",
     "classifier",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inverseflow.errors import OptionError
-from inverseflow.experiments import bijectivity, classifier, figure1, paper, scalability, speedup, sweeps
+from inverseflow.experiments import bijectivity, classifier, deblurring, figure1, paper, scalability, speedup, sweeps
 from inverseflow.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -15,6 +15,7 @@ EXPERIMENTS = {
         *(each.experiment for each in sweeps.TABLES),
         figure1.EXPERIMENT,
         scalability.EXPERIMENT,
+        deblurring.EXPERIMENT,
         classifier.EXPERIMENT,
     )
 }
