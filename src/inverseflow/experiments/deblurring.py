@@ -21,6 +21,7 @@ from inverseflow.experiments.blurred import (
     RADIUS,
     TEST,
     TRAINING,
+    Observation,
     blurs,
     observation,
     patches,
