@@ -181,7 +181,7 @@ struct ChannelCorrelator {
           pitch(W * slot), threads(threads_) {}
 
     void run() {
-        const auto parts = stretches(p.n, pitch, 0, kStretch, 4);
+        const auto parts = stretches(p.n, pitch, 0, kStretch, 5);
         std::int64_t rows = 0;  // of the tallest stretch, with those above
         for (const Stretch& part : parts) rows = std::max(rows, part.images * (part.rows + (part.rows < H ? kh - 1 : 0)));
         const Buffer<T> x = zeros<T>(rows * pitch), grad = zeros<T>(rows * pitch);

@@ -9,18 +9,23 @@
 namespace inverseflow {
 namespace {
 
-// Tasks in bands of an image: the first bands of all images come first, so that threads rarely wait for the band above.
-template <class F>
-void for_bands(const Sizes& n, std::int64_t height, int threads, F&& walk) {
+// Tasks in bands of an image: the first bands of all images come first, so that threads rarely wait for the band above. What a
+// band leaves for the next one overwrites, behind the next one's back, what that was left: two edges serve an image.
+template <class T, class F>
+void for_bands(const Plan<T>& plan, std::int64_t height, int threads, F&& walk) {
     struct alignas(64) Progress {
         std::atomic<std::int64_t> steps{0};
     };
-    const std::int64_t images = n.groups * n.images, bands = (n.rows + height - 1) / height;
+    const std::int64_t each = plan.p.n.images, images = plan.p.n.groups * each, bands = (plan.H + height - 1) / height;
     const std::unique_ptr<Progress[]> done(new Progress[images * bands]);
+    const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C;
+    const Buffer<T> edges = unset<T>(2 * images * edge);
     parallel_for(images * bands, threads, [&](std::int64_t task) {
         const std::int64_t band = task / images, which = task % images;
+        T *even = edges.get() + 2 * which * edge, *odd = even + edge;
         try {
-            walk(which, band * height, band ? &done[task - images].steps : nullptr, done[task].steps);
+            walk(which / each, which % each, band * height, band % 2 ? even : odd, band % 2 ? odd : even,
+                 band ? &done[task - images].steps : nullptr, done[task].steps);
         } catch (...) {
             done[task].steps = std::numeric_limits<std::int64_t>::max();  // let nobody wait for it
             throw;
@@ -43,12 +48,8 @@ template <class T, int L>
 void solve_rows(const Problem& p, int threads) {
     const Plan<T> plan(p, {1, sizeof(T) * L >= 64 ? kMaxBlock : 12}, threads);
     if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);  // the others multiply zeros outside of the image
-    const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C, bands = (plan.H + L - 1) / L;
-    const Buffer<T> edges = unset<T>(p.n.groups * p.n.images * bands * edge);
-    for_bands(p.n, L, threads, [&](std::int64_t which, std::int64_t top, const auto* before, auto& done) {
-        T* below = edges.get() + (which * bands + top / L) * edge;
-        walk_rows<T, L>(plan, which / p.n.images, which % p.n.images, top, before ? below - edge : nullptr, below, before, done);
-    });
+    for_bands(plan, L, threads, [&](std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below, const auto* before,
+                                    auto& done) { walk_rows<T, L>(plan, group, image, top, above, below, before, done); });
 }
 
 template <class T, int L>
@@ -66,12 +67,9 @@ template <class T, int L>
 void solve_rows_by_channels(const Problem& p, std::int64_t pixels, int threads) {
     const Plan<T> plan(p, {L, kMaxVectors}, threads);
     if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);
-    const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C, bands = (plan.H + pixels - 1) / pixels;
-    const Buffer<T> edges = unset<T>(p.n.groups * p.n.images * bands * edge);
-    for_bands(p.n, pixels, threads, [&](std::int64_t which, std::int64_t top, const auto* before, auto& done) {
-        T* below = edges.get() + (which * bands + top / pixels) * edge;
-        walk_rows_by_channels<T, L>(plan, which / p.n.images, which % p.n.images, top, pixels, before ? below - edge : nullptr, below, before,
-                                    done);
+    for_bands(plan, pixels, threads, [&](std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below,
+                                         const auto* before, auto& done) {
+        walk_rows_by_channels<T, L>(plan, group, image, top, pixels, above, below, before, done);
     });
 }
 
