@@ -133,14 +133,14 @@ void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64
 
 // One band of up to kMaxPixels rows of one image, each row one column behind the row above it. `above` holds the last rows of the
 // band above as (row, column, channel), the lowest first, `before` the steps that it has done (null for the first band); `below`
-// and `done` are the same for the next band. Only a few steps stand packed at a time.
+// (null for the last band) and `done` are the same for the next band. Only a few steps stand packed at a time.
 template <class T, int L>
 void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t image, std::int64_t top, std::int64_t height, const T* above,
                            T* below, const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
-    constexpr std::int64_t kChunk = 16;
     const Problem& p = plan.p;
     const std::int64_t C = plan.C, W = plan.W, slot = round_up(C, L), edge = plan.kh - 1, behind = plan.kh + plan.kw - 2;
-    const std::int64_t count = std::min(height, plan.H - top), last = W + count - 1, pitch = (behind + kChunk) * slot;
+    const std::int64_t count = std::min(height, plan.H - top), last = W + count - 1;
+    const std::int64_t chunk = std::min<std::int64_t>(16, last), pitch = (behind + chunk) * slot;
     const PixelSteps<T, L> solve(*plan.kernel, group, pitch, slot, pitch + slot);
     const Buffer<T> buffer = zeros<T>((edge + count) * pitch);
     T* const start = buffer.get() + edge * pitch + behind * slot;  // row 0 in the first step of a chunk
@@ -158,7 +158,7 @@ void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t
     T* target = plan.target(image, group) + top * p.of_target.row;
     std::int64_t known = 0;
     for (std::int64_t from = 0, to; from < last; from = to) {
-        to = std::min(last, from + kChunk);
+        to = std::min(last, from + chunk);
         move(std::false_type{}, source, p.of_source, from, to);
         for (std::int64_t t = from; t < to; ++t) {
             T* step = start + (t - from) * slot;
@@ -172,7 +172,7 @@ void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t
             }
             const std::int64_t first = std::max<std::int64_t>(0, t - W + 1), end = std::min(count, t + 1);
             solve(step + first * pitch, end - first, {std::min(top + end, plan.kh), std::min(t - first + 1, plan.kw)});
-            for (std::int64_t r = 0; r < edge && top + height < plan.H; ++r) {
+            for (std::int64_t r = 0; below && r < edge; ++r) {
                 const std::int64_t row = height - 1 - r, column = row < 0 ? t : t - row;
                 if (column < 0 || column >= W) continue;
                 T* kept = below + (r * W + column) * C;

@@ -30,7 +30,7 @@ template <class T>
 struct Packed {
     std::int64_t C, kernel_columns, taps;
     List<List<Block<T>>> groups;
-    bool finite = true;  // else a product with a zero outside of the image would not be zero
+    bool keeps_zeros = true;  // outside of the image: nothing is multiplied by infinity or divided by zero
     std::atomic<int> owners{1};
 
     Packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads)
@@ -62,7 +62,10 @@ struct Packed {
         const T* weight = static_cast<const T*>(kernel.weight);
         T zero = 0;
         for (std::int64_t i = 0; i < n.groups * C * C * taps; ++i) zero += weight[i] * T(0);
-        finite = zero == T(0);
+        keeps_zeros = zero == T(0);
+        for (const auto& group : groups)
+            for (const auto& block : group)
+                for (std::int64_t i = 0; block.scaled && i < block.count; ++i) keeps_zeros = keeps_zeros && block.diagonal[i] != T(0);
     }
 
     // The weights from input channels [begin, end) to the block.

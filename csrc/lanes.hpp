@@ -115,18 +115,19 @@ void walk_images(const Plan<T>& plan, std::int64_t group, std::int64_t first, st
 
 // One band of up to L rows of one image, each row one column behind the row above it, so that the lanes of a step are
 // independent. `above` holds the last rows of the band above as (column, channel, row), `before` the steps that it has done (null
-// for the first band); `below` and `done` are the same for the next band. Only a few steps stand packed at a time.
+// for the first band); `below` (null for the last band) and `done` are the same for the next band. Only a few steps stand packed at
+// a time.
 template <class T, int L>
 void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below,
                const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
-    constexpr std::int64_t kChunk = std::max(L, 16);  // steps between two looks at the band above
     const Problem& p = plan.p;
     const std::int64_t C = plan.C, W = plan.W;
     const std::int64_t edge = plan.kh - 1, channel_stride = L + edge, slot = C * channel_stride;
     const std::int64_t behind = plan.kh + plan.kw - 2, count = std::min<std::int64_t>(L, plan.H - top);
     const std::int64_t last = W + count - 1;  // steps in which a row of this band is inside the image
+    const std::int64_t chunk = std::min<std::int64_t>(std::max(L, 16), last);  // of which between two looks at the band above
     const Steps<T, L, false> solve(*plan.kernel, group, channel_stride, slot + 1);
-    const Buffer<T> buffer = zeros<T>((behind + kChunk) * slot);
+    const Buffer<T> buffer = zeros<T>((behind + chunk) * slot);
     T* const start = buffer.get() + behind * slot + edge;  // lane 0 of the first step of a chunk
 
     // Lane r is at column t - r in step t; lanes below 0 are rows of the band above.
@@ -158,8 +159,8 @@ void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std:
 
     // The first chunk ends where all rows are inside the image.
     for (std::int64_t from = 0, to; from < last; from = to) {
-        to = std::min(last, from ? from + kChunk : std::max(L - 1, 1));
-        if (from && (count < L || to > W)) std::memset(buffer.get() + behind * slot, 0, sizeof(T) * kChunk * slot);
+        to = std::min(last, from ? from + chunk : std::max(L - 1, 1));
+        if (from && (count < L || to > W)) std::memset(buffer.get() + behind * slot, 0, sizeof(T) * chunk * slot);
         move(std::false_type{}, source, p.of_source, from, to);
         if (before) {
             const std::int64_t needed = std::min(to + edge + L, W + L - 1);
@@ -172,10 +173,10 @@ void walk_rows(const Plan<T>& plan, std::int64_t group, std::int64_t image, std:
         for (std::int64_t t = from; t < to; ++t) {
             T* step = start + (t - from) * slot;
             solve(step, {std::min(top + count, plan.kh), std::min(t + 1, plan.kw)});
-            for (std::int64_t r = 0; r < std::min<std::int64_t>(edge, L); ++r)
+            for (std::int64_t r = 0; below && r < std::min<std::int64_t>(edge, L); ++r)
                 if (const std::int64_t w = t - (L - 1 - r); w >= 0 && w < W && L - 1 - r < count)
                     for (std::int64_t c = 0; c < C; ++c) below[(w * C + c) * edge + r] = step[c * channel_stride + L - 1 - r];
-            for (std::int64_t r = L; r < edge && t < W; ++r)  // rows of the bands before
+            for (std::int64_t r = L; below && r < edge && t < W; ++r)  // rows of the bands before
                 for (std::int64_t c = 0; c < C; ++c) below[(t * C + c) * edge + r] = before ? above[(t * C + c) * edge + r - L] : T(0);
         }
         done.store(to, std::memory_order_release);

@@ -14,7 +14,11 @@ void parallel_for(std::int64_t tasks, int threads, const std::function<void(std:
     std::exception_ptr failure;
     auto work = [&] {  // no exception may leave a parallel region
         try {
-            for (std::int64_t i = next++; i < tasks && !failed; i = next++) task(i);
+            while (!failed) {  // whatever is taken is run: another task may wait for it
+                const std::int64_t i = next++;
+                if (i >= tasks) break;
+                task(i);
+            }
         } catch (...) {
             if (!failed.exchange(true)) failure = std::current_exception();
         }

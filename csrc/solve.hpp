@@ -19,12 +19,12 @@ void for_bands(const Plan<T>& plan, std::int64_t height, int threads, F&& walk) 
     const std::int64_t each = plan.p.n.images, images = plan.p.n.groups * each, bands = (plan.H + height - 1) / height;
     const std::unique_ptr<Progress[]> done(new Progress[images * bands]);
     const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C;
-    const Buffer<T> edges = unset<T>(2 * images * edge);
+    const Buffer<T> edges = unset<T>(bands > 1 ? 2 * images * edge : 0);
     parallel_for(images * bands, threads, [&](std::int64_t task) {
         const std::int64_t band = task / images, which = task % images;
-        T *even = edges.get() + 2 * which * edge, *odd = even + edge;
+        T *even = edges.get() + 2 * which * edge, *odd = even + edge, *below = band % 2 ? odd : even;
         try {
-            walk(which / each, which % each, band * height, band % 2 ? even : odd, band % 2 ? odd : even,
+            walk(which / each, which % each, band * height, band % 2 ? even : odd, band + 1 < bands ? below : nullptr,
                  band ? &done[task - images].steps : nullptr, done[task].steps);
         } catch (...) {
             done[task].steps = std::numeric_limits<std::int64_t>::max();  // let nobody wait for it
@@ -47,7 +47,7 @@ void apply_images(const Problem& p, int threads) {
 template <class T, int L>
 void solve_rows(const Problem& p, int threads) {
     const Plan<T> plan(p, {1, sizeof(T) * L >= 64 ? kMaxBlock : 12}, threads);
-    if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);  // the others multiply zeros outside of the image
+    if (!(*plan.kernel).keeps_zeros) return apply_images<T, L>(p, threads);  // the others multiply zeros outside of the image
     for_bands(plan, L, threads, [&](std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below, const auto* before,
                                     auto& done) { walk_rows<T, L>(plan, group, image, top, above, below, before, done); });
 }
@@ -66,7 +66,7 @@ void solve_images_by_channels(const Problem& p, std::int64_t pixels, int threads
 template <class T, int L>
 void solve_rows_by_channels(const Problem& p, std::int64_t pixels, int threads) {
     const Plan<T> plan(p, {L, kMaxVectors}, threads);
-    if (!(*plan.kernel).finite) return apply_images<T, L>(p, threads);
+    if (!(*plan.kernel).keeps_zeros) return apply_images<T, L>(p, threads);
     for_bands(plan, pixels, threads, [&](std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below,
                                          const auto* before, auto& done) {
         walk_rows_by_channels<T, L>(plan, group, image, top, pixels, above, below, before, done);

@@ -12,7 +12,7 @@ template <class T>
 struct Plan {
     const Problem& p;
     std::int64_t C, H, W, kh, kw;  // of one group; the kernel's part that can reach inside the image
-    std::int64_t allowance;        // elements that a thread may hold of the image: what its cache holds, and little of the whole
+    std::int64_t allowance;        // elements that a thread should hold of the image: what its cache holds, and little of the whole
     Shared<Packed<T>> kernel;
 
     Plan(const Problem& problem, const Cut& cut, int threads)

@@ -43,6 +43,9 @@ def test_native_holds_little_more_than_the_results(meter):
     assert 1.9 * case.bytes < measured["training"].resident < 3 * case.bytes
 
 
-def test_an_end_of_the_process_is_reported():
-    with pytest.raises(RuntimeError, match=r"ended at 1×0×8×8, k=3 with 1"), MemoryMeter.started() as meter:
-        meter.measure(dataclasses.replace(CASE, batch=1, channels=0, side=8))
+def test_an_end_of_the_process_is_reported_every_time():
+    wrong = dataclasses.replace(CASE, batch=1, channels=0, side=8)
+    with MemoryMeter.started() as meter:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"ended at 1×0×8×8, k=3 with 1"):
+                meter.measure(wrong)

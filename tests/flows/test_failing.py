@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inverseflow import flows
-from inverseflow.bijections import ActNorm, Compose, ExactConv2d, MintNet
+from inverseflow.bijections import ActNorm, Bijection, Compose, ExactConv2d, MintNet
 from inverseflow.errors import ConvergenceError, InverseFlowError, SingularError
 from inverseflow.flows import Flow
 from inverseflow.flows.failing import failing_layer
@@ -35,3 +35,27 @@ def test_an_error_from_elsewhere_names_the_model():
         raise InverseFlowError("from elsewhere")
     except InverseFlowError as error:
         assert failing_layer(error, model) == "Compose"
+
+
+class UnsolvedError(ConvergenceError):
+    """An error of a user's own."""
+
+    def __init__(self, residual, iterations):
+        super().__init__(f"residual {residual} after {iterations}")
+        self.residual = residual
+
+
+class Stubborn(Bijection):
+    """A layer of a user's own."""
+
+    def _forward(self, x, context):
+        return x, 0
+
+    def _inverse(self, z, context):
+        raise UnsolvedError(0.5, 3)
+
+
+def test_an_error_of_another_making_keeps_its_type_and_what_it_carries():
+    with pytest.raises(UnsolvedError, match=r"^bijection\.layers\.0 \(Stubborn\): residual 0\.5 after 3$") as raised:
+        Flow(Compose(Stubborn()), (1, 4, 4)).sample(2)
+    assert raised.value.residual == 0.5

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from statistics import median
 
@@ -21,6 +21,7 @@ Memories = dict[str, dict[str, Memory]]
 """By method: of ``"forward"`` and of ``"training"``."""
 
 _GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}  # of glibc, bytes
+_SLEEPS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # while this process takes times
 _REPETITIONS = 5
 
 
@@ -30,7 +31,7 @@ class MemoryMeter:
     What an allocator keeps for the next call depends on the calls before and would count as if it were in use.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     @staticmethod
@@ -44,21 +45,21 @@ class MemoryMeter:
             ['forward', 'training']
         """
         command = [sys.executable, "-c", f"import {__name__} as meter; meter.serve({torch.get_num_threads()})"]
-        environment = os.environ | _GIVES_BACK
+        same_modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+        environment = os.environ | _GIVES_BACK | _SLEEPS | same_modules
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
         ) as process:
             try:
                 yield MemoryMeter(process)
-            except BaseException:
-                process.kill()
-                raise
+            finally:
+                process.kill()  # it has nothing to lose
 
     def measure(self, case: Case) -> Memories:
         """Measure every method that can be trained."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(case)) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # the answer will be missing too
+            self._process.stdin.write(json.dumps(asdict(case)).encode() + b"\n")
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the process that measures memory ended at {case.name} with {self._process.wait()}")

@@ -148,7 +148,8 @@ def _measured(experiment: Experiment, task: Task, path: Path) -> list[Row]:
             f"stopped in {task.name}; what is finished is in {path}; the same command goes on from there"
         ) from None
     except InverseFlowError as error:
-        raise type(error)(f"{experiment.name}: {task.name}: {error}") from error
+        error.args = (f"{experiment.name}: {task.name}: {error}", *error.args[1:])
+        raise
     return [Row(name, task.part, task.settings[name], dict(values[name])) for name in task.settings]
 
 

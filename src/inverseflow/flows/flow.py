@@ -285,7 +285,8 @@ class Flow(nn.Module):
         try:
             x, log_det = self.bijection.inverse(z.reshape(-1, *self._latent_shape), context)
         except (ConvergenceError, SingularError) as error:
-            raise type(error)(f"{failing_layer(error, self)}: {error}") from error
+            error.args = (f"{failing_layer(error, self)}: {error}", *error.args[1:])
+            raise
         x, log_det_of_preprocessing = self.preprocessing.inverse(x, context)
         log_det = log_det + log_det_of_preprocessing
         if self.dequantize is None:

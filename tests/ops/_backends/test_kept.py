@@ -57,7 +57,7 @@ def test_a_recorded_gradient_is_never_kept():
 
 
 def test_those_used_least_recently_go_first():
-    kept, compute = Kept(2 * 40), Counted()
+    kept, compute = Kept(2 * (40 + 40)), Counted()
     first, second, third = (torch.full((10,), float(number)) for number in range(3))
     for weight in (first, second, first, third, first):
         kept.get(weight, 0, compute)
@@ -67,10 +67,13 @@ def test_those_used_least_recently_go_first():
 
 
 def test_a_result_larger_than_everything_is_returned_and_not_kept():
-    kept, compute, weight = Kept(10), Counted(), torch.ones(10)
-    assert torch.equal(kept.get(weight, 0, compute), 2 * weight)
-    kept.get(weight, 0, compute)
-    assert compute.calls == 2
+    kept, compute, small, large = Kept(100), Counted(), torch.ones(10), torch.ones(20)
+    kept.get(small, 0, compute)
+    assert torch.equal(kept.get(large, 0, compute), 2 * large)
+    kept.get(large, 0, compute)
+    assert compute.calls == 3
+    kept.get(small, 0, compute)  # which it did not push out
+    assert compute.calls == 3
 
 
 def test_nobody_waits_for_a_thread_that_computes():

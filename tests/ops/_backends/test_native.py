@@ -230,6 +230,15 @@ def test_a_diagonal_too_small_to_have_an_inverse_still_divides():
             torch.testing.assert_close(native.solve(y, kernel, "top_left", 1, "free", False), torch.ones_like(y))
 
 
+def test_a_zero_on_the_diagonal_harms_only_what_sees_it_whatever_the_walk():
+    y, kernel = torch.randn(1, 2, 20, 20), torch.zeros(2, 2, 1, 2)
+    kernel[0, 0, 0, 1], kernel[0, 1, 0, 0] = 1, 0.5  # and zero for the second channel
+    for walk in walks(native.instruction_sets()[0], torch.float32):
+        with patch.object(native, "walk", walk):
+            finite = native.solve(y, kernel, "top_left", 1, "free", False).isfinite()
+        assert finite[:, 0, :, 0].all() and not finite[:, 0, :, 1:].any() and not finite[:, 1].any()
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [

@@ -16,7 +16,7 @@ class Kept:
     Comparing is much cheaper than computing, and cannot go stale, whoever changed the kernel and however.
 
     Args:
-        most: bytes of results that are kept; those used least recently go first.
+        most: bytes of kernels and results that are kept; those used least recently go first.
 
     Example:
         >>> kept, weight = Kept(1 << 20), torch.eye(3)
@@ -56,7 +56,7 @@ class Kept:
                 self._lock.release()
         copy = weight.detach().clone()
         result = compute(copy)  # of what nobody changes meanwhile
-        if self._lock.acquire(blocking=False):
+        if copy.nbytes + result.nbytes <= self._most and self._lock.acquire(blocking=False):
             try:
                 self._keep(key, copy, result)
             finally:
@@ -64,9 +64,8 @@ class Kept:
         return result
 
     def _keep(self, key: Hashable, weight: Tensor, result: Tensor) -> None:
-        if key in self._entries:
-            self._total -= self._entries.pop(key)[1].nbytes
+        former = self._entries.pop(key, ())
         self._entries[key] = weight, result
-        self._total += result.nbytes
+        self._total += weight.nbytes + result.nbytes - sum(tensor.nbytes for tensor in former)
         while self._total > self._most:
-            self._total -= self._entries.popitem(last=False)[1][1].nbytes
+            self._total -= sum(tensor.nbytes for tensor in self._entries.popitem(last=False)[1])
