@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from inverseflow.benchmarks.axes import one_two_five
 from inverseflow.benchmarks.op import OpBenchmark, SweepRows
 from inverseflow.benchmarks.summary import UNITS, Pair, pairs, size
 
@@ -37,9 +37,7 @@ def save_ratios(path: Path, benchmark: OpBenchmark) -> None:
     axes.axvline(1, color="grey", linewidth=1)
     axes.set_yticks(range(len(chosen)), [pair.row.case.name for pair in chosen])
     axes.set(xscale="log", xlabel="time of the inverse over that of conv2d (median, quartiles of the inverse)")
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    one_two_five(axes.xaxis)
     axes.grid(alpha=0.3, which="both", axis="x")
     axes.legend()
     _save(figure, path)

@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from inverseflow.benchmarks.axes import one_two_five
 from inverseflow.benchmarks.tables import table
 from inverseflow.benchmarks.timing import time_in_turn
 from inverseflow.bijections import Bijection, CausalConv2d, Inverse
@@ -181,6 +182,7 @@ def _draw(path: Path, result: Result) -> None:
             )
         axes.axhline(1, color="grey", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel="side of the image", title=title)
+        one_two_five(axes.xaxis, axes.yaxis)
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from inverseflow import flows
+from inverseflow.benchmarks.axes import one_two_five
 from inverseflow.benchmarks.tables import table
 from inverseflow.benchmarks.timing import time_in_turn
 from inverseflow.benchmarks.turned import pixel_by_pixel, turned_round
@@ -190,6 +191,7 @@ def _draw(path: Path, result: Result) -> None:
             axes.plot([timing["low"], timing["high"]], [index, index], color="tab:blue", linewidth=1)
             axes.plot(timing["median"], index, "o", color="tab:blue", markersize=4)
         axes.set(xscale="log", xlabel="ST, ms", title=architecture.partition(",")[0])
+        one_two_five(axes.xaxis)
         axes.grid(alpha=0.3)
     grid[0].set_yticks(range(len(names)), names)
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

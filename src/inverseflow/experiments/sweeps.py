@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from inverseflow import flows
+from inverseflow.benchmarks.axes import one_two_five
 from inverseflow.benchmarks.summary import growth_exponent
 from inverseflow.benchmarks.tables import table
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
@@ -216,6 +217,7 @@ def _draw(definition: SweptTable, path: Path, result: Result) -> None:
             ]
             axes.plot([row.settings["size"] for row in rows], values, "o-", markersize=3, label=name)
         axes.set(xscale="log", yscale="log", xlabel=definition.axis, title=label)
+        one_two_five(axes.xaxis, axes.yaxis)
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
+from inverseflow.benchmarks.axes import one_two_five
 from inverseflow.benchmarks.tables import table
 from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import RunError
@@ -327,6 +328,7 @@ def _draw(definition: TrainedTable, path: Path, result: Result) -> None:
     left.set_yticks(range(len(names)), names)
     left.set(xlabel="test bits/dim, each seed", title=result.parts(names[0], _SEED)[0].values["title"])
     right.set(xscale="log", xlabel="ms, median and quartiles")
+    one_two_five(right.xaxis)
     right.legend(fontsize="small")
     for axes in (left, right):
         axes.grid(alpha=0.3)
