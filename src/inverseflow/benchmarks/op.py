@@ -11,7 +11,7 @@ import torch
 
 from inverseflow.benchmarks.cases import BUDGETS, Axis, Case
 from inverseflow.benchmarks.contenders import call, contenders, problem, residual, training_step
-from inverseflow.benchmarks.machine import Machine, machine
+from inverseflow.benchmarks.machine import Machine, machine, peak_gflops
 from inverseflow.benchmarks.memory import Memory
 from inverseflow.benchmarks.op_memory import Memories, MemoryMeter, memories
 from inverseflow.benchmarks.timing import Timing, time_in_turn
@@ -111,6 +111,7 @@ def bench_op(
         True
     """
     where, chosen = torch.device(device), BUDGETS[budget]
+    here = machine(where)
     with MemoryMeter.started() if where.type == "cpu" else nullcontext() as meter:
 
         def rows_of(case: Case) -> list[Row]:
@@ -121,15 +122,14 @@ def bench_op(
             on_case(case)
             return rows_of(case)
 
-        return OpBenchmark(
-            machine(where),
-            rows_of(_ONE_PIXEL),
-            [row for case in chosen.grid for row in watched(case)],
-            [
-                SweepRows(sweep.name, sweep.axis, [row for case in sweep.cases for row in watched(case)])
-                for sweep in chosen.sweeps
-            ],
-        )
+        one_pixel = rows_of(_ONE_PIXEL)
+        grid = [row for case in chosen.grid for row in watched(case)]
+        sweeps = [
+            SweepRows(sweep.name, sweep.axis, [row for case in sweep.cases for row in watched(case)])
+            for sweep in chosen.sweeps
+        ]
+    here["peak_gflops"] = max(here["peak_gflops"], peak_gflops(where))  # one of them was perhaps disturbed
+    return OpBenchmark(here, one_pixel, grid, sweeps)
 
 
 def _bench_case(
