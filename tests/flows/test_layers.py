@@ -124,8 +124,8 @@ def test_an_event_that_a_layer_cannot_take_is_named_with_the_layer():
         ValueError, match=r"the layer 'periodic' can't be built .*\(8, 2, 2\): .* take a smaller kernel"
     ):
         build_layer("periodic", (8, 2, 2))
-    with pytest.raises(ValueError, match=r"the layer 'exact' can't be built .*\(4, 96, 96\): .* take smaller images"):
-        build_layer("exact", (4, 96, 96))
+    with pytest.raises(ValueError, match=r"the layer 'exact' can't be built .*\(4, 256, 256\): .* take smaller images"):
+        build_layer("exact", (4, 256, 256))
 
 
 def test_corners_cycle_from_step_to_step():

@@ -204,8 +204,8 @@ EXPERIMENT = Experiment(
 and beside them Inverse-Flow with each k×k layer turned round: then the density is a convolution and sampling the solve,
 once by our solver and once by plain substitution, pixel by pixel (all images and channels of a pixel at once, which is
 more generous than published code). Counted are the calls of the k×k solve in sampling and the order of the largest
-dense matrix that is solved with, inverted or factorised. The self-normalizing flow samples by its exact, dense inverse.
-MintNet iterates until it has converged, which takes longer once it is trained.""",
+dense matrix that is solved with, inverted or factorised. The self-normalizing flow samples by its exact inverse, of
+which those are the blocks. MintNet iterates until it has converged, which takes longer once it is trained.""",
     tasks=_tasks,
     parts=_parts,
     draw=_draw,

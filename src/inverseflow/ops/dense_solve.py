@@ -30,13 +30,16 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
                 [-1.]]), tensor(0.6931))
     """
     factors, pivots, info = torch.linalg.lu_factor_ex(matrix)
-    if not torch.compiler.is_compiling():
-        _check_regular(every_slice(info), matrix.shape[-1])
+    check_regular(info, matrix.shape[-1])
     log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
     return torch.linalg.lu_solve(factors, pivots, right), log_det
 
 
-def _check_regular(info: Tensor, side: int) -> None:
+def check_regular(info: Tensor, side: int) -> None:
+    """Raise `SingularError` where a factorisation of matrices of this side met a zero; not inside of compilation."""
+    if torch.compiler.is_compiling():
+        return
+    info = every_slice(info)
     singular = int(info.count_nonzero())
     if singular:
         raise SingularError(

@@ -83,12 +83,12 @@ def same_conv2d_matrix(weight: Tensor, size: tuple[int, int]) -> Tensor:
                 [0., 0., 1., 2.]])
     """
     height, width = size
-    across = torch.einsum("oiab,bwv->oiawv", weight, _shifts(weight.shape[3], width, weight))
-    matrix = torch.einsum("oiawv,ahu->ohwiuv", across, _shifts(weight.shape[2], height, weight))
+    across = torch.einsum("oiab,bwv->oiawv", weight, shifts(weight.shape[3], width, weight))
+    matrix = torch.einsum("oiawv,ahu->ohwiuv", across, shifts(weight.shape[2], height, weight))
     return matrix.reshape(weight.shape[0] * height * width, weight.shape[1] * height * width)
 
 
-def _shifts(taps: int, length: int, like: Tensor) -> Tensor:
+def shifts(taps: int, length: int, like: Tensor) -> Tensor:
     """Return for each tap of a line which pixel it reads for which, ``(taps, length, length)`` of zeros and ones."""
     pixel = torch.arange(length, device=like.device)
     tap = torch.arange(taps, device=like.device).view(-1, 1, 1)

@@ -46,9 +46,21 @@ def test_a_pointwise_kernel_has_no_limit_on_the_size_of_the_image():
     torch.testing.assert_close(log_det, 10_000 * torch.linalg.slogdet(layer.weight[:, :, 0, 0]).logabsdet.expand(2))
 
 
-def test_images_too_large_for_a_dense_matrix_are_refused_before_one_is_built():
-    with pytest.raises(ValueError, match=r"the 30000 elements of an event of shape \(3, 100, 100\), more than 16384"):
-        ExactConv2d(3).output_shape((3, 100, 100))
+def test_images_whose_factors_are_too_large_are_refused_before_any_are_computed():
+    layer = ExactConv2d(3)
+    assert layer.output_shape((3, 100, 100)) == (3, 100, 100)
+    message = r"factors have 603979776 entries for an event of shape \(3, 256, 256\), more than 268435456; take smaller"
+    with pytest.raises(ValueError, match=message):
+        layer.output_shape((3, 256, 256))
+
+
+def test_both_directions_are_exact_where_elimination_goes_by_blocks():
+    layer = scrambled(ExactConv2d(4), 0.2)
+    x = torch.randn(3, 4, 14, 12).double()
+    expected = torch.linalg.slogdet(same_matrix(layer.weight.detach(), 14, 12)).logabsdet.expand(3)
+    z, forwards = layer(x)
+    back, backwards = layer.inverse(z)
+    torch.testing.assert_close((back, forwards, backwards), (x, expected, -expected))
 
 
 def test_a_singular_convolution_has_no_inverse_and_says_so():

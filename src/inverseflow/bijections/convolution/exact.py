@@ -1,4 +1,4 @@
-"""The ordinary convolution, inverted and measured as the dense matrix that it is."""
+"""The ordinary convolution, inverted and measured exactly, by factorising its matrix."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape, per_channel
 from inverseflow.bijections.convolution.causal import kernel_sides
-from inverseflow.ops import dense_solve, same_conv2d, same_conv2d_matrix
+from inverseflow.ops import same_conv2d, same_conv2d_factor_numel, same_conv2d_log_det, same_conv2d_solve
 
-MAX_SIDE = 16384
-"""Largest side of a dense matrix: in float32 it takes 1 GiB, and factorising it some 3·10¹² multiplications."""
+MAX_FACTOR_NUMEL = 2**28
+"""Most entries of the factors of a matrix: 1 GiB in float32, and at most some 3·10¹² operations to find them."""
 
 
 class ExactConv2d(Bijection):
-    r"""The ordinary zero-padded k×k convolution, its log-determinant and inverse those of its dense matrix.
+    r"""The ordinary zero-padded k×k convolution, its log-determinant and inverse by elimination, as of any matrix.
 
     .. math:: z = K \star x + b, \qquad \log|\det| = \log|\det A|, \qquad x = A^{-1} (z - b)
 
-    A is the D×D matrix of the convolution on images of the size at hand, D = C·H·W; a factorisation takes
-    :math:`\tfrac{2}{3} D^3` operations in either direction, and its gradient is that of the factorisation. For a 1×1
-    kernel A is C×C, the same at every pixel. It is the yardstick of the other convolutions, for small images.
+    A is the D×D matrix of the convolution on images of the size at hand, D = C·H·W, which joins no rows but those that
+    the kernel reaches, at most m away. Eliminated block by block with the pivots of the dense matrix, it takes some
+    :math:`8\, m^2 W^3 C^3 H` operations in either direction in place of :math:`\tfrac{2}{3} D^3`, or those with H and W
+    exchanged; see `same_conv2d_solve`. The gradient is that of the factorisation. For a 1×1 kernel A is C×C, the same
+    at every pixel. It is the yardstick of the other convolutions.
 
     Starts at the identity with small taps around it. Nothing but the likelihood keeps A regular. Computed at full
     precision under autocast. Parameters do not depend on the size of the image.
@@ -32,7 +34,8 @@ class ExactConv2d(Bijection):
         kernel_size: side of the kernel, or ``(height, width)``; its middle, rounded up, lies on the pixel itself.
 
     Shape:
-        x: ``(B, C, H, W)`` with C·H·W ≤ 16384 (for a 1×1 kernel C ≤ 16384); z: the same.
+        x: ``(B, C, H, W)``, z: the same. The factors of A have 4·m·C²·H·W² entries (D² where they are dense, C² for a
+            1×1 kernel), at most 2²⁸: a gradient and an inverse hold all of them.
 
     Raises:
         ValueError: the kernel has no taps, or an image is too large.
@@ -61,46 +64,20 @@ class ExactConv2d(Bijection):
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
             z = same_conv2d(x.to(self.weight.dtype), self.weight) + per_channel(self.bias, x)
-            return z, self._log_det(self.weight, x)
+            return z, same_conv2d_log_det(self.weight, (x.shape[2], x.shape[3]))
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
-            blocks = self._blocks(z.to(self.weight.dtype) - per_channel(self.bias, z))
-            solved, log_det = dense_solve(self._matrix(self.weight, z), blocks.T)
-            return self._unblocked(solved.T, z), -self._copies(z) * log_det
-
-    def _log_det(self, weight: Tensor, x: Tensor) -> Tensor:
-        log_det: Tensor = self._copies(x) * torch.linalg.slogdet(self._matrix(weight, x)).logabsdet
-        return log_det
-
-    def _matrix(self, weight: Tensor, x: Tensor) -> Tensor:
-        return same_conv2d_matrix(weight, (1, 1) if self._pointwise else (x.shape[2], x.shape[3]))
-
-    def _copies(self, x: Tensor) -> int:
-        """Return how many times the matrix stands on the diagonal of the whole map."""
-        return x.shape[2] * x.shape[3] if self._pointwise else 1
-
-    def _blocks(self, x: Tensor) -> Tensor:
-        """Return as rows the vectors that the matrix acts on: pixels for a 1×1 kernel, else images."""
-        return x.movedim(1, -1).reshape(-1, x.shape[1]) if self._pointwise else x.flatten(1)
-
-    def _unblocked(self, rows: Tensor, like: Tensor) -> Tensor:
-        batch, channels, height, width = like.shape
-        if self._pointwise:
-            return rows.reshape(batch, height, width, channels).movedim(-1, 1).contiguous()
-        return rows.reshape(like.shape)
-
-    @property
-    def _pointwise(self) -> bool:
-        return self.kernel_size == (1, 1)
+            x, log_det = same_conv2d_solve(z.to(self.weight.dtype) - per_channel(self.bias, z), self.weight)
+            return x, -log_det
 
     def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)
-        side = shape[0] if self._pointwise else math.prod(shape)
-        if side > MAX_SIDE:
+        numel = same_conv2d_factor_numel(tuple(self.weight.shape), (shape[1], shape[2]))
+        if numel > MAX_FACTOR_NUMEL:
             raise ValueError(
-                f"{type(self).__name__} factorises a dense matrix whose side is the {side} elements of an event of "
-                f"shape {shape}, more than {MAX_SIDE}; take smaller images, or a convolution with structure"
+                f"{type(self).__name__} factorises a matrix whose factors have {numel} entries for an event of shape "
+                f"{shape}, more than {MAX_FACTOR_NUMEL}; take smaller images, or a convolution with structure"
             )
 
     def extra_repr(self) -> str:

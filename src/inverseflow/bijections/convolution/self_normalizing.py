@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import LogDet, per_channel, sum_event
 from inverseflow.bijections.convolution.exact import ExactConv2d
-from inverseflow.ops import same_conv2d
+from inverseflow.ops import same_conv2d, same_conv2d_log_det
 
 
 class SelfNormalizingConv2d(ExactConv2d):
@@ -18,8 +18,8 @@ class SelfNormalizingConv2d(ExactConv2d):
     .. math:: z = w \star x + b, \qquad \log|\det| = \log|\det A_w|, \qquad r \star (w \star x) \approx x
 
     **Values are exact.** Both directions return what `ExactConv2d` returns, in training and in evaluation: the exact
-    convolution, the exact dense inverse, and the exact log-determinant, at the price of a factorisation that keeps no
-    graph. So what a flow with this layer reports is always its likelihood, never the objective below.
+    convolution, its exact inverse, and the exact log-determinant, at the price of a factorisation that keeps no graph.
+    So what a flow with this layer reports is always its likelihood, never the objective below.
 
     **Gradients of the data direction in training mode are not those of that value**, with
     ``gradient="self_normalizing"``. They are those of the objective (to be maximised)
@@ -49,7 +49,7 @@ class SelfNormalizingConv2d(ExactConv2d):
             is a sum over an event; the paper takes 100 for MNIST and 1000 for CIFAR-10.
 
     Shape:
-        x: ``(B, C, H, W)`` with C·H·W ≤ 16384 (for a 1×1 kernel C ≤ 16384); z: the same.
+        x: ``(B, C, H, W)``, no larger than `ExactConv2d` takes; z: the same.
 
     Raises:
         ValueError: a side of the kernel is even, another argument is out of its range, or an image is too large.
@@ -105,8 +105,8 @@ class SelfNormalizingConv2d(ExactConv2d):
             linear = same_conv2d(x, 0.5 * self.weight + 0.5 * self.weight.detach())
             inverted = same_conv2d(linear.detach(), self.inverse_weight)
             z = linear - 0.5 * same_conv2d(_without_value(inverted), self.weight.detach())
-            log_det = self._log_det(self.weight.detach(), x) + _without_value(self._objective(x))
-            return z + per_channel(self.bias, z), log_det
+            log_det = same_conv2d_log_det(self.weight.detach(), (x.shape[2], x.shape[3]))
+            return z + per_channel(self.bias, z), log_det + _without_value(self._objective(x))
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x, exact = super()._inverse(z, context)

@@ -364,7 +364,7 @@ _SELF_NORMALIZING = Chapter(
             title="Self-normalizing: the inverse is exact",
             where="section 3",
             published="Samples are drawn with r, which is approximate, or with the dense inverse.",
-            here="With the dense inverse; `approximate_inverse` is there under its own name.",
+            here="With the exact inverse; `approximate_inverse` is there under its own name.",
             why="`inverse` is the inverse.",
             shown=(
                 f"{_TESTS}/test_self_normalizing.py::test_values_are_those_of_the_exact_convolution_in_every_mode",
@@ -372,16 +372,20 @@ _SELF_NORMALIZING = Chapter(
             ),
         ),
         Difference(
-            title="Exact: the dense matrix",
+            title="Exact: the matrix",
             where="section 4 and public code",
-            published="""The matrix is built for square kernels only, and the model counts the parameters of inverse
-            kernels that nothing reads.""",
-            here="""Kernels of any height and width, and no inverse kernel. Images for which the matrix does not fit
-            are refused before it is built.""",
-            why="The baseline is the ordinary convolution, nothing else.",
+            published="""The dense matrix is built, for square kernels only, and the model counts the parameters of
+            inverse kernels that nothing reads.""",
+            here="""The matrix is eliminated by blocks of rows, with the pivots of the dense one, for kernels of any
+            height and width, and there is no inverse kernel. Images for which the factors do not fit are refused
+            before any are computed.""",
+            why="""The baseline is the ordinary convolution, nothing else; and zeros between rows that the kernel does
+            not join need not be multiplied.""",
             shown=(
                 f"{_TESTS}/test_exact.py::test_it_is_the_convolution_of_the_definition",
-                f"{_TESTS}/test_exact.py::test_images_too_large_for_a_dense_matrix_are_refused_before_one_is_built",
+                f"{_TESTS}/test_exact.py::test_both_directions_are_exact_where_elimination_goes_by_blocks",
+                "tests/ops/test_same_conv_solve.py::test_it_solves_and_measures_what_the_dense_matrix_does",
+                f"{_TESTS}/test_exact.py::test_images_whose_factors_are_too_large_are_refused_before_any_are_computed",
                 "tests/flows/test_planar.py::"
                 "test_the_model_of_the_table_has_as_many_parameters_as_were_counted_in_the_published_one",
             ),
