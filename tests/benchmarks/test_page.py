@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-
 from inverseflow.benchmarks.page import page, read_results
 from inverseflow.cli.main import main
 
