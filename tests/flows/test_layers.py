@@ -33,6 +33,8 @@ KINDS = {
     "finc": FInCConv2d,
     "emerging": EmergingConv2d,
     "arma": RationalConv2d,
+    "arma-adjacent": RationalConv2d,
+    "arma-same": RationalConv2d,
     "periodic": PeriodicConv2d,
     "exponential": ExponentialConv2d,
     "exact": ExactConv2d,
@@ -43,7 +45,8 @@ KINDS = {
     "macow": Compose,
     "mintnet": Compose,
 }
-UNBOUNDED = [name for name in KINDS if name not in ("inverse", "cinc", "finc", "emerging", "arma", "exponential")]
+BOUNDED = ("inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same", "exponential")
+UNBOUNDED = [name for name in KINDS if name not in BOUNDED]
 KERNELLESS = ["none", "woodbury", "memory-efficient-woodbury", "butterfly"]
 
 
@@ -80,7 +83,7 @@ def test_kernels_of_other_layers_have_their_own_meaning():
     assert {block.kernel_size for block in build_layer("mintnet", SHAPE, kernel_size=5).layers} == {5}
 
 
-@pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "emerging", "arma"])
+@pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same"])
 def test_a_bound_reaches_every_one_sided_convolution(name):
     for bound in (None, 0.5):
         layer = build_layer(name, SHAPE, bound=bound)
@@ -134,11 +137,14 @@ def test_corners_cycle_from_step_to_step():
     assert [build_layer("inverse", SHAPE, index=index).bijection.corner for index in range(5)] == walks
 
 
-def test_the_two_corners_of_a_rational_convolution_are_opposite():
-    opposite = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
-    for index in range(4):
-        ahead, back = build_layer("arma", SHAPE, index=index).layers
-        assert back.bijection.corner == "_".join(opposite[word] for word in ahead.corner.split("_"))
+@pytest.mark.parametrize(("name", "rows", "columns"), [("arma", -1, -1), ("arma-adjacent", 1, -1), ("arma-same", 1, 1)])
+def test_the_two_corners_of_a_rational_convolution(name, rows, columns):
+    side = {"top": 1, "bottom": -1, "left": 1, "right": -1}
+    for index in range(5):
+        ahead, back = build_layer(name, SHAPE, index=index).layers
+        assert ahead.corner == CORNERS[index % 4]
+        both = zip(ahead.corner.split("_"), back.bijection.corner.split("_"), strict=True)
+        assert [side[one] * side[other] for one, other in both] == [rows, columns]
 
 
 def test_the_levels_of_a_butterfly_cycle_through_all_that_the_event_has():

@@ -22,6 +22,7 @@ Name = Literal[
     "table9",
     "table10",
     "figure1",
+    "arma",
     "scalability",
     "deblurring",
     "classifier",

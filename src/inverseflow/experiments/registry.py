@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from inverseflow.errors import OptionError
-from inverseflow.experiments import bijectivity, classifier, deblurring, figure1, paper, scalability, speedup, sweeps
+from inverseflow.experiments import (
+    arma,
+    bijectivity,
+    classifier,
+    deblurring,
+    figure1,
+    paper,
+    scalability,
+    speedup,
+    sweeps,
+)
 from inverseflow.experiments.experiment import Experiment
 
 EXPERIMENTS = {
@@ -14,6 +24,7 @@ EXPERIMENTS = {
         *(each.experiment for each in paper.TABLES),
         *(each.experiment for each in sweeps.TABLES),
         figure1.EXPERIMENT,
+        arma.EXPERIMENT,
         scalability.EXPERIMENT,
         deblurring.EXPERIMENT,
         classifier.EXPERIMENT,

@@ -35,7 +35,8 @@ class ImageFlow(Flow):
     Args:
         event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^L`.
         layer: the k×k layer of each step: ``"none"``, ``"inverse"``, ``"cinc"``, ``"finc"``, ``"emerging"``,
-            ``"arma"``, ``"periodic"``, ``"exponential"``, ``"exact"``, ``"self-normalizing"``, ``"woodbury"``,
+            ``"arma"`` (its two parts from opposed corners, ``"arma-adjacent"`` from two of one row, ``"arma-same"``
+            from one), ``"periodic"``, ``"exponential"``, ``"exact"``, ``"self-normalizing"``, ``"woodbury"``,
             ``"memory-efficient-woodbury"``, ``"butterfly"``, ``"macow"`` (two units) or ``"mintnet"`` (both orders).
         levels: number of grey levels of integer images, None for continuous data.
         scales: number of scales L.

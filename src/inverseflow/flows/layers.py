@@ -59,6 +59,11 @@ class Place:
         return CORNERS[3 - self.index % 4]
 
     @property
+    def adjacent_corner(self) -> Corner:
+        """The other corner of its row."""
+        return CORNERS[self.index % 4 ^ 1]
+
+    @property
     def butterfly_level(self) -> int:
         """The level of this step, cycling through all that the number of elements allows."""
         count = self.channels * self.size[0] * self.size[1]
@@ -73,6 +78,10 @@ class Kind:
     build: Callable[[Place], Bijection | None]
     kernel_size: bool = True
     bound: bool = False
+
+
+def _rational(at: Place, inverse_corner: Corner) -> Bijection:
+    return RationalConv2d(at.channels, at.kernel_size, corner=at.corner, inverse_corner=inverse_corner, bound=at.bound)
 
 
 LAYERS: dict[str, Kind] = {
@@ -90,12 +99,9 @@ LAYERS: dict[str, Kind] = {
         lambda at: EmergingConv2d(at.channels, at.kernel_size, conv1x1="none" if at.mixed else "lu", bound=at.bound),
         bound=True,
     ),
-    "arma": Kind(
-        lambda at: RationalConv2d(
-            at.channels, at.kernel_size, corner=at.corner, inverse_corner=at.opposite_corner, bound=at.bound
-        ),
-        bound=True,
-    ),
+    "arma": Kind(lambda at: _rational(at, at.opposite_corner), bound=True),
+    "arma-adjacent": Kind(lambda at: _rational(at, at.adjacent_corner), bound=True),
+    "arma-same": Kind(lambda at: _rational(at, at.corner), bound=True),
     "periodic": Kind(lambda at: PeriodicConv2d(at.channels, at.kernel_size)),
     "exponential": Kind(
         lambda at: ExponentialConv2d(at.channels, at.kernel_size, bound=0.9 if at.bound is None else at.bound),

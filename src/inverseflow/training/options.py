@@ -37,6 +37,8 @@ LayerName = Literal[
     "finc",
     "emerging",
     "arma",
+    "arma-adjacent",
+    "arma-same",
     "periodic",
     "exponential",
     "exact",
