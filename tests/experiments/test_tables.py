@@ -43,6 +43,7 @@ def test_every_line_has_each_seed_and_its_speed(result):
         assert [row.part for row in result.parts(name)] == ["seed 0", "seed 1", SPEED]
         speed = result.parts(name, SPEED)[0].values
         assert speed["wrong_pixels"] == 0 and speed["round_trip_error"] < 0.1
+        assert speed["round_trip_error_float64"] < 1e-6 * speed["round_trip_error"]
         assert all(speed[what]["median"] > 0 for what in ("sample", "forward", "training"))
         assert speed["memory"]["tensors"] > 0
         assert result.value(name, "seed 0", "parameters") == speed["parameters"]
@@ -136,6 +137,19 @@ def test_the_public_figures_that_are_not_one_number_are_found():
         ("table3", "MintNet"),
         ("table3", "Emerging"),
     }
+
+
+def test_pixels_that_do_not_come_back_are_told(smoke, result):
+    assert "after rounding every pixel comes back" in (smoke / "table2.md").read_text()
+    rows = [
+        replace(row, values={**row.values, "wrong_pixels": 3, "round_trip_error_float64": 2e-9})
+        if (row.name, row.part) == ("Emerging", SPEED)
+        else row
+        for row in result.rows
+    ]
+    text = "\n".join(TABLE_2.experiment.parts(replace(result, rows=tuple(rows))))
+    assert "NOT every pixel comes back: Emerging loses 3 in all images together." in text
+    assert "in float64 the error is at most 2e-09" in text
 
 
 def test_every_note_is_known_and_used():

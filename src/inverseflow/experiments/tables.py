@@ -21,7 +21,7 @@ from inverseflow.errors import RunError
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
 from inverseflow.experiments.published import NOTES, Published
 from inverseflow.experiments.result import Result, Values
-from inverseflow.experiments.speed import EFFORTS, measure_speed
+from inverseflow.experiments.speed import EFFORTS, measure_speed, reconstruction_errors
 from inverseflow.experiments.units import bits_per_dim, nats_per_image
 from inverseflow.flows import Flow
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
@@ -220,7 +220,11 @@ def _tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
             measure = partial(_train_one, line.name, options, test_images)
             tasks.append(Task(f"{_SEED}{seed}", {line.name: {**fixed(options), "test_images": test_images}}, measure))
     first = {line.name: definition.options(line, 0, settings) for line in definition.lines}
-    shared = {"effort": asdict(EFFORTS[settings.budget]), "beside": list(first)}
+    shared = {
+        "effort": asdict(EFFORTS[settings.budget]),
+        "beside": list(first),
+        "round_trip_in": ["float32", "float64"],
+    }
     tasks.append(
         Task(
             SPEED,
@@ -242,7 +246,12 @@ def _measure_speed(
     data = images(some.data, some.data_dir, test_images)
     flows = {name: Flow.from_pretrained(Run(_out(each)).model) for name, each in options.items()}
     effort = EFFORTS[settings.budget]
-    return measure_speed(flows, data.test.__getitems__(range(effort.batch)), effort, settings.device)
+    some_images = data.test.__getitems__(range(effort.batch))
+    values = measure_speed(flows, some_images, effort, settings.device)
+    for name, flow in flows.items():
+        errors = reconstruction_errors(flow.double().to(settings.device), some_images.to(settings.device))
+        values[name]["round_trip_error_float64"] = float(errors.max())
+    return values
 
 
 def _parts(definition: TrainedTable, result: Result) -> list[str]:
@@ -253,7 +262,7 @@ def _parts(definition: TrainedTable, result: Result) -> list[str]:
     baselines = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in some["baselines"].items())
     batch = result.parts(result.names[0], SPEED)[0].settings["effort"]["batch"]
     head = ["flow", "bits/dim", *(["published"] if comparable else []), "nats/image", "ST, ms", "FT, ms", "step, ms"]
-    head += ["peak, MiB", "parameters", "error"]
+    head += ["peak, MiB", "parameters", "error", "in float64"]
     lines = [
         [
             name,
@@ -270,7 +279,8 @@ def _parts(definition: TrainedTable, result: Result) -> list[str]:
         table(head, lines),
         f"ST is the time to draw {batch} samples, FT that of the log-likelihood of as many images, a step is "
         "log-likelihood, backward and Adam on as many, and peak its memory in tensors; all in turn in one process. "
-        "Error is the largest of a pixel after encoding and decoding, in grey levels before rounding.",
+        "Error is the largest of a pixel after encoding and decoding, in grey levels before rounding; "
+        + _wrong(result),
     ]
     return parts + (_published_parts(definition, printed) if printed else [])
 
@@ -278,7 +288,22 @@ def _parts(definition: TrainedTable, result: Result) -> list[str]:
 def _speed_cells(values: Values) -> list[str]:
     times = [milliseconds(values[what]["median"]) for what in ("sample", "forward", "training")]
     peak = f"{values['memory']['tensors'] / 2**20:.1f}"
-    return [*times, peak, f"{values['parameters']:,}", f"{values['round_trip_error']:.0e}"]
+    errors = (f"{values[what]:.0e}" for what in ("round_trip_error", "round_trip_error_float64"))
+    return [*times, peak, f"{values['parameters']:,}", *errors]
+
+
+def _wrong(result: Result) -> str:
+    """What is left of the error after rounding, in words."""
+    speed = {name: result.parts(name, SPEED)[0].values for name in result.names}
+    wrong = {name: values["wrong_pixels"] for name, values in speed.items() if values["wrong_pixels"]}
+    if not wrong:
+        return "after rounding every pixel comes back, in every row."
+    lost = ", ".join(f"{name} loses {count}" for name, count in wrong.items())
+    in_float64 = max(speed[name]["round_trip_error_float64"] for name in wrong)
+    return (
+        f"after rounding NOT every pixel comes back: {lost} in all images together. There float32 is too short for how "
+        f"much the learned layers stretch: with the same weights in float64 the error is at most {in_float64:.0e}."
+    )
 
 
 def _published_bits(published: Published | None, definition: TrainedTable) -> str:
