@@ -66,6 +66,12 @@ def test_points_outside_become_the_nearest_level():
     assert x.tolist() == [[0, 0, 3, 3, 3, 0]]
 
 
+def test_what_is_not_a_number_becomes_level_0_with_a_warning():
+    with pytest.warns(UserWarning, match="2 of 4 pixels are not a number and become level 0: the inverse of a layer"):
+        x, _ = Dequantize(4).inverse(torch.tensor([[math.nan, 0.3], [0.6, math.nan]]))
+    assert x.tolist() == [[0, 1], [2, 0]]
+
+
 def test_the_middle_of_a_cell_is_where_it_is():
     assert Dequantize(4).centre(torch.tensor([[0, 3]])).tolist() == [[0.125, 0.875]]
 

@@ -73,21 +73,62 @@ def test_a_row_of_other_settings_is_measured_again(settings):
     assert len(counted.measured) == 4
 
 
-def test_another_budget_or_overwrite_measures_everything_again(settings):
+def test_overwrite_measures_everything_again(settings):
     counted = Counted()
     run(counted.experiment, settings)
     run(counted.experiment, replace(settings, overwrite=True))
-    run(counted.experiment, replace(settings, budget="quick"))
-    assert len(counted.measured) == 6
+    assert len(counted.measured) == 4
 
 
-def test_another_machine_measures_everything_again(settings):
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"budget": "smoke"', '"budget": "quick"', "is of the budget quick, not smoke"),
+        ('"threads": ', '"threads": 1', r"was measured elsewhere \(threads 1\d+, here \d+\)"),
+        ('"machine": {', '"machine": {"rack": 3, ', r"was measured elsewhere \(rack 3, here None\)"),
+        (
+            '"part": "length"',
+            '"part": "seed 2"',
+            "holds what this command does not measure: one, seed 2; three, seed 2",
+        ),
+    ],
+)
+def test_a_result_that_would_be_lost_is_refused(settings, old, new, message):
+    run(Counted().experiment, settings)
+    path = settings.out / "counted.json"
+    there = path.read_text().replace(old, new)
+    path.write_text(there)
+    with pytest.raises(RunError, match=f"counted.json {message}.*--out.*--overwrite$"):
+        run(Counted().experiment, settings)
+    assert path.read_text() == there
+    assert run(Counted().experiment, replace(settings, overwrite=True)).complete
+
+
+def test_an_interruption_loses_no_row_that_was_there(settings):
     counted = Counted()
     run(counted.experiment, settings)
-    path = settings.out / "counted.json"
-    path.write_text(path.read_text().replace('"processor": "', '"processor": "another '))
+    counted.size, counted.fails = 2, {"one": KeyboardInterrupt()}
+    with pytest.raises(TrainingInterrupted):
+        run(counted.experiment, settings)
+    stopped = read_result(settings.out / "counted.json")
+    assert stopped.names == ["one", "two", "three"] and not stopped.complete
+
+
+def test_an_interruption_of_measuring_anew_says_how_to_go_on(settings):
+    counted = Counted({"two": KeyboardInterrupt()})
+    with pytest.raises(TrainingInterrupted, match="the same command without --overwrite goes on from there"):
+        run(counted.experiment, replace(settings, overwrite=True))
+    counted.fails.clear()
     run(counted.experiment, settings)
-    assert len(counted.measured) == 4
+    assert counted.measured == [("one",), ("two", "three")]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_measuring(tmp_path):
+    (tmp_path / "file").touch()
+    counted = Counted()
+    with pytest.raises(OSError):
+        run(counted.experiment, Settings("smoke", tmp_path / "file" / "folder"))
+    assert counted.measured == []
 
 
 @pytest.mark.parametrize("blow", [KeyboardInterrupt(), TrainingInterrupted("stopped after step 3")])
@@ -127,7 +168,10 @@ def test_settings_that_cannot_be_are_refused(tmp_path):
         Settings("smoke", tmp_path, seeds=0)
 
 
-@pytest.mark.parametrize("content", ["[1, 2", '{"rows": []}', "[]"])
+NO_MACHINE = json.dumps({**Result("counted", "smoke", 1, {}, True, ()).to_json(), "machine": None})
+
+
+@pytest.mark.parametrize("content", ["[1, 2", '{"rows": []}', "[]", NO_MACHINE])
 def test_a_file_that_is_no_result_is_named(tmp_path, content):
     path = tmp_path / "counted.json"
     path.write_text(content)

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from inverseflow import flows
-from inverseflow.bijections import ActNorm, Bijection, Compose, ExactConv2d, MintNet
+from inverseflow.bijections import (
+    ActNorm,
+    Bijection,
+    Compose,
+    Conv1x1,
+    ExactConv2d,
+    MemoryEfficientWoodbury,
+    MintNet,
+    Woodbury,
+)
 from inverseflow.errors import ConvergenceError, InverseFlowError, SingularError
 from inverseflow.flows import Flow
 from inverseflow.flows.failing import failing_layer
@@ -19,6 +28,31 @@ def test_a_singular_layer_is_named_with_its_path():
         flow.sample(2)
     with pytest.raises(ValueError, match="singular"):  # what it was before it had a name of its own
         flow.decode(torch.zeros(1, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "layer", "parameter"),
+    [
+        ("woodbury", {}, Woodbury, "left"),
+        ("image", {"layer": "memory-efficient-woodbury"}, MemoryEfficientWoodbury, "left"),
+        ("glow", {"conv1x1": "dense"}, Conv1x1, "weight"),
+    ],
+)
+def test_a_singular_matrix_across_channels_is_named_too(name, options, layer, parameter):
+    flow = flows.create(name, (1, 4, 4), scales=1, steps=2, width=4, **options)
+    path, first = next((path, module) for path, module in flow.named_modules() if isinstance(module, layer))
+    with torch.no_grad():
+        for weight_path, weight in first.named_parameters():
+            if weight_path.endswith(parameter):
+                weight.zero_()
+            if weight_path.endswith("right"):
+                weight.zero_()
+            if weight_path.endswith("updates.0.left"):  # I + V U = 0 of one vector
+                weight[0, 0] = -1
+            if weight_path.endswith("updates.0.right"):
+                weight[0, 0] = 1
+    with pytest.raises(SingularError, match=rf"^{path} \({layer.__name__}\): 1 of 1 matrices of size \d+ are singular"):
+        flow.sample(2)
 
 
 def test_an_iteration_that_does_not_converge_is_named_with_its_path():

@@ -99,7 +99,7 @@ def test_the_bound_of_the_exponential_is_that_of_its_spectral_norm():
 def test_a_bound_that_a_layer_does_not_have_is_refused_with_the_layers_that_have_one(name):
     message = (
         f"the layer '{name}' has no bound, got bound=0.5; leave it out, or choose one of "
-        "'inverse', 'cinc', 'finc', 'emerging', 'arma', 'exponential'$"
+        "'inverse', 'cinc', 'finc', 'emerging', 'arma', 'arma-adjacent', 'arma-same', 'exponential'$"
     )
     with pytest.raises(ValueError, match=message):
         build_layer(name, SHAPE, bound=0.5)

@@ -5,7 +5,7 @@ import torch
 
 from inverseflow import flows
 from inverseflow.data import TensorImages
-from inverseflow.training.evaluation import evaluate
+from inverseflow.training.evaluation import bits_of_images, evaluate
 from inverseflow.training.seeding import seeded
 
 LEVELS = 8
@@ -32,6 +32,27 @@ def test_bits_are_the_mean_over_images_of_the_mean_over_draws(flow, images):
     assert measured.bits_per_dim_stderr == pytest.approx(float(bits.mean(0).std()) / math.sqrt(60), rel=1e-5)
     assert measured.bits_per_dim_draw_std == pytest.approx(float(bits.mean(1).std()), rel=1e-4)
     assert (measured.images, measured.draws) == (60, 4)
+
+
+def test_the_bits_of_images_are_those_that_are_averaged(flow, images):
+    bits = bits_of_images(flow, images, seed=3, batch_size=25)
+    measured = evaluate(flow, images, draws=1, batch_size=25, seed=3)
+
+    assert bits.shape == (60,) and bits.dtype == torch.float64
+    assert float(bits.mean()) == pytest.approx(measured.bits_per_dim, rel=1e-9)
+    assert not torch.equal(bits, bits_of_images(flow, images, seed=4, batch_size=25))
+
+
+def test_two_flows_meet_the_same_noise(flow, images):
+    with seeded(1, "weights"):
+        other = flows.create("glow", (1, 4, 4), levels=LEVELS, scales=1, steps=1, width=8)
+    drawn = []
+    for each in (flow, other):
+        hook = each.preprocessing.register_forward_pre_hook(lambda module, inputs: drawn.append(inputs[0].clone()))
+        bits_of_images(each, images, batch_size=60)
+        hook.remove()
+
+    assert torch.equal(*drawn)
 
 
 def test_the_bits_agree_across_batch_sizes_within_their_noise(flow, images):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, pixels
+from inverseflow.ops.dense_solve import dense_solve
 
 
 class Conv1x1(Bijection):
@@ -21,6 +22,9 @@ class Conv1x1(Bijection):
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
+
+    Raises:
+        SingularError: the matrix to be inverted is singular.
 
     Reference:
         Kingma & Dhariwal, Glow, 2018, section 3.2.
@@ -42,7 +46,8 @@ class Conv1x1(Bijection):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
-            return _mix(torch.linalg.inv(self.weight), z), -pixels(z) * torch.linalg.slogdet(self.weight).logabsdet
+            inverse, log_det = dense_solve(self.weight, torch.eye(len(self.weight)).to(self.weight))
+            return _mix(inverse, z), -pixels(z) * log_det
 
     def extra_repr(self) -> str:
         """Show the channels."""

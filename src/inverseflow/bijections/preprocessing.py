@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ class Dequantize(Bijection):
 
     The noise is drawn anew at every call. The log density of z plus this log-determinant is, in expectation over u,
     a lower bound on the log probability of the grey levels. The inverse rounds down to a grey level, so
-    ``inverse(forward(x)) == x`` exactly; levels outside 0 … n-1 are set to the nearest.
+    ``inverse(forward(x)) == x`` exactly; levels outside 0 … n-1 are set to the nearest, and what is not a number to 0,
+    with a warning.
 
     Args:
         levels: number of grey levels n.
@@ -57,7 +59,9 @@ class Dequantize(Bijection):
         )
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        level = (z * self.levels).floor().clamp(0, self.levels - 1)
+        if not torch.compiler.is_compiling():
+            self._warn_of_nan(z)
+        level = (z * self.levels).floor().clamp(0, self.levels - 1).nan_to_num(0)
         return level.to(torch.uint8 if self.levels <= 256 else torch.int32), elements(z) * math.log(self.levels)
 
     def centre(self, x: Tensor) -> Tensor:
@@ -89,6 +93,15 @@ class Dequantize(Bijection):
             raise ValueError(
                 f"grey levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
                 "build the flow with the number of levels that the data has"
+            )
+
+    def _warn_of_nan(self, z: Tensor) -> None:
+        broken = int(every_slice(z).isnan().sum())
+        if broken:
+            warnings.warn(
+                f"{broken} of {every_slice(z).numel()} pixels are not a number and become level 0: the inverse of a "
+                "layer is singular or overflows; bound the layer, or compute in float64",
+                stacklevel=2,
             )
 
     def extra_repr(self) -> str:

@@ -22,7 +22,9 @@ _EXTRAS = {
     "tqdm": "tqdm",
     "matplotlib": "matplotlib",
     "PIL": "pillow",
+    "skimage": "scikit-image",
     "sklearn": "scikit-learn",
+    "scipy": "scipy",
     "datasets": "datasets",
 }
 """What only `inverseflow[train]` brings along: packages by module."""

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 
 from matplotlib.figure import Figure
+from scipy.special import stdtrit
 
 from inverseflow.benchmarks.tables import table
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
 from inverseflow.experiments.result import Result, Row, Values
-from inverseflow.experiments.tables import Line, TrainedTable, fixed, mean_and_deviation, train_line
+from inverseflow.experiments.tables import (
+    Line,
+    TrainedTable,
+    fixed,
+    images,
+    mean_and_deviation,
+    train_line,
+    trained_flow,
+)
+from inverseflow.training.evaluation import bits_of_images
 from inverseflow.training.options import TrainOptions
 
-ARMA = tuple(f"ARMA, {corners}" for corners in ("opposed corners", "adjacent corners", "same corner"))
+OURS = "ARMA, opposed corners"
 ALONE = ("convolution", "inverse")
-TWO = "two convolutions, opposed corners"
+_BESIDE = "beside ARMA"
 _LINES = (
     Line(ALONE[0], {"name": "cinc"}),
     Line(ALONE[1], {"name": "inverse-flow"}),
-    Line(TWO, {"name": "image", "layer": "emerging", "kernel_size": 5}),  # each of the two has 3×3 taps
-    *(
-        Line(name, {"name": "image", "layer": layer})
-        for name, layer in zip(ARMA, ("arma", "arma-adjacent", "arma-same"), strict=True)
-    ),
+    Line("two convolutions", {"name": "image", "layer": "emerging", "kernel_size": 5}),  # of 3×3 taps each
+    Line(OURS, {"name": "image", "layer": "arma"}),
+    Line("ARMA, adjacent corners", {"name": "image", "layer": "arma-adjacent"}),
+    Line("ARMA, same corner", {"name": "image", "layer": "arma-same"}),
 )
 _GRIDS: dict[Budget, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "smoke": ((1,), (2,)),
@@ -58,118 +70,137 @@ def _tasks(settings: Settings) -> list[Task]:
             for length in lengths:
                 definition = _definition(depth, length)
                 test_images = definition.test_images(settings.budget)
-                for line in _LINES:
-                    options = definition.options(line, seed, settings)
-                    tasks.append(
-                        Task(
-                            f"{_setting(depth, length)}, seed {seed}",
-                            {line.name: {**fixed(options), "test_images": test_images}},
-                            partial(_train_one, line.name, options, test_images),
-                        )
-                    )
+                options = {line.name: definition.options(line, seed, settings) for line in _LINES}
+                measured = {name: {**fixed(each), "test_images": test_images} for name, each in options.items()}
+                part = f"K = {depth}, {length:,} steps, seed {seed}"
+                tasks += [
+                    Task(part, {name: measured[name]}, partial(_train_one, name, each, test_images))
+                    for name, each in options.items()
+                ]
+                beside = {name: {**each, "beside": OURS} for name, each in measured.items()}
+                tasks.append(Task(f"{_BESIDE}, {part}", beside, partial(_compare, options, test_images, settings)))
     return tasks
-
-
-def _setting(depth: int, length: int) -> str:
-    return f"K = {depth}, {length:,} steps"
 
 
 def _train_one(name: str, options: TrainOptions, test_images: int | None) -> dict[str, Values]:
     return {name: train_line(options, test_images)}
 
 
-def _cells(result: Result) -> dict[str, dict[str, list[Row]]]:
-    """Rows of all seeds, by setting and line."""
-    cells: dict[str, dict[str, list[Row]]] = {}
+def _compare(options: Mapping[str, TrainOptions], test_images: int | None, settings: Settings) -> dict[str, Values]:
+    flows = {name: trained_flow(each, test_images).to(settings.device) for name, each in options.items()}
+    some = next(iter(options.values()))
+    test = images(some.data, some.data_dir, test_images).test
+    bits = {name: bits_of_images(flow, test, seed=0) for name, flow in flows.items()}
+    more = {name: each - bits[OURS] for name, each in bits.items()}
+    return {
+        name: {"more_bits": float(each.mean()), "stderr": float(each.std() / math.sqrt(len(each)))}
+        for name, each in more.items()
+    }
+
+
+def _by_setting(result: Result, compared: bool) -> dict[str, dict[str, list[Row]]]:
+    """Rows of all seeds, by setting and line: those of the trainings, or those beside ARMA."""
+    rows: dict[str, dict[str, list[Row]]] = {}
     for row in result.rows:
-        cells.setdefault(row.part.rpartition(", ")[0], {}).setdefault(row.name, []).append(row)
-    return cells
+        if row.part.startswith(_BESIDE) == compared:
+            setting = row.part.removeprefix(f"{_BESIDE}, ").rpartition(", ")[0]
+            rows.setdefault(setting, {}).setdefault(row.name, []).append(row)
+    return rows
 
 
 def _parts(result: Result) -> list[str]:
-    cells = _cells(result)
+    trained, compared = _by_setting(result, False), _by_setting(result, True)
     some = result.rows[0].values
     seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds, mean ± standard deviation"
     lines = [
-        [name, *(mean_and_deviation([row.values["bits_per_dim"] for row in cells[at][name]], 3) for at in cells)]
+        [
+            name,
+            *(mean_and_deviation([row.values["bits_per_dim"] for row in each[name]], 3) for each in trained.values()),
+            *(f"{each[name][0].values['parameters']:,}" for each in _of_each_depth(trained)),
+        ]
         for name in result.names
     ]
-    parameters = [[name, *(f"{cells[at][name][0].values['parameters']:,}" for at in cells)] for name in result.names]
+    depths = [setting.partition(",")[0] for setting in trained]
+    head = ["layer", *trained, *(f"parameters, {depth}" for depth in dict.fromkeys(depths))]
+    beside = [
+        [name, *(_printed(*difference(each[name])) for each in compared.values())]
+        for name in result.names
+        if name != OURS
+    ]
     return [
-        f"{some['title']}: batches of {some['batch_size']} images, {some['test_images']} test images, {seeds}; "
-        f"bits/dim:",
-        table(["layer", *cells], lines),
-        "Parameters of the whole flow:",
-        table(["layer", *cells], parameters),
-        "\n".join(f"- {verdict(at, by_line)}" for at, by_line in cells.items()),
+        f"{some['title']}: batches of {some['batch_size']} images, {some['test_images']} test images, {seeds}. Test "
+        "bits/dim, and the parameters of the whole flow:",
+        table(head, lines),
+        f"How many bits/dim more than {OURS}, on the same images with the same noise, with 95 % confidence:",
+        table(["layer", *compared], beside),
+        "\n".join(f"- {setting}: {verdict(rows)}" for setting, rows in compared.items()),
+        *([] if result.seeds > 1 else ["One seed: the intervals do not know how much another seed would change."]),
     ]
 
 
-def verdict(setting: str, rows: dict[str, list[Row]]) -> str:
-    """Return the answer at one depth and length: the best ARMA beside the best layer of one part, and beside two.
+def _of_each_depth(trained: dict[str, dict[str, list[Row]]]) -> list[dict[str, list[Row]]]:
+    return list({setting.partition(",")[0]: rows for setting, rows in trained.items()}.values())
+
+
+def difference(rows: list[Row]) -> tuple[float, float]:
+    """Return by how many bits/dim a line is above ARMA, and half the 95 % confidence interval.
+
+    The variance is that of the images and, of several seeds, that of the seeds (Student's t).
 
     Args:
-        setting: what is printed before it.
-        rows: of each line, one for each seed.
+        rows: of one line beside ARMA, one for each seed.
 
     Example:
-        >>> bits = {"convolution": 4.2, "inverse": 4.1, TWO: 4.05, **dict(zip(ARMA, (4.0, 4.03, 4.3)))}
-        >>> def row(value):
-        ...     return Row("", "", {}, {"bits_per_dim": value, "bits_per_dim_stderr": 0.003})
-        >>> for clause in verdict("K = 1", {name: [row(value)] for name, value in bits.items()}).split(": "):
-        ...     print(clause)
-        K = 1
-        the best of the three, ARMA, opposed corners, is 0.100 ± 0.004 below the better one alone, inverse, and \
-0.050 ± 0.004 below two convolutions, opposed corners. ARMA pays.
+        >>> rows = [Row("", "", {}, {"more_bits": more, "stderr": 0.0}) for more in (0.04, 0.06)]
+        >>> "{:.3f} ± {:.3f}".format(*difference(rows))
+        '0.050 ± 0.127'
     """
-    best = min(ARMA, key=lambda name: _mean(rows[name]))
-    alone = min(ALONE, key=lambda name: _mean(rows[name]))
-    behind = _beside(rows[best], rows[alone])
-    pays = {1: "ARMA pays.", 0: "Within the error, ARMA pays nothing.", -1: "ARMA does NOT pay."}
-    return (
-        f"{setting}: the best of the three, {best}, is {_printed(*behind)} the better one alone, {alone}, and "
-        f"{_printed(*_beside(rows[best], rows[TWO]))} {TWO}. {pays[_sign(*behind)]}"
-    )
+    more = [row.values["more_bits"] for row in rows]
+    of_images = math.fsum(row.values["stderr"] for row in rows) / len(rows)  # the same images for every seed
+    if len(rows) == 1:
+        return more[0], NormalDist().inv_cdf(0.975) * of_images
+    error = math.hypot(statistics.stdev(more) / math.sqrt(len(rows)), of_images)
+    return statistics.mean(more), float(stdtrit(len(rows) - 1, 0.975)) * error
 
 
-def _mean(rows: list[Row]) -> float:
-    return math.fsum(row.values["bits_per_dim"] for row in rows) / len(rows)
+def verdict(rows: Mapping[str, list[Row]]) -> str:
+    """Return whether ARMA is better than either of its parts alone, in one setting.
+
+    Args:
+        rows: beside ARMA, by line, one for each seed.
+
+    Example:
+        >>> more = {"convolution": 0.1, "inverse": 0.002}
+        >>> verdict({name: [Row("", "", {}, {"more_bits": each, "stderr": 0.01})] for name, each in more.items()})
+        'ARMA needs fewer bits than the convolution alone, as many within the error as the inverse alone.'
+    """
+    return f"ARMA needs {', '.join(_than(name, *difference(rows[name])) for name in ALONE)}."
 
 
-def _beside(ours: list[Row], other: list[Row]) -> tuple[float, float]:
-    """How far ours are below the other, and its standard error."""
-    differences = [
-        theirs.values["bits_per_dim"] - mine.values["bits_per_dim"] for mine, theirs in zip(ours, other, strict=True)
-    ]
-    variance = math.fsum(row.values["bits_per_dim_stderr"] ** 2 for row in (*ours, *other)) / len(ours) ** 2
-    mean = math.fsum(differences) / len(differences)
-    if len(differences) > 1:
-        spread = math.fsum((difference - mean) ** 2 for difference in differences)
-        variance = max(variance, spread / (len(differences) - 1) / len(differences))
-    return mean, math.sqrt(variance)
-
-
-def _sign(mean: float, error: float) -> int:
-    return 0 if abs(mean) <= 2 * error else int(math.copysign(1, mean))
+def _than(name: str, more: float, error: float) -> str:
+    if abs(more) <= error:
+        return f"as many within the error as the {name} alone"
+    return f"{'fewer' if more > 0 else 'MORE'} bits than the {name} alone"
 
 
 def _printed(mean: float, error: float) -> str:
-    return f"{abs(mean):.3f} ± {error:.3f} {'below' if mean >= 0 else 'ABOVE'}"
+    return f"{mean:+.3f} ± {error:.3f}"
 
 
 def _draw(path: Path, result: Result) -> None:
-    cells = _cells(result)
-    figure = Figure(figsize=(3 + 2 * len(cells), 1.2 + 0.34 * len(result.names)), layout="constrained")
-    names = result.names[::-1]
-    for axes, (setting, rows) in zip(
-        figure.subplots(1, len(cells), sharey=True, squeeze=False)[0], cells.items(), strict=True
-    ):
+    compared = _by_setting(result, True)
+    names = [name for name in result.names[::-1] if name != OURS]
+    figure = Figure(figsize=(3 + 2 * len(compared), 1.2 + 0.34 * len(names)), layout="constrained")
+    grid = figure.subplots(1, len(compared), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (setting, rows) in zip(grid, compared.items(), strict=True):
         for index, name in enumerate(names):
-            bits = [row.values["bits_per_dim"] for row in rows[name]]
-            axes.plot(bits, [index] * len(bits), "o", color="tab:orange" if name in ARMA else "tab:blue")
+            mean, error = difference(rows[name])
+            axes.errorbar(mean, index, xerr=error, fmt="o", color="tab:blue" if name in ALONE else "tab:grey")
+        axes.axvline(0, color="black", linewidth=1)
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="test bits/dim, each seed", title=setting)
+        axes.set(title=setting)
         axes.grid(alpha=0.3)
+    figure.supxlabel(f"bits/dim above {OURS}, 95 % confidence", fontsize="medium")
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
 
 
@@ -177,11 +208,10 @@ EXPERIMENT = Experiment(
     name="arma",
     title="When ARMA convolutions pay",
     about="""Our rational (ARMA) layer, a k×k convolution followed by the inverse of another, beside either alone and
-beside two convolutions, which have as many taps (an emerging layer for k = 5). Its parts start at opposed corners of
-the image, at two corners of one row, or at the same one. All rows are the same flow but for this layer: the same
-coupling network, spline, ActNorm and 1×1 convolution, the same optimiser, the same images in the same order. K is the
-number of flow steps at each of two scales. Below, a difference counts from two standard errors on; with one seed these
-are of the test images alone, and do not know how much another seed would change.""",
+beside two convolutions from opposed corners, which have as many taps (an emerging layer for k = 5). Its parts start at
+opposed corners of the image, at two corners of one row, or at the same one. All rows are the same flow but for this
+layer: the same coupling network, spline, ActNorm and 1×1 convolution, the same optimiser, the same images in the same
+order. K is the number of flow steps at each of two scales.""",
     tasks=_tasks,
     parts=_parts,
     draw=_draw,

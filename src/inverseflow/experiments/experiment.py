@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from inverseflow.benchmarks.machine import Machine, machine
-from inverseflow.errors import InverseFlowError, OptionError, TrainingInterrupted
+from inverseflow.errors import InverseFlowError, OptionError, RunError, TrainingInterrupted
 from inverseflow.experiments.result import Result, Row, Values, read_result
 from inverseflow.training.files import write_json, written_aside
 
@@ -19,6 +19,7 @@ Budget = Literal["smoke", "quick", "full"]
 
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
+_ELSEWHERE = "write elsewhere with --out, or measure it anew with --overwrite"
 _CHANGES = ("peak_gflops",)  # from one measurement of a machine to the next
 
 
@@ -95,8 +96,8 @@ def run(
 ) -> Result:
     """Run an experiment, or what is missing of it, and write NAME.json, NAME.md and NAME.png into its folder.
 
-    Each measurement is written as soon as it is there. A later call with the same settings on the same machine goes on
-    after the last one.
+    Each measurement is written as soon as it is there, and stands until another takes its place. A later call with the
+    same settings on the same machine goes on after the last one.
 
     Args:
         experiment: which.
@@ -107,32 +108,36 @@ def run(
         InverseFlowError: a row diverged, or its inverse did not converge; the message names the row.
         TrainingInterrupted: somebody asked to stop.
         DataError: the data are not there; the message names the folder.
+        RunError: there is a result that this call would not go on with, and it is not to be overwritten.
     """
     settings = experiment.with_seeds(settings)
     assert settings.seeds is not None
     path = settings.out / f"{experiment.name}.json"
     here = machine(torch.device(settings.device))
-    kept = {} if settings.overwrite else _kept(path, settings, here)
-    tasks = experiment.tasks(settings)
-    rows: list[Row] = []
-    result = Result(experiment.name, settings.budget, settings.seeds, here, False, ())
+    tasks = [
+        replace(task, settings=json.loads(json.dumps(task.settings)))  # as they will be read back
+        for task in experiment.tasks(settings)
+    ]
+    rows = {} if settings.overwrite else _former(path, tasks, settings, here)
+    names = [(name, task.part) for task in tasks for name in task.settings]
+
+    def result(complete: bool) -> Result:
+        there = tuple(rows[name] for name in names if name in rows)
+        return Result(experiment.name, settings.budget, settings.seeds or 1, here, complete, there)
+
     for number, task in enumerate(tasks):
-        task = replace(task, settings=json.loads(json.dumps(task.settings)))  # as they will be read back
-        found = [kept.get((name, task.part)) for name in task.settings]
-        whole = [row for row in found if row is not None and row.settings == task.settings[row.name]]
-        if len(whole) < len(found):
+        found = [rows.get((name, task.part)) for name in task.settings]
+        if any(row is None or row.settings != task.settings[row.name] for row in found):
+            write_json(path, result(False).to_json())
             on_task(task, number, len(tasks))
-            whole = _measured(experiment, task, path)
-        rows += whole
-        result = replace(result, rows=tuple(rows))
-        write_json(path, result.to_json())
-    result = replace(result, complete=True)
-    write_json(path, result.to_json())
+            rows |= {(row.name, row.part): row for row in _measured(experiment, task, path, settings)}
+    whole = result(True)
+    write_json(path, whole.to_json())
     with written_aside(path.with_suffix(".md")) as aside:
-        aside.write_text(markdown(experiment, result), "utf-8")
+        aside.write_text(markdown(experiment, whole), "utf-8")
     with written_aside(path.with_suffix(".png")) as aside:
-        experiment.draw(aside, result)
-    return result
+        experiment.draw(aside, whole)
+    return whole
 
 
 def markdown(experiment: Experiment, result: Result) -> str:
@@ -140,12 +145,13 @@ def markdown(experiment: Experiment, result: Result) -> str:
     return "\n\n".join([f"# {experiment.title}", experiment.about.strip(), *experiment.parts(result)]) + "\n"
 
 
-def _measured(experiment: Experiment, task: Task, path: Path) -> list[Row]:
+def _measured(experiment: Experiment, task: Task, path: Path, settings: Settings) -> list[Row]:
     try:
         values = task.measure()
     except (TrainingInterrupted, KeyboardInterrupt):
+        same = "the same command without --overwrite" if settings.overwrite else "the same command"
         raise TrainingInterrupted(
-            f"stopped in {task.name}; what is finished is in {path}; the same command goes on from there"
+            f"stopped in {task.name}; what is finished is in {path}; {same} goes on from there"
         ) from None
     except InverseFlowError as error:
         error.args = (f"{experiment.name}: {task.name}: {error}", *error.args[1:])
@@ -153,13 +159,27 @@ def _measured(experiment: Experiment, task: Task, path: Path) -> list[Row]:
     return [Row(name, task.part, task.settings[name], dict(values[name])) for name in task.settings]
 
 
-def _kept(path: Path, settings: Settings, here: Machine) -> dict[tuple[str, str], Row]:
+def _former(path: Path, tasks: list[Task], settings: Settings, here: Machine) -> dict[tuple[str, str], Row]:
+    """Rows of an earlier call, by line and part; refused if this one would not keep them all."""
     if not path.exists():
         return {}
     former = read_result(path)
-    if (former.budget, _fixed(former.machine)) != (settings.budget, _fixed(here)):
-        return {}
-    return {(row.name, row.part): row for row in former.rows}
+    if former.budget != settings.budget:
+        raise RunError(f"{path} is of the budget {former.budget}, not {settings.budget}; {_ELSEWHERE}")
+    theirs, ours = _fixed(former.machine), _fixed(here)
+    if theirs != ours:
+        which = sorted(fact for fact in theirs | ours if theirs.get(fact) != ours.get(fact))
+        changed = ", ".join(f"{fact} {theirs.get(fact)}, here {ours.get(fact)}" for fact in which)
+        raise RunError(f"{path} was measured elsewhere ({changed}); {_ELSEWHERE}")
+    wanted = {(name, task.part) for task in tasks for name in task.settings}
+    rows = {(row.name, row.part): row for row in former.rows}
+    others = sorted({", ".join(name) for name in rows.keys() - wanted})
+    if others:
+        raise RunError(
+            f"{path} holds what this command does not measure: {'; '.join(others[:3])}"
+            f"{f' and {len(others) - 3} more' if len(others) > 3 else ''}; ask for them too (--seeds), or {_ELSEWHERE}"
+        )
+    return rows
 
 
 def _fixed(facts: Machine) -> dict[str, Any]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 from inverseflow.benchmarks.tables import table
 from inverseflow.experiments.experiment import Experiment, Settings, Task
@@ -17,10 +23,11 @@ from inverseflow.experiments.result import Result, Values
 from inverseflow.experiments.speed import reconstruction_errors
 from inverseflow.experiments.tables import Line, TrainedTable, fixed, images, train_line
 from inverseflow.flows import Flow
-from inverseflow.training.files import written_aside
+from inverseflow.training.options import TrainOptions
 from inverseflow.training.run import Run
 
 _SHOWN = 64
+_PICTURED = 8
 _LINES = (Line("Inverse-Flow", {"name": "inverse-flow"}), Line("Glow (no k×k layer)", {"name": "glow"}))
 
 
@@ -33,27 +40,30 @@ def _tasks(settings: Settings) -> list[Task]:
     tasks = []
     for data, definition in _definitions(settings).items():
         for line in _LINES:
-            options = definition.options(line, 0, settings)
+            options = _options(definition, line, settings)
             test_images = definition.test_images(settings.budget)
             name = f"{line.name}, {data}"
-            measured = {**fixed(options), "test_images": test_images, "shown": _SHOWN}
+            measured = {**fixed(options), "test_images": test_images, "shown": _SHOWN, "pictured": _PICTURED}
             tasks.append(Task("reconstruction", {name: measured}, partial(_measure, name, definition, line, settings)))
     return tasks
 
 
+def _options(definition: TrainedTable, line: Line, settings: Settings) -> TrainOptions:
+    """As in the table, whose training is never done again from here."""
+    return replace(definition.options(line, 0, settings), resume=True, overwrite=False)
+
+
 def _measure(name: str, definition: TrainedTable, line: Line, settings: Settings) -> dict[str, Values]:
-    options, test_images = definition.options(line, 0, settings), definition.test_images(settings.budget)
+    options, test_images = _options(definition, line, settings), definition.test_images(settings.budget)
     trained = train_line(options, test_images)
     assert options.out is not None
     run = Run(options.out)
     data = images(options.data, options.data_dir, test_images)
     some = data.test.__getitems__(range(min(_SHOWN, len(data.test)))).to(settings.device)
     flow = Flow.from_pretrained(run.model).to(settings.device).eval()
-    picture = settings.out / f"figure1-{definition.data}-{line.model['name']}.png"
-    with written_aside(picture) as aside:
-        shutil.copyfile(run.reconstructions, aside)
     with torch.no_grad():
-        wrong = (flow.decode(flow.encode(some)) != some).sum()
+        reconstructed = flow.decode(flow.encode(some))
+    wrong = (reconstructed != some).sum()
     return {
         name: {
             "title": trained["title"],
@@ -61,6 +71,8 @@ def _measure(name: str, definition: TrainedTable, line: Line, settings: Settings
             "errors": reconstruction_errors(flow, some).tolist(),
             "wrong_pixels": int(wrong),
             "pixels": some.numel(),
+            "originals": strip(some[:_PICTURED], data.levels),
+            "reconstructions": strip(reconstructed[:_PICTURED], data.levels),
         }
     }
 
@@ -85,13 +97,43 @@ def _parts(result: Result) -> list[str]:
     ]
 
 
+def strip(images: Tensor, levels: int) -> str:
+    """Return images beside each other as a PNG file in base64, so that a result holds them.
+
+    Args:
+        images: grey levels, ``(N, 1 or 3, H, W)``.
+        levels: number of grey levels.
+
+    Example:
+        >>> unstripped(strip(torch.full((2, 1, 1, 3), 16, dtype=torch.uint8), levels=17)).shape
+        (1, 6, 3)
+    """
+    row = torch.cat(list(images.cpu().double().expand(-1, 3, -1, -1)), dim=2) * (255 / (levels - 1))
+    file = BytesIO()
+    Image.fromarray(row.round().to(torch.uint8).permute(1, 2, 0).numpy()).save(file, format="PNG")
+    return b64encode(file.getvalue()).decode()
+
+
+def unstripped(text: str) -> NDArray[np.uint8]:
+    """Return the pixels of what `strip` returned, ``(H, N W, 3)``."""
+    return np.asarray(Image.open(BytesIO(b64decode(text))))
+
+
 def _draw(path: Path, result: Result) -> None:
-    figure = Figure(figsize=(8, 1.2 + 0.5 * len(result.rows)), layout="constrained")
-    axes = figure.subplots()
+    count = len(result.rows)
+    figure = Figure(figsize=(8, 1.4 + 2 * count), layout="constrained")
+    *pictures, axes = figure.subplots(count + 1, 1, height_ratios=[2.2] * count + [0.6 + 0.4 * count])
+    for picture, row in zip(pictures, result.rows, strict=True):
+        both = [unstripped(row.values[what]) for what in ("originals", "reconstructions")]
+        picture.imshow(np.concatenate(both), interpolation="nearest")
+        side = len(both[0])
+        picture.set_yticks([side / 2, 3 * side / 2], ["original", "reconstruction"])
+        picture.set_xticks([])
+        picture.set_title(row.name, fontsize="medium")
     for index, row in enumerate(result.rows[::-1]):
         axes.plot(row.values["errors"], [index] * len(row.values["errors"]), "|", color="tab:blue")
     axes.axvline(0.5, color="grey", linewidth=1)
-    axes.set_yticks(range(len(result.rows)), [row.name for row in result.rows[::-1]])
+    axes.set_yticks(range(count), [row.name for row in result.rows[::-1]])
     axes.set(xscale="log", xlabel="largest error of each image, in grey levels (line: rounds to a wrong one)")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
@@ -101,8 +143,8 @@ EXPERIMENT = Experiment(
     name="figure1",
     title="Figure 1: reconstructions",
     about=f"""The first {_SHOWN} test images through the latent of the trained flows of tables 2 and 5 and back, in
-float32. Errors are in grey levels before rounding. The pictures themselves, original, reconstruction and difference,
-are written beside the result.""",
+float32. Errors are in grey levels before rounding. Drawn are the first {_PICTURED} images, above them as they are and
+below as they come back.""",
     tasks=_tasks,
     parts=_parts,
     draw=_draw,

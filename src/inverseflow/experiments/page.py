@@ -49,7 +49,10 @@ def read_results(folder: Path) -> Results:
                 continue
             result = read_result(path)
             if result.budget != budget:
-                raise OptionError(f"{path} holds a result of the budget {result.budget}; move it to {folder}/{budget}")
+                raise OptionError(
+                    f"{path} holds a result of the budget {result.budget}; "
+                    f"run inverseflow experiment {name} --budget {budget}, or remove it"
+                )
             if not result.complete:
                 raise OptionError(f"{path} is not complete; run inverseflow experiment {name} to its end")
             results[name] = result

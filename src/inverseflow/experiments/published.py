@@ -21,10 +21,13 @@ NOTES = {
     "convolution is a sequence of kernels with a synchronisation after each.",
     "gradient": "The public kernel computes another gradient than that of its layer, and the optimiser holds every "
     "parameter of the model within a small interval; the k×k layers can hardly have learned.",
+    "deeper": "The printed ST of SNF is 199 ms with four steps at each scale and 16.8 ms with sixteen.",
     "seconds": "Printed in seconds, 25.0.",
 }
 """Findings by key."""
 
+OF_THE_LIKELIHOOD = frozenset({"doubled", "implausible", "copied", "gradient"})
+"""Those of the findings that are about bits and nats."""
 _DISAGREE = 0.02
 
 
@@ -63,3 +66,15 @@ class Published:
         if abs(bits - self.bits) < _DISAGREE:
             return None
         return f"The printed {self.nats:g} nats are {bits:.3f} bits/dim, not {self.bits:g}."
+
+    def doubtful(self, event_shape: Shape) -> bool:
+        """Return whether the audit found that the printed likelihood may be none, or not that of a trained row.
+
+        Args:
+            event_shape: (C, H, W) of the images.
+
+        Example:
+            >>> Published(bits=1.0, notes=("architecture",)).doubtful((1, 28, 28))
+            False
+        """
+        return self.disagreement(event_shape) is not None or not OF_THE_LIKELIHOOD.isdisjoint(self.notes)

@@ -74,7 +74,11 @@ class Result:
     @staticmethod
     def from_json(data: dict[str, Any]) -> Result:
         """Read what `to_json` returned."""
-        return Result(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+        result = Result(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+        mappings = (result.machine, *(mapping for row in result.rows for mapping in (row.settings, row.values)))
+        if not all(isinstance(mapping, dict) for mapping in mappings):
+            raise TypeError("settings, values and the machine are mappings")
+        return result
 
 
 def read_result(path: Path) -> Result:

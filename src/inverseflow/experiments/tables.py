@@ -131,7 +131,9 @@ class TrainedTable:
             checkpoint_every=100,
             evaluation_draws=1,
             model=ModelOptions(**self.model),
-            optimizer=OptimizerOptions(learning_rate=2e-3, schedule="cosine", warmup_steps=20),
+            optimizer=OptimizerOptions(
+                learning_rate=2e-3, schedule="cosine", warmup_steps=min(20, self.quick_steps // 3)
+            ),
         )
 
     def _full(self) -> TrainOptions:
@@ -189,6 +191,19 @@ def train_line(options: TrainOptions, test_images: int | None) -> Values:
     }
 
 
+def trained_flow(options: TrainOptions, test_images: int | None) -> Flow:
+    """Return the flow that a training left, trained again if its run folder is gone.
+
+    Args:
+        options: the settings, with the run folder.
+        test_images: as for `train_line`.
+    """
+    run = Run(_out(options))
+    if not run.model.exists():
+        train_line(options, test_images)
+    return Flow.from_pretrained(run.model)
+
+
 def fixed(options: TrainOptions) -> Values:
     """Return the settings that decide what a training leaves, and not where it lies."""
     mapping = options.to_mapping()
@@ -244,7 +259,7 @@ def _measure_speed(
 ) -> dict[str, Values]:
     some = next(iter(options.values()))
     data = images(some.data, some.data_dir, test_images)
-    flows = {name: Flow.from_pretrained(Run(_out(each)).model) for name, each in options.items()}
+    flows = {name: trained_flow(each, test_images) for name, each in options.items()}
     effort = EFFORTS[settings.budget]
     some_images = data.test.__getitems__(range(effort.batch))
     values = measure_speed(flows, some_images, effort, settings.device)
@@ -280,7 +295,8 @@ def _parts(definition: TrainedTable, result: Result) -> list[str]:
         f"ST is the time to draw {batch} samples, FT that of the log-likelihood of as many images, a step is "
         "log-likelihood, backward and Adam on as many, and peak its memory in tensors; all in turn in one process. "
         "Error is the largest of a pixel after encoding and decoding, in grey levels before rounding; "
-        + _wrong(result),
+        + _wrong(result)
+        + (" The marked figures (*) are unreliable: see the notes." if comparable and printed else ""),
     ]
     return parts + (_published_parts(definition, printed) if printed else [])
 
@@ -300,18 +316,22 @@ def _wrong(result: Result) -> str:
         return "after rounding every pixel comes back, in every row."
     lost = ", ".join(f"{name} loses {count}" for name, count in wrong.items())
     in_float64 = max(speed[name]["round_trip_error_float64"] for name in wrong)
-    return (
-        f"after rounding NOT every pixel comes back: {lost} in all images together. There float32 is too short for how "
-        f"much the learned layers stretch: with the same weights in float64 the error is at most {in_float64:.0e}."
-    )
+    told = f"after rounding NOT every pixel comes back: {lost} in all images together."
+    if in_float64 < 1e-6:
+        told += (
+            " With the same weights in float64 all do: the learned layers stretch so much that float32 is too short."
+        )
+    return told
 
 
 def _published_bits(published: Published | None, definition: TrainedTable) -> str:
     if published is None:
         return "–"
+    shape = _SHAPES[definition.data]
+    mark = "*" if published.doubtful(shape) else ""
     if published.bits is None and published.nats is not None:
-        return f"{bits_per_dim(published.nats, _SHAPES[definition.data]):.3f}"
-    return _or_dash(published.bits)
+        return f"{bits_per_dim(published.nats, shape):.3f}{mark}"
+    return f"{_or_dash(published.bits)}{mark}"
 
 
 def _published_parts(definition: TrainedTable, printed: Mapping[str, Published]) -> list[str]:

@@ -81,7 +81,14 @@ class Kind:
 
 
 def _rational(at: Place, inverse_corner: Corner) -> Bijection:
-    return RationalConv2d(at.channels, at.kernel_size, corner=at.corner, inverse_corner=inverse_corner, bound=at.bound)
+    return RationalConv2d(
+        at.channels,
+        at.kernel_size,
+        corner=at.corner,
+        inverse_corner=inverse_corner,
+        diagonal="unit" if at.mixed else "free",  # beside a 1×1 convolution it could do nothing more
+        bound=at.bound,
+    )
 
 
 LAYERS: dict[str, Kind] = {

@@ -103,6 +103,29 @@ def evaluate(
     )
 
 
+def bits_of_images(flow: Flow, images: Images, *, seed: int = 0, batch_size: int = 250) -> Tensor:
+    """Returns the bits per dimension of each image at one draw of the noise, which is the same draw for every flow.
+
+    So two flows can be compared image by image: the error of the mean difference is smaller than that of either mean.
+
+    Args:
+        flow: The flow, on any device.
+        images: Test images.
+        seed: Decides the noise.
+        batch_size: Images at a time; another size, other noise.
+
+    Returns:
+        ``(N,)`` in float64, on the CPU.
+    """
+    device = next(flow.parameters()).device
+    was_training = flow.training
+    flow.eval()
+    with torch.inference_mode(), seeded(seed, "evaluation"), _full_precision():
+        bits = [flow.bits_per_dim(batch).double().cpu() for batch in _batches(images, batch_size, device)]
+    flow.train(was_training)
+    return torch.cat(bits)
+
+
 def _batches(images: Images, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     for begin in range(0, len(images), batch_size):
         yield images.__getitems__(range(begin, min(begin + batch_size, len(images)))).to(device)

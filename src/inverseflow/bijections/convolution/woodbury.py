@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, elements
+from inverseflow.ops.dense_solve import dense_solve
 
 
 class _LowRankUpdate(nn.Module):
@@ -27,7 +28,7 @@ class _LowRankUpdate(nn.Module):
 
     def inverse(self, z: Tensor) -> Tensor:
         """Multiply every vector along the last axis by the inverse."""
-        right: Tensor = torch.linalg.solve(self._small(), self.right)
+        right, _ = dense_solve(self._small(), self.right)
         return z - (z @ right.T) @ self.left.T
 
     def log_det(self) -> Tensor:
@@ -103,6 +104,7 @@ class Woodbury(_LowRankUpdates):
 
     Raises:
         ValueError: a rank below 1, or an image of another size.
+        SingularError: a matrix to be inverted is singular.
 
     Reference:
         Lu & Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.1.
@@ -138,6 +140,7 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
 
     Raises:
         ValueError: a rank below 1, or an image of another size.
+        SingularError: a matrix to be inverted is singular.
 
     Reference:
         Lu & Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.3.
