@@ -123,18 +123,24 @@ def _draw(path: Path, result: Result) -> None:
     count = len(result.rows)
     figure = Figure(figsize=(8, 1.4 + 2 * count), layout="constrained")
     *pictures, axes = figure.subplots(count + 1, 1, height_ratios=[2.2] * count + [0.6 + 0.4 * count])
-    for picture, row in zip(pictures, result.rows, strict=True):
-        both = [unstripped(row.values[what]) for what in ("originals", "reconstructions")]
-        picture.imshow(np.concatenate(both), interpolation="nearest")
-        side = len(both[0])
-        picture.set_yticks([side / 2, 3 * side / 2], ["original", "reconstruction"])
+    names = [f"{row.name.partition(', ')[0]}, {row.values['title']}" for row in result.rows]
+    for picture, row, name in zip(pictures, result.rows, names, strict=True):
+        original, reconstruction = (unstripped(row.values[what]) for what in ("originals", "reconstructions"))
+        side = len(original)
+        gap = np.full((max(1, side // 10), *original.shape[1:]), 255, np.uint8)
+        picture.imshow(np.concatenate([original, gap, reconstruction]), interpolation="nearest")
+        picture.set_yticks([side / 2, 3 * side / 2 + len(gap)], ["original", "reconstruction"])
         picture.set_xticks([])
-        picture.set_title(row.name, fontsize="medium")
+        picture.set_title(name, fontsize="medium")
     for index, row in enumerate(result.rows[::-1]):
         axes.plot(row.values["errors"], [index] * len(row.values["errors"]), "|", color="tab:blue")
     axes.axvline(0.5, color="grey", linewidth=1)
-    axes.set_yticks(range(count), [row.name for row in result.rows[::-1]])
-    axes.set(xscale="log", xlabel="largest error of each image, in grey levels (line: rounds to a wrong one)")
+    axes.set_yticks(range(count), names[::-1])
+    axes.set(
+        ylim=(-0.6, count - 0.4),
+        xscale="log",
+        xlabel="largest error of each image, in grey levels (line: rounds to a wrong one)",
+    )
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
 
