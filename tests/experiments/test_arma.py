@@ -43,7 +43,7 @@ def test_all_lines_are_trained_alike_but_for_their_layer(tmp_path):
             own = ("out", "model.name", "model.layer", "model.kernel_size")
             flat = {**settings, **{f"model.{key}": value for key, value in settings["model"].items()}}
             by_part.setdefault(task.part, {})[name] = {key: flat[key] for key in flat if key not in (*own, "model")}
-    assert len(by_part) == 4
+    assert len(by_part) == 3
     for lines in by_part.values():
         assert list(lines)[:2] == [*ALONE] and len(lines) == 6
         assert all(line == lines[OURS] for line in lines.values())

@@ -38,10 +38,10 @@ _LINES = (
     Line("ARMA, adjacent corners", {"name": "image", "layer": "arma-adjacent"}),
     Line("ARMA, same corner", {"name": "image", "layer": "arma-same"}),
 )
-_GRIDS: dict[Budget, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "smoke": ((1,), (2,)),
-    "quick": ((1, 4), (100, 400)),
-    "full": ((4, 16), (40_000,)),
+_SETTINGS: dict[Budget, tuple[tuple[int, int], ...]] = {
+    "smoke": ((1, 2),),
+    "quick": ((1, 100), (4, 100), (1, 400)),
+    "full": ((4, 40_000), (16, 40_000)),
 }
 """Flow steps at each scale, and training steps."""
 
@@ -63,22 +63,20 @@ def _definition(depth: int, length: int) -> TrainedTable:
 
 def _tasks(settings: Settings) -> list[Task]:
     assert settings.seeds is not None
-    depths, lengths = _GRIDS[settings.budget]
     tasks = []
     for seed in range(settings.seeds):
-        for depth in depths:
-            for length in lengths:
-                definition = _definition(depth, length)
-                test_images = definition.test_images(settings.budget)
-                options = {line.name: definition.options(line, seed, settings) for line in _LINES}
-                measured = {name: {**fixed(each), "test_images": test_images} for name, each in options.items()}
-                part = f"K = {depth}, {length:,} steps, seed {seed}"
-                tasks += [
-                    Task(part, {name: measured[name]}, partial(_train_one, name, each, test_images))
-                    for name, each in options.items()
-                ]
-                beside = {name: {**each, "beside": OURS} for name, each in measured.items()}
-                tasks.append(Task(f"{_BESIDE}, {part}", beside, partial(_compare, options, test_images, settings)))
+        for depth, length in _SETTINGS[settings.budget]:
+            definition = _definition(depth, length)
+            test_images = definition.test_images(settings.budget)
+            options = {line.name: definition.options(line, seed, settings) for line in _LINES}
+            measured = {name: {**fixed(each), "test_images": test_images} for name, each in options.items()}
+            part = f"K = {depth}, {length:,} steps, seed {seed}"
+            tasks += [
+                Task(part, {name: measured[name]}, partial(_train_one, name, each, test_images))
+                for name, each in options.items()
+            ]
+            beside = {name: {**each, "beside": OURS} for name, each in measured.items()}
+            tasks.append(Task(f"{_BESIDE}, {part}", beside, partial(_compare, options, test_images, settings)))
     return tasks
 
 
@@ -215,4 +213,5 @@ order. K is the number of flow steps at each of two scales.""",
     tasks=_tasks,
     parts=_parts,
     draw=_draw,
+    seeds={"smoke": 1, "quick": 3, "full": 3},
 )
