@@ -10,6 +10,7 @@ from skimage import metrics
 from torch.nn import functional as F
 
 from inverseflow.errors import DataError, NonFiniteError
+from inverseflow.experiments.blended import Blended
 from inverseflow.experiments.blurred import NOISE, RADIUS, TEST, TRAINING, blurs, observation, observe, patches, picture
 from inverseflow.experiments.deblurring import SIZES, learned, measure, tuned
 from inverseflow.experiments.deblurring_report import METHODS, above
@@ -17,7 +18,6 @@ from inverseflow.experiments.deconvolution import psnr, restored, richardson_luc
 from inverseflow.experiments.four_corners import (
     BOUND,
     GRID,
-    BlendedCorners,
     FourCorners,
     corner_factors,
     learn,
@@ -124,7 +124,7 @@ def test_taps_stay_inside_the_bound_whatever_was_learned():
 
 
 def test_every_parameter_receives_a_gradient():
-    model = BlendedCorners(filters(scales=(0.1, 10.0), kernel_size=3))
+    model = Blended(filters(scales=(0.1, 10.0), kernel_size=3), 2)
     model(torch.rand(1, 1, 24, 24)).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
 
@@ -132,7 +132,7 @@ def test_every_parameter_receives_a_gradient():
 def test_weights_of_a_bank_of_equal_filters_do_not_matter():
     bank = filters(scales=(1.0, 1.0, 1.0))
     y = torch.rand(2, 1, 24, 24)
-    torch.testing.assert_close(BlendedCorners(bank)(y), bank(y)[:, :1])
+    torch.testing.assert_close(Blended(bank, 3)(y), bank(y)[:, :1])
 
 
 def test_learning_lowers_the_error_on_a_picture_that_was_not_seen():

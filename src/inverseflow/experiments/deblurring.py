@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from inverseflow.benchmarks.timing import time_in_turn
+from inverseflow.experiments.blended import Blended
 from inverseflow.experiments.blurred import (
     NOISE,
     RADIUS,
@@ -39,7 +40,7 @@ from inverseflow.experiments.deconvolution import (
     wiener,
 )
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
-from inverseflow.experiments.four_corners import BlendedCorners, FourCorners, learn, power_spectrum
+from inverseflow.experiments.four_corners import FourCorners, learn, power_spectrum
 from inverseflow.experiments.result import Result, Values
 from inverseflow.training.seeding import derived_seed, seeded
 
@@ -163,7 +164,7 @@ def tuned(blur: str, size: Size) -> tuple[float, int]:
     return balance, iterations
 
 
-def learned(psf: Tensor, size: Size, device: str = "cpu") -> tuple[FourCorners, BlendedCorners]:
+def learned(psf: Tensor, size: Size, device: str = "cpu") -> tuple[FourCorners, Blended]:
     """Learn the taps of a four-corner filter, and a blended bank of such, on patches of the training pictures.
 
     Args:
@@ -176,7 +177,7 @@ def learned(psf: Tensor, size: Size, device: str = "cpu") -> tuple[FourCorners, 
     common = {"kernel_size": size.kernel_size, "rounds": size.rounds}
     with seeded(0, "deblurring", "weights"):
         linear = FourCorners(psf, spectrum, (1.0,), **common)
-        blended = BlendedCorners(FourCorners(psf, spectrum, _SCALES, **common))
+        blended = Blended(FourCorners(psf, spectrum, _SCALES, **common), len(_SCALES))
     generator = torch.Generator().manual_seed(derived_seed(0, "deblurring", "patches"))
 
     def draw() -> tuple[Tensor, Tensor]:
