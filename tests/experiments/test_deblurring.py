@@ -6,24 +6,33 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from skimage import metrics
+from skimage import metrics, restoration
 from torch.nn import functional as F
 
 from inverseflow.errors import DataError, NonFiniteError
+from inverseflow.experiments import deblurring
+from inverseflow.experiments.blended import Blended
 from inverseflow.experiments.blurred import NOISE, RADIUS, TEST, TRAINING, blurs, observation, observe, patches, picture
 from inverseflow.experiments.deblurring import SIZES, learned, measure, tuned
-from inverseflow.experiments.deblurring_report import METHODS, above
-from inverseflow.experiments.deconvolution import psnr, restored, richardson_lucy, ssim, unsupervised, wiener
+from inverseflow.experiments.deblurring_report import METHODS, above, parts, without
+from inverseflow.experiments.deconvolution import (
+    WienerFilters,
+    psnr,
+    restored,
+    richardson_lucy,
+    ssim,
+    unsupervised,
+    wiener,
+)
 from inverseflow.experiments.four_corners import (
     BOUND,
     GRID,
-    BlendedCorners,
     FourCorners,
     corner_factors,
     learn,
     power_spectrum,
 )
-from inverseflow.experiments.result import Row
+from inverseflow.experiments.result import Result, Row
 from inverseflow.ops import CORNERS
 
 BLURS = blurs()
@@ -124,7 +133,7 @@ def test_taps_stay_inside_the_bound_whatever_was_learned():
 
 
 def test_every_parameter_receives_a_gradient():
-    model = BlendedCorners(filters(scales=(0.1, 10.0), kernel_size=3))
+    model = Blended(filters(scales=(0.1, 10.0), kernel_size=3), 2)
     model(torch.rand(1, 1, 24, 24)).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
 
@@ -132,7 +141,7 @@ def test_every_parameter_receives_a_gradient():
 def test_weights_of_a_bank_of_equal_filters_do_not_matter():
     bank = filters(scales=(1.0, 1.0, 1.0))
     y = torch.rand(2, 1, 24, 24)
-    torch.testing.assert_close(BlendedCorners(bank)(y), bank(y)[:, :1])
+    torch.testing.assert_close(Blended(bank, 3)(y), bank(y)[:, :1])
 
 
 def test_learning_lowers_the_error_on_a_picture_that_was_not_seen():
@@ -222,9 +231,48 @@ def test_the_rivals_are_tuned_to_the_least_error_of_the_training_pictures():
 
 def test_learned_filters_are_the_same_each_time():
     size = replace(SMOKE, steps=(1, 1))
-    first, again = (learned(BLURS["motion, 9 pixels"], size) for _ in range(2))
-    for one, other in zip(first, again, strict=True):
-        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+    first, again = (vars(learned(BLURS["motion, 9 pixels"], 0.01, size)) for _ in range(2))
+    for name, model in first.items():
+        torch.testing.assert_close(model.state_dict(), again[name].state_dict(), rtol=0, atol=0)
+
+
+def test_the_bank_of_wiener_filters_is_that_of_scikit_image_on_a_picture_and_its_mirror_images():
+    psf = torch.rand(15, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    psf /= psf.sum()
+    y = torch.rand(2, 1, 40, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    endless = np.pad(y, ((0, 0), (0, 0), (0, 40), (0, 33)), mode="symmetric")
+    expected = [
+        [restoration.wiener(endless[index, 0], psf.numpy(), balance, clip=False) for balance in (0.3, 0.01)]
+        for index in range(2)
+    ]
+    inside = torch.tensor(np.array(expected))[..., :40, :33]
+    torch.testing.assert_close(WienerFilters(psf, (0.3, 0.01))(y), inside)
+
+
+def test_the_control_weighs_wiener_filters_around_the_tuned_one_by_a_network_and_learns_nothing_else():
+    balance = 0.02
+    models = learned(BLURS["motion, 9 pixels"], balance, replace(SMOKE, steps=(1, 1)))
+    control, bank = models.blended_wiener, models.blended_wiener.filters
+    assert {name.partition(".")[0] for name, _ in control.named_parameters()} == {"weights"}
+    assert len(bank.balances) == len(models.blended.filters.log_gain)
+    assert bank.balances.min() < balance < bank.balances.max()
+    assert torch.isclose(bank.balances, torch.tensor(balance)).any()
+
+
+def test_the_control_is_learned_as_blended_is_from_the_same_weights_on_the_same_patches(monkeypatch):
+    learnings = []
+
+    def record(model, draw, **options):
+        learnings.append((model, [draw() for _ in range(3)], options))
+
+    monkeypatch.setattr(deblurring, "learn", record)
+    models = learned(BLURS["motion, 9 pixels"], 0.02, replace(SMOKE, steps=(5, 7)))
+    (_, *seen_by_blended), (control, *seen_by_control) = (
+        next(each for each in learnings if each[0] is model) for model in (models.blended, models.blended_wiener)
+    )
+    assert seen_by_control[1]["steps"] == 7
+    torch.testing.assert_close(seen_by_control, seen_by_blended, rtol=0, atol=0)
+    torch.testing.assert_close(control.weights.state_dict(), models.blended.weights.state_dict(), rtol=0, atol=0)
 
 
 def test_ours_is_above_the_blurred_picture_and_nothing_beats_the_best_balance_with_another():
@@ -245,6 +293,40 @@ def test_the_verdict_names_the_pictures_on_which_wiener_is_not_reached():
     said = above(rows, "linear")
     assert said.endswith("Not above Wiener on b, c.")
     assert "above Wiener on 1 of 3 (+0.00 dB in the mean)" in said
+
+
+def scored(**scores):
+    """A row of one picture on which all methods but some have 30 dB."""
+    return Row(
+        "camera",
+        "motion",
+        {},
+        {"psnr": {**dict.fromkeys(METHODS, 30.0), **scores}, "ssim": dict.fromkeys(METHODS, 1.0)},
+    )
+
+
+def test_what_blending_gains_without_inverse_convolutions_is_said_as_a_share_of_the_mean_gain():
+    said = without([scored(blended=33.0, blended_wiener=32.5), scored(blended=31.0, blended_wiener=31.5)])
+    assert "of the +2.00 dB that blended gains over Wiener in the mean, blended Wiener gains +2.00 dB (100%)" in said
+    assert said.endswith("blended is above blended Wiener on 1 of 2 (+0.00 dB).")
+    assert "gains -1.00 dB (-50%)" in without([scored(blended=32.0, blended_wiener=29.0)])
+
+
+def test_there_is_no_share_of_no_gain():
+    said = without([scored(blended=29.0, blended_wiener=31.0)])
+    assert "blended gains nothing over Wiener in the mean (-1.00 dB), blended Wiener +1.00 dB" in said
+    assert "%" not in said
+    assert "%" not in without([scored()])
+
+
+def test_every_blur_has_its_own_sentence_about_the_control():
+    rows = [
+        scored(blended=32.0, blended_wiener=31.0),
+        replace(scored(blended=32.0, blended_wiener=30.5), part="defocus"),
+    ]
+    result = Result("deblurring", "smoke", 1, {}, True, tuple(rows))
+    said = [text for text in parts(result) if text.startswith("Without inverse convolutions")]
+    assert ["(50%)" in text for text in said] == [True, False] and "(25%)" in said[1]
 
 
 def test_without_scikit_image_one_sentence_says_what_to_install(monkeypatch):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from inverseflow.benchmarks.timing import time_in_turn
+from inverseflow.experiments.blended import Blended
 from inverseflow.experiments.blurred import (
     NOISE,
     RADIUS,
@@ -31,6 +32,7 @@ from inverseflow.experiments.deblurring_report import METHODS, SHOWN, parts
 from inverseflow.experiments.deconvolution import (
     PADDING,
     Method,
+    WienerFilters,
     psnr,
     restored,
     richardson_lucy,
@@ -39,13 +41,14 @@ from inverseflow.experiments.deconvolution import (
     wiener,
 )
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
-from inverseflow.experiments.four_corners import BlendedCorners, FourCorners, learn, power_spectrum
+from inverseflow.experiments.four_corners import FourCorners, learn, power_spectrum
 from inverseflow.experiments.result import Result, Values
 from inverseflow.training.seeding import derived_seed, seeded
 
 _BALANCES = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))
 _ITERATIONS = (2, 5, 10, 15, 20, 30, 50, 80, 120)
 _SCALES = (0.05, 0.5, 5.0, 50.0)
+_MULTIPLES = (100.0, 10.0, 1.0, 0.1)  # of four such spreads that of least error in training, in the mean over the blurs
 _LEARNING_RATE = 0.005
 _MARGIN = 12
 _CROP = 88
@@ -77,7 +80,7 @@ class Size:
     patch: int
     """Side of a patch."""
     steps: tuple[int, int]
-    """Of learning the filter, and the blended bank."""
+    """Of learning the filter, and either blended bank."""
 
 
 SIZES: dict[Budget, Size] = {
@@ -85,6 +88,18 @@ SIZES: dict[Budget, Size] = {
     "quick": Size(TEST, 256, TRAINING, 512, 3, 7, 2, 8, 88, (400, 600)),
     "full": Size(TEST, 512, TRAINING, 1024, 3, 9, 2, 16, 128, (4_000, 10_000)),
 }
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned for one blur."""
+
+    linear: FourCorners
+    """One four-corner filter."""
+    blended: Blended
+    """A bank of such."""
+    blended_wiener: Blended
+    """The control: in place of that bank Wiener filters, of which only the blending is learned."""
 
 
 def measure(blur: str, size: Size, device: str = "cpu") -> dict[str, Values]:
@@ -102,15 +117,16 @@ def measure(blur: str, size: Size, device: str = "cpu") -> dict[str, Values]:
     psf = blurs()[blur]
     balance, iterations = tuned(blur, size)
     began = time.perf_counter()
-    linear, blended = learned(psf, size, device)
+    models = learned(psf, balance, size, device)
     seconds = time.perf_counter() - began
     methods: dict[str, Method] = {
         "blurred": lambda blurred: blurred,
         "wiener": partial(wiener, psf, balance),
         "unsupervised": partial(unsupervised, psf),
         "richardson_lucy": partial(richardson_lucy, psf, iterations),
-        "linear": partial(_ours, linear, device),
-        "blended": partial(_ours, blended, device),
+        "linear": partial(_estimated, models.linear, device),
+        "blended": partial(_estimated, models.blended, device),
+        "blended_wiener": partial(_estimated, models.blended_wiener, device),
     }
     observed = {name: observation(name, size.side, blur) for name in size.test}
     measured: dict[str, Values] = {}
@@ -135,7 +151,11 @@ def measure(blur: str, size: Size, device: str = "cpu") -> dict[str, Values]:
     measured["all pictures"] = {
         "timed": list(first.shape),
         "times": {key: asdict(timing) for key, timing in timings.items()},
-        "parameters": {"linear": _parameters(linear), "blended": _parameters(blended)},
+        "parameters": {
+            "linear": _parameters(models.linear),
+            "blended": _parameters(models.blended),
+            "blended_wiener": _parameters(models.blended_wiener),
+        },
         "balance": balance,
         "iterations": iterations,
         "learning_seconds": seconds,
@@ -163,11 +183,14 @@ def tuned(blur: str, size: Size) -> tuple[float, int]:
     return balance, iterations
 
 
-def learned(psf: Tensor, size: Size, device: str = "cpu") -> tuple[FourCorners, BlendedCorners]:
-    """Learn the taps of a four-corner filter, and a blended bank of such, on patches of the training pictures.
+def learned(psf: Tensor, balance: float, size: Size, device: str = "cpu") -> Learned:
+    """Learn a four-corner filter, a blended bank of such, and the blending of fixed Wiener filters.
+
+    Both networks that blend start from the same weights, and all see the same patches of the training pictures.
 
     Args:
         psf: point spread function.
+        balance: of Wiener, as tuned; the fixed filters have multiples of it.
         size: of the filters and of the training.
         device: where.
     """
@@ -176,20 +199,29 @@ def learned(psf: Tensor, size: Size, device: str = "cpu") -> tuple[FourCorners, 
     common = {"kernel_size": size.kernel_size, "rounds": size.rounds}
     with seeded(0, "deblurring", "weights"):
         linear = FourCorners(psf, spectrum, (1.0,), **common)
-        blended = BlendedCorners(FourCorners(psf, spectrum, _SCALES, **common))
-    generator = torch.Generator().manual_seed(derived_seed(0, "deblurring", "patches"))
+        blended = Blended(FourCorners(psf, spectrum, _SCALES, **common), len(_SCALES))
+        fixed = WienerFilters(psf, [multiple * balance for multiple in _MULTIPLES])
+        blended_wiener = Blended(fixed, len(_MULTIPLES))
+    blended_wiener.weights.load_state_dict(blended.weights.state_dict())
 
-    def draw() -> tuple[Tensor, Tensor]:
-        blurred, truth = patches(pictures, psf, size.batch, size.patch, generator)
-        return blurred.to(device), truth.to(device)
+    def learn_on_patches(model: nn.Module, steps: int) -> None:
+        generator = torch.Generator().manual_seed(derived_seed(0, "deblurring", "patches"))
 
-    for model, steps in zip((linear, blended), size.steps, strict=True):
+        def draw() -> tuple[Tensor, Tensor]:
+            blurred, truth = patches(pictures, psf, size.batch, size.patch, generator)
+            return blurred.to(device), truth.to(device)
+
         learn(model.to(device), draw, steps=steps, learning_rate=_LEARNING_RATE, margin=_MARGIN)
-    return linear.eval(), blended.eval()
+
+    steps_linear, steps_blended = size.steps
+    learn_on_patches(linear, steps_linear)
+    learn_on_patches(blended, steps_blended)
+    learn_on_patches(blended_wiener, steps_blended)
+    return Learned(linear.eval(), blended.eval(), blended_wiener.eval())
 
 
 @torch.no_grad()
-def _ours(model: nn.Module, device: str, blurred: Tensor) -> Tensor:
+def _estimated(model: nn.Module, device: str, blurred: Tensor) -> Tensor:
     estimate: Tensor = model(blurred[None, None].to(device))
     return estimate[0, 0].cpu()
 
@@ -214,7 +246,14 @@ def _strip(pictures: Sequence[Tensor]) -> str:
 
 def _tasks(settings: Settings) -> list[Task]:
     size = SIZES[settings.budget]
-    measured = {**asdict(size), "noise": NOISE, "scales": _SCALES, "padding": PADDING, "device": settings.device}
+    measured = {
+        **asdict(size),
+        "noise": NOISE,
+        "scales": _SCALES,
+        "multiples": _MULTIPLES,
+        "padding": PADDING,
+        "device": settings.device,
+    }
     return [
         Task(blur, dict.fromkeys((*size.test, "all pictures"), measured), partial(measure, blur, size, settings.device))
         for blur in list(blurs())[: size.blurs]
@@ -253,7 +292,13 @@ network. Their taps start at the cut-off factors of the regularised blur's spect
 squared error, on patches of other pictures (eight of scikit-image, two of scikit-learn). By the same error on the same
 pictures the `balance` of scikit-image's `wiener` and, on their middles, the number of iterations of its
 `richardson_lucy` are chosen; `unsupervised_wiener` estimates both of its weights from each picture. *Wiener, best* may
-look at the truth: of all balances the one of highest PSNR for each test picture. Cells are PSNR in dB and SSIM.""",
+look at the truth: of all balances the one of highest PSNR for each test picture. Cells are PSNR in dB and SSIM.
+
+*Blended Wiener* is the control of what inverse convolutions contribute to *blended*: the same network, from the same
+first weights, on the same patches, for as many steps and with the same learning rates, weighs as many filters, which
+are those of `wiener` at {", ".join(f"{multiple:g}" for multiple in _MULTIPLES)} times the chosen balance and stay as
+they are. The spread was chosen by the error on the training pictures too. These filters see a picture continued by its
+mirror images without end, so that they do not ring at its edges.""",
     tasks=_tasks,
     parts=parts,
     draw=_draw,

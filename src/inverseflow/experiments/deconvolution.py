@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from inverseflow.data._packages import packages_for
 
@@ -15,6 +15,8 @@ Method = Callable[[Tensor], Tensor]
 
 PADDING = 24
 """Pixels by which every method's picture is continued, as its mirror image, and its estimate cut."""
+
+_LAPLACE = ((0.0, -1.0, 0.0), (-1.0, 4.0, -1.0), (0.0, -1.0, 0.0))
 
 
 def restored(method: Method, blurred: Tensor) -> Tensor:
@@ -95,3 +97,51 @@ def richardson_lucy(psf: Tensor, iterations: int, blurred: Tensor) -> Tensor:
         from skimage import restoration
     positive = blurred.clamp(min=0).double().numpy()
     return torch.from_numpy(restoration.richardson_lucy(positive, psf.double().numpy(), iterations)).float()
+
+
+class WienerFilters(nn.Module):
+    r"""A bank of the filters of ``skimage.restoration.wiener``, for batches, with nothing to learn.
+
+    .. math:: \hat x_k = (|B|^2 + \lambda_k |\Delta|^2)^{-1} B^\top y
+
+    B is the known blur, λ the balance and Δ Laplace's operator, all by FFT, of the picture and its mirror images, which
+    continue it without end: at its edges is no jump from which a sharp filter would ring.
+
+    Args:
+        psf: point spread function B, of odd sides.
+        balances: λ, one for each filter of the bank: a large one smooths more.
+
+    Shape:
+        y: ``(B, 1, H, W)``; x̂: ``(B, K, H, W)``.
+
+    Example:
+        >>> psf = torch.zeros(15, 15)
+        >>> psf[7, 7] = 1
+        >>> y = torch.rand(2, 1, 8, 8)
+        >>> sharp, smooth = WienerFilters(psf, balances=(0.0, 1.0))(y).unbind(1)
+        >>> torch.allclose(sharp, y[:, 0], atol=1e-6), bool(smooth.std() < y.std())
+        (True, True)
+    """
+
+    psf: Tensor
+    balances: Tensor
+    laplace: Tensor
+
+    def __init__(self, psf: Tensor, balances: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("psf", psf)
+        self.register_buffer("balances", psf.new_tensor(balances)[:, None, None])
+        self.register_buffer("laplace", psf.new_tensor(_LAPLACE))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return the estimates of all filters."""
+        height, width = y.shape[-2:]
+        endless = torch.cat([y, y.flip(-2)], -2)
+        endless = torch.cat([endless, endless.flip(-1)], -1)  # (B, 1, 2 H, 2 W)
+        size = (2 * height, 2 * width)
+        blur = torch.fft.rfft2(self.psf, s=size)
+        penalty = torch.fft.rfft2(self.laplace, s=size).abs().square()
+        filters = blur.conj() / (blur.abs().square() + self.balances * penalty)
+        x: Tensor = torch.fft.irfft2(filters * torch.fft.rfft2(endless), s=size)
+        x = x.roll([side // 2 for side in self.psf.shape], (-2, -1))  # the origin of psf was taken to be its corner
+        return x[..., :height, :width]

@@ -19,8 +19,6 @@ GRID = 128
 """Side of the grid of frequencies on which taps are initialised."""
 
 _START_BELOW = 0.97  # of the bound: inside of it, where the taps still move
-_HIDDEN = 16
-_LOUDER = 5.0  # differences of estimates are small beside the pictures
 
 
 class FourCorners(nn.Module):
@@ -93,42 +91,6 @@ class FourCorners(nn.Module):
     def _convolutions(self) -> list[CausalConv2d]:
         convolutions = [inverse.bijection for inverse in self.inverses if isinstance(inverse, InverseConv2d)]
         return [convolution for convolution in convolutions if isinstance(convolution, CausalConv2d)]
-
-
-class BlendedCorners(nn.Module):
-    r"""A bank of four-corner filters that smooth more or less, blended pixel by pixel.
-
-    .. math:: \hat x = \sum_k w_k(y) \odot \hat x_k, \qquad \sum_k w_k = 1
-
-    No linear filter can be right for flat parts and for edges at once. The weights are the softmax of a small
-    convolutional network that sees y and the estimates of the bank.
-
-    Args:
-        filters: the bank of K filters.
-
-    Shape:
-        y: ``(B, 1, H, W)``; x̂: the same.
-    """
-
-    def __init__(self, filters: FourCorners) -> None:
-        super().__init__()
-        self.filters = filters
-        count = len(filters.log_gain)
-        self.weights = nn.Sequential(
-            nn.Conv2d(count + 1, _HIDDEN, 5, padding="same"),
-            nn.GELU(),
-            nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding="same"),
-            nn.GELU(),
-            nn.Conv2d(_HIDDEN, count, 3, padding="same"),
-        )
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Return the blended estimate."""
-        estimates = self.filters(y)
-        mean = y.mean((-2, -1), keepdim=True)
-        seen = torch.cat([y - mean, estimates[:, :1] - mean, estimates.diff(dim=1)], 1)
-        weights: Tensor = self.weights(_LOUDER * seen).softmax(1)
-        return torch.sum(weights * estimates, 1, keepdim=True)
 
 
 def corner_factors(spectrum: Tensor, kernel_size: int, rounds: int = 1) -> tuple[Tensor, float]:
