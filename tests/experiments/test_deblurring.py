@@ -213,6 +213,16 @@ def test_the_rivals_improve_on_the_blurred_picture(method):
     assert psnr(estimate, seen.truth) > psnr(seen.blurred, seen.truth) + 0.5
 
 
+@pytest.mark.parametrize(
+    "method", [partial(wiener, BLURS["motion, 9 pixels"], 0.01), partial(unsupervised, BLURS["motion, 9 pixels"])]
+)
+def test_wiener_does_not_ring_from_the_edges(method):
+    """A ramp, which is no blur's business, but jumps where it is repeated."""
+    ramp = torch.linspace(0.2, 0.8, 64).expand(64, 64)
+    ramp = ramp + 0.001 * torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    assert (method(ramp) - ramp)[16:-16].abs().max() < 0.1
+
+
 def test_the_rivals_are_tuned_to_the_least_error_of_the_training_pictures():
     size = replace(SMOKE, training=("clock",), training_side=SMOKE.side)
     balance, iterations = tuned("Gaussian, σ 1.5", size)

@@ -251,6 +251,7 @@ def _tasks(settings: Settings) -> list[Task]:
         "noise": NOISE,
         "scales": _SCALES,
         "multiples": _MULTIPLES,
+        "wiener_edges": "mirrored without end",
         "padding": PADDING,
         "device": settings.device,
     }
@@ -297,8 +298,8 @@ look at the truth: of all balances the one of highest PSNR for each test picture
 *Blended Wiener* is the control of what inverse convolutions contribute to *blended*: the same network, from the same
 first weights, on the same patches, for as many steps and with the same learning rates, weighs as many filters, which
 are those of `wiener` at {", ".join(f"{multiple:g}" for multiple in _MULTIPLES)} times the chosen balance and stay as
-they are. The spread was chosen by the error on the training pictures too. These filters see a picture continued by its
-mirror images without end, so that they do not ring at its edges.""",
+they are. The spread was chosen by the error on the training pictures too. All Wiener filters see a picture continued by
+its mirror images without end, so that they do not ring at its edges.""",
     tasks=_tasks,
     parts=parts,
     draw=_draw,

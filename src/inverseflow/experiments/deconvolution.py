@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inverseflow.data._packages import packages_for
@@ -59,8 +61,31 @@ def ssim(estimate: Tensor, truth: Tensor) -> float:
     return float(structural_similarity(truth.double().numpy(), estimate.double().numpy(), data_range=1))
 
 
+def endless(picture: Tensor) -> Tensor:
+    """Return a picture beside its mirror images, twice as high and wide, which continues without a jump when repeated.
+
+    A filter by FFT takes what it is given as periodic, and rings from jumps.
+
+    Args:
+        picture: ``(..., H, W)``.
+
+    Example:
+        >>> endless(torch.tensor([[1, 2]]))
+        tensor([[1, 2, 2, 1],
+                [1, 2, 2, 1]])
+    """
+    picture = torch.cat([picture, picture.flip(-2)], -2)
+    return torch.cat([picture, picture.flip(-1)], -1)
+
+
+def _beginning(estimate: NDArray[np.float64], blurred: Tensor) -> Tensor:
+    """The part of an endless picture that is the picture itself."""
+    height, width = blurred.shape
+    return torch.from_numpy(estimate[:height, :width].copy()).float()
+
+
 def wiener(psf: Tensor, balance: float, blurred: Tensor) -> Tensor:
-    """Return the estimate of ``skimage.restoration.wiener``.
+    """Return the estimate of ``skimage.restoration.wiener``, from the picture and its mirror images.
 
     Args:
         psf: point spread function.
@@ -69,11 +94,14 @@ def wiener(psf: Tensor, balance: float, blurred: Tensor) -> Tensor:
     """
     with packages_for("the experiment deblurring"):
         from skimage import restoration
-    return torch.from_numpy(restoration.wiener(blurred.double().numpy(), psf.double().numpy(), balance)).float()
+    estimate = restoration.wiener(endless(blurred).double().numpy(), psf.double().numpy(), balance)
+    return _beginning(estimate, blurred)
 
 
 def unsupervised(psf: Tensor, blurred: Tensor) -> Tensor:
-    """Return the estimate of ``skimage.restoration.unsupervised_wiener``, which draws from a seeded generator.
+    """Return the estimate of ``skimage.restoration.unsupervised_wiener``, from the picture and its mirror images.
+
+    It draws from a seeded generator.
 
     Args:
         psf: point spread function.
@@ -81,8 +109,8 @@ def unsupervised(psf: Tensor, blurred: Tensor) -> Tensor:
     """
     with packages_for("the experiment deblurring"):
         from skimage import restoration
-    estimate, _ = restoration.unsupervised_wiener(blurred.double().numpy(), psf.double().numpy(), rng=0)
-    return torch.from_numpy(estimate).float()
+    estimate, _ = restoration.unsupervised_wiener(endless(blurred).double().numpy(), psf.double().numpy(), rng=0)
+    return _beginning(estimate, blurred)
 
 
 def richardson_lucy(psf: Tensor, iterations: int, blurred: Tensor) -> Tensor:
@@ -136,12 +164,10 @@ class WienerFilters(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """Return the estimates of all filters."""
         height, width = y.shape[-2:]
-        endless = torch.cat([y, y.flip(-2)], -2)
-        endless = torch.cat([endless, endless.flip(-1)], -1)  # (B, 1, 2 H, 2 W)
         size = (2 * height, 2 * width)
         blur = torch.fft.rfft2(self.psf, s=size)
         penalty = torch.fft.rfft2(self.laplace, s=size).abs().square()
         filters = blur.conj() / (blur.abs().square() + self.balances * penalty)
-        x: Tensor = torch.fft.irfft2(filters * torch.fft.rfft2(endless), s=size)
+        x: Tensor = torch.fft.irfft2(filters * torch.fft.rfft2(endless(y)), s=size)
         x = x.roll([side // 2 for side in self.psf.shape], (-2, -1))  # the origin of psf was taken to be its corner
         return x[..., :height, :width]
