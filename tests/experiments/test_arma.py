@@ -3,7 +3,7 @@ import math
 import pytest
 
 from inverseflow.experiments import Row, Settings
-from inverseflow.experiments.arma import ALONE, EXPERIMENT, OURS, difference, verdict
+from inverseflow.experiments.arma import ALONE, EXPERIMENT, OURS, TWO, difference, verdict
 from inverseflow.flows.layers import build_layer
 
 
@@ -25,14 +25,24 @@ def test_the_interval_of_several_seeds_adds_their_spread_by_students_t():
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ((0.05, 0.04), "fewer bits than the convolution alone, fewer bits than the inverse alone"),
-        ((0.05, 0.01), "fewer bits than the convolution alone, as many within the error as the inverse alone"),
-        ((-0.01, -0.05), "as many within the error as the convolution alone, MORE bits than the inverse alone"),
+        (
+            (0.05, 0.04, 0.03),
+            "fewer bits than a convolution alone, fewer bits than an inverse alone, and fewer bits than",
+        ),
+        (
+            (0.05, 0.01, -0.03),
+            "fewer bits than a convolution alone, as many within the error as an inverse alone, and MORE",
+        ),
+        (
+            (-0.01, -0.05, 0.0),
+            "as many within the error as a convolution alone, MORE bits than an inverse alone, and as",
+        ),
     ],
 )
-def test_the_verdict_is_on_either_part_alone(more, text):
-    rows = {name: beside(each) for name, each in zip(ALONE, more, strict=True)}
-    assert verdict(rows) == f"ARMA needs {text}."
+def test_the_verdict_is_on_either_part_alone_and_on_two_convolutions(more, text):
+    rows = {name: beside(each) for name, each in zip((*ALONE, TWO), more, strict=True)}
+    said = verdict(rows)
+    assert said.startswith(f"ARMA needs {text} ") and said.endswith(" two convolutions.")
 
 
 def test_all_lines_are_trained_alike_but_for_their_layer(tmp_path):

@@ -29,11 +29,12 @@ from inverseflow.training.options import TrainOptions
 
 OURS = "ARMA, opposed corners"
 ALONE = ("convolution", "inverse")
+TWO = "two convolutions"
 _BESIDE = "beside ARMA"
 _LINES = (
     Line(ALONE[0], {"name": "cinc"}),
     Line(ALONE[1], {"name": "inverse-flow"}),
-    Line("two convolutions", {"name": "image", "layer": "emerging", "kernel_size": 5}),  # of 3×3 taps each
+    Line(TWO, {"name": "image", "layer": "emerging", "kernel_size": 5}),  # of 3×3 taps each
     Line(OURS, {"name": "image", "layer": "arma"}),
     Line("ARMA, adjacent corners", {"name": "image", "layer": "arma-adjacent"}),
     Line("ARMA, same corner", {"name": "image", "layer": "arma-same"}),
@@ -162,23 +163,26 @@ def difference(rows: list[Row]) -> tuple[float, float]:
 
 
 def verdict(rows: Mapping[str, list[Row]]) -> str:
-    """Return whether ARMA is better than either of its parts alone, in one setting.
+    """Return whether ARMA is better than either of its parts alone, and than two convolutions, in one setting.
 
     Args:
         rows: beside ARMA, by line, one for each seed.
 
     Example:
-        >>> more = {"convolution": 0.1, "inverse": 0.002}
+        >>> more = {"convolution": 0.1, "inverse": 0.002, "two convolutions": -0.1}
         >>> verdict({name: [Row("", "", {}, {"more_bits": each, "stderr": 0.01})] for name, each in more.items()})
-        'ARMA needs fewer bits than the convolution alone, as many within the error as the inverse alone.'
+        'ARMA needs fewer bits than a convolution alone, as many within the error as an inverse alone, and MORE bits \
+than two convolutions.'
     """
-    return f"ARMA needs {', '.join(_than(name, *difference(rows[name])) for name in ALONE)}."
+    alone = [f"{_bits(rows[name])} {'an' if name[0] == 'i' else 'a'} {name} alone" for name in ALONE]
+    return f"ARMA needs {', '.join(alone)}, and {_bits(rows[TWO])} {TWO}."
 
 
-def _than(name: str, more: float, error: float) -> str:
+def _bits(rows: list[Row]) -> str:
+    more, error = difference(rows)
     if abs(more) <= error:
-        return f"as many within the error as the {name} alone"
-    return f"{'fewer' if more > 0 else 'MORE'} bits than the {name} alone"
+        return "as many within the error as"
+    return "fewer bits than" if more > 0 else "MORE bits than"
 
 
 def _printed(mean: float, error: float) -> str:
