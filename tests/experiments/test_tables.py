@@ -6,12 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
+from inverseflow import flows
 from inverseflow.cli.main import main
 from inverseflow.errors import RunError
 from inverseflow.experiments import EXPERIMENTS, Result, Row, Settings
 from inverseflow.experiments.paper import TABLE_2, TABLE_4, TABLE_5, TABLES
 from inverseflow.experiments.published import NOTES
-from inverseflow.experiments.tables import SPEED, images, milliseconds, train_line, trained_flow
+from inverseflow.experiments.tables import (
+    SAMPLES,
+    SPEED,
+    finite_samples,
+    images,
+    milliseconds,
+    train_line,
+    trained_flow,
+)
 from inverseflow.training import train as train_module
 from inverseflow.training.model import build_flow
 from inverseflow.training.options import OptimizerOptions
@@ -41,7 +50,7 @@ def test_every_line_has_each_seed_and_its_speed(result):
     assert result.complete
     assert result.names == [line.name for line in TABLE_2.lines]
     for name in result.names:
-        assert [row.part for row in result.parts(name)] == ["seed 0", "seed 1", SPEED]
+        assert [row.part for row in result.parts(name)] == ["seed 0", "seed 1", SPEED, SAMPLES]
         speed = result.parts(name, SPEED)[0].values
         assert speed["wrong_pixels"] == 0 and speed["round_trip_error"] < 0.1
         assert speed["round_trip_error_float64"] < 1e-6 * speed["round_trip_error"]
@@ -52,7 +61,7 @@ def test_every_line_has_each_seed_and_its_speed(result):
 
 def test_nats_and_bits_are_the_same_number(result):
     for row in result.rows:
-        if row.part != SPEED:
+        if row.part not in (SPEED, SAMPLES):
             assert row.values["nats_per_image"] == pytest.approx(row.values["bits_per_dim"] * 64 * math.log(2))
 
 
@@ -144,7 +153,7 @@ def test_where_every_pixel_comes_back_the_table_says_so(smoke):
     assert "after rounding every pixel comes back" in (smoke / "table2.md").read_text()
 
 
-@pytest.mark.parametrize(("in_float64", "precise"), [(2e-9, True), (0.3, False)])
+@pytest.mark.parametrize(("in_float64", "precise"), [(2e-9, True), (0.7, False)])
 def test_pixels_that_do_not_come_back_are_told(result, in_float64, precise):
     rows = [
         replace(row, values={**row.values, "wrong_pixels": 3, "round_trip_error_float64": in_float64})
@@ -171,6 +180,26 @@ def test_a_flow_whose_folder_is_gone_is_trained_again(tmp_path):
     shutil.rmtree(options.out)
     again = trained_flow(options, 16).state_dict()
     assert all(torch.equal(again[name], weight) for name, weight in trained.items())
+
+
+def test_samples_that_overflow_are_told(smoke, result):
+    assert "All samples are finite." in (smoke / "table2.md").read_text()
+    rows = [
+        replace(row, values={"count": 4, "finite": 1}) if (row.name, row.part) == ("SNF", SAMPLES) else row
+        for row in result.rows
+    ]
+    text = "\n".join(TABLE_2.experiment.parts(replace(result, rows=tuple(rows))))
+    assert "NOT all samples are finite: the inverse overflows for SNF 3 of 4." in text
+
+
+def test_a_sample_with_one_infinite_pixel_is_not_finite():
+    flow = flows.create("inverse-flow", (1, 4, 4), levels=17, scales=1, steps=1, width=4)
+    assert finite_samples(flow, 6) == 6
+    with torch.no_grad():
+        next(parameter for name, parameter in flow.named_parameters() if "weight" in name).fill_(torch.nan)
+    assert finite_samples(flow, 6) == 0
+    with pytest.warns(UserWarning, match="16 of 16 pixels are not a number"):  # it still draws grey levels
+        assert flow.sample(1).dtype == torch.uint8
 
 
 def test_doubtful_likelihoods_are_marked_where_they_stand_beside_ours(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -12,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from matplotlib.figure import Figure
 
 from inverseflow.benchmarks.axes import one_two_five
@@ -20,15 +22,17 @@ from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import RunError
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
 from inverseflow.experiments.published import NOTES, Published
-from inverseflow.experiments.result import Result, Values
+from inverseflow.experiments.result import Result, Row, Values
 from inverseflow.experiments.speed import EFFORTS, measure_speed, reconstruction_errors
 from inverseflow.experiments.units import bits_per_dim, nats_per_image
 from inverseflow.flows import Flow
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.run import Run
+from inverseflow.training.seeding import seeded
 from inverseflow.training.train import train
 
 SPEED = "speed"
+SAMPLES = "samples"
 _SEED = "seed "
 _SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
@@ -60,6 +64,8 @@ class TrainedTable:
     """Training steps of the quick budget."""
     quick_batch: int = 100
     """Images in a step of the quick budget."""
+    quick_learning_rate: float = 2e-3
+    """Learning rate of the quick budget after its warm-up."""
     quick_test_images: int = 2000
     """Test images of the quick budget."""
     quick_validation_images: int = 500
@@ -132,7 +138,9 @@ class TrainedTable:
             evaluation_draws=1,
             model=ModelOptions(**self.model),
             optimizer=OptimizerOptions(
-                learning_rate=2e-3, schedule="cosine", warmup_steps=min(20, self.quick_steps // 3)
+                learning_rate=self.quick_learning_rate,
+                schedule="cosine",
+                warmup_steps=min(20, self.quick_steps // 3),
             ),
         )
 
@@ -247,6 +255,14 @@ def _tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
             partial(_measure_speed, first, test_images, settings),
         )
     )
+    count = EFFORTS[settings.budget].batch
+    tasks.append(
+        Task(
+            SAMPLES,
+            {name: {**fixed(options), "count": count} for name, options in first.items()},
+            partial(_count_finite, first, test_images, count, settings),
+        )
+    )
     return tasks
 
 
@@ -267,6 +283,32 @@ def _measure_speed(
         errors = reconstruction_errors(flow.double().to(settings.device), some_images.to(settings.device))
         values[name]["round_trip_error_float64"] = float(errors.max())
     return values
+
+
+def _count_finite(
+    options: Mapping[str, TrainOptions], test_images: int | None, count: int, settings: Settings
+) -> dict[str, Values]:
+    flows = {name: trained_flow(each, test_images).to(settings.device) for name, each in options.items()}
+    return {name: {"count": count, "finite": finite_samples(flow, count)} for name, flow in flows.items()}
+
+
+@torch.no_grad()
+def finite_samples(flow: Flow, count: int) -> int:
+    """Draw samples, before they are rounded to grey levels, and return how many are finite.
+
+    Args:
+        flow: the flow.
+        count: how many to draw.
+
+    Example:
+        >>> from inverseflow.flows import Glow
+        >>> finite_samples(Glow((1, 4, 4), levels=17, scales=1, steps=1, width=4), 3)
+        3
+    """
+    continuous = copy.deepcopy(flow).eval()
+    continuous.dequantize = None
+    with seeded(0, "samples"):
+        return int(continuous.sample(count).isfinite().flatten(1).all(1).sum())
 
 
 def _parts(definition: TrainedTable, result: Result) -> list[str]:
@@ -296,6 +338,7 @@ def _parts(definition: TrainedTable, result: Result) -> list[str]:
         "log-likelihood, backward and Adam on as many, and peak its memory in tensors; all in turn in one process. "
         "Error is the largest of a pixel after encoding and decoding, in grey levels before rounding; "
         + _wrong(result)
+        + _overflowing(result)
         + (" The marked figures (*) are unreliable: see the notes." if comparable and printed else ""),
     ]
     return parts + (_published_parts(definition, printed) if printed else [])
@@ -317,11 +360,26 @@ def _wrong(result: Result) -> str:
     lost = ", ".join(f"{name} loses {count}" for name, count in wrong.items())
     in_float64 = max(speed[name]["round_trip_error_float64"] for name in wrong)
     told = f"after rounding NOT every pixel comes back: {lost} in all images together."
-    if in_float64 < 1e-6:
+    if in_float64 < 0.5:
         told += (
             " With the same weights in float64 all do: the learned layers stretch so much that float32 is too short."
         )
     return told
+
+
+def _samples(result: Result) -> list[Row]:
+    return [row for row in result.rows if row.part == SAMPLES]
+
+
+def _overflowing(result: Result) -> str:
+    """Which flows draw samples that are not finite, in words."""
+    rows = [row for row in result.rows if row.part == SAMPLES and row.values["finite"] < row.values["count"]]
+    if not rows:
+        return " All samples are finite."
+    lost = ", ".join(
+        f"{row.name} {row.values['count'] - row.values['finite']} of {row.values['count']}" for row in rows
+    )
+    return f" NOT all samples are finite: the inverse overflows for {lost}."
 
 
 def _published_bits(published: Published | None, definition: TrainedTable) -> str:
