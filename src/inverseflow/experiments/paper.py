@@ -151,7 +151,7 @@ TABLE_6 = TrainedTable(
         _ARMA,
     ),
     quick_steps=20,
-    quick_learning_rate=1e-3,  # at twice this, MaCow's inverse overflows after as few steps
+    quick_learning_rate=1e-3,  # at twice this, MaCow and ARMA are stretched beyond float32 after as few steps
     quick_batch=32,
     quick_test_images=100,
     quick_validation_images=64,
