@@ -21,7 +21,7 @@ from inverseflow.experiments.tables import (
     fixed,
     images,
     mean_and_deviation,
-    train_line,
+    train_one,
     trained_flow,
 )
 from inverseflow.training.evaluation import bits_of_images
@@ -73,16 +73,12 @@ def _tasks(settings: Settings) -> list[Task]:
             measured = {name: {**fixed(each), "test_images": test_images} for name, each in options.items()}
             part = f"K = {depth}, {length:,} steps, seed {seed}"
             tasks += [
-                Task(part, {name: measured[name]}, partial(_train_one, name, each, test_images))
+                Task(part, {name: measured[name]}, partial(train_one, name, each, test_images))
                 for name, each in options.items()
             ]
             beside = {name: {**each, "beside": OURS} for name, each in measured.items()}
             tasks.append(Task(f"{_BESIDE}, {part}", beside, partial(_compare, options, test_images, settings)))
     return tasks
-
-
-def _train_one(name: str, options: TrainOptions, test_images: int | None) -> dict[str, Values]:
-    return {name: train_line(options, test_images)}
 
 
 def _compare(options: Mapping[str, TrainOptions], test_images: int | None, settings: Settings) -> dict[str, Values]:
@@ -111,16 +107,16 @@ def _parts(result: Result) -> list[str]:
     trained, compared = _by_setting(result, False), _by_setting(result, True)
     some = result.rows[0].values
     seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds, mean ± standard deviation"
+    depths = {setting.partition(",")[0]: rows for setting, rows in trained.items()}
     lines = [
         [
             name,
             *(mean_and_deviation([row.values["bits_per_dim"] for row in each[name]], 3) for each in trained.values()),
-            *(f"{each[name][0].values['parameters']:,}" for each in _of_each_depth(trained)),
+            *(f"{each[name][0].values['parameters']:,}" for each in depths.values()),
         ]
         for name in result.names
     ]
-    depths = [setting.partition(",")[0] for setting in trained]
-    head = ["layer", *trained, *(f"parameters, {depth}" for depth in dict.fromkeys(depths))]
+    head = ["layer", *trained, *(f"parameters, {depth}" for depth in depths)]
     beside = [
         [name, *(_printed(*difference(each[name])) for each in compared.values())]
         for name in result.names
@@ -135,10 +131,6 @@ def _parts(result: Result) -> list[str]:
         "\n".join(f"- {setting}: {verdict(rows)}" for setting, rows in compared.items()),
         *([] if result.seeds > 1 else ["One seed: the intervals do not know how much another seed would change."]),
     ]
-
-
-def _of_each_depth(trained: dict[str, dict[str, list[Row]]]) -> list[dict[str, list[Row]]]:
-    return list({setting.partition(",")[0]: rows for setting, rows in trained.items()}.values())
 
 
 def difference(rows: list[Row]) -> tuple[float, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +38,7 @@ from inverseflow.experiments.deconvolution import (
     unsupervised,
     wiener,
 )
+from inverseflow.experiments.embedded_png import embedded, pixels_of
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
 from inverseflow.experiments.four_corners import FourCorners, learn, power_spectrum
 from inverseflow.experiments.result import Result, Values
@@ -139,7 +138,7 @@ def measure(blur: str, size: Size, device: str = "cpu") -> dict[str, Values]:
             "ssim": {key: ssim(estimates[key], observation_.truth) for key in METHODS},
         }
         if name == "camera":
-            measured[name]["crop"] = _strip([observation_.truth, *(estimates[key] for key in SHOWN)])
+            measured[name]["crop"] = embedded(_strip([observation_.truth, *(estimates[key] for key in SHOWN)]))
     first = observed[size.test[0]].blurred
     timings = time_in_turn(
         {key: partial(restored, method, first) for key, method in methods.items() if key != "blurred"},
@@ -230,18 +229,13 @@ def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _strip(pictures: Sequence[Tensor]) -> str:
-    """Return the same part of pictures side by side, as a PNG file in base64: small enough for a result."""
-    from PIL import Image
-
+def _strip(pictures: Sequence[Tensor]) -> Tensor:
+    """Return the same part of pictures side by side, in grey levels."""
     cut = []
     for each in pictures:
         top, left = (max(0, (size - _CROP) // 2 + off) for size, off in zip(each.shape, _CROP_OFF, strict=True))
         cut.append(each[top : top + _CROP, left : left + _CROP])
-    grey = (255 * torch.cat(cut, 1)).round().to(torch.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grey.numpy()).save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return (255 * torch.cat(cut, 1)).round().to(torch.uint8)
 
 
 def _tasks(settings: Settings) -> list[Task]:
@@ -262,14 +256,11 @@ def _tasks(settings: Settings) -> list[Task]:
 
 
 def _draw(path: Path, result: Result) -> None:
-    from PIL import Image
-
     rows = [row for row in result.rows if "crop" in row.values]
     figure = Figure(figsize=(2.1 * (1 + len(SHOWN)), 2.3 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 1 + len(SHOWN), squeeze=False)
     for line, row in zip(grid, rows, strict=True):
-        strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(row.values["crop"]))))
-        crops = np.split(strip, 1 + len(SHOWN), axis=1)
+        crops = np.split(pixels_of(row.values["crop"]), 1 + len(SHOWN), axis=1)
         titles = ["original", *(f"{METHODS[key]}\n{row.values['psnr'][key]:.2f} dB" for key in SHOWN)]
         for axes, crop, title in zip(line, crops, titles, strict=True):
             axes.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -111,7 +111,8 @@ def run(
         RunError: there is a result that this call would not go on with, and it is not to be overwritten.
     """
     settings = experiment.with_seeds(settings)
-    assert settings.seeds is not None
+    seeds = settings.seeds
+    assert seeds is not None
     path = settings.out / f"{experiment.name}.json"
     here = machine(torch.device(settings.device))
     tasks = [
@@ -123,7 +124,7 @@ def run(
 
     def result(complete: bool) -> Result:
         there = tuple(rows[name] for name in names if name in rows)
-        return Result(experiment.name, settings.budget, settings.seeds or 1, here, complete, there)
+        return Result(experiment.name, settings.budget, seeds, here, complete, there)
 
     for number, task in enumerate(tasks):
         found = [rows.get((name, task.part)) for name in task.settings]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from inverseflow.benchmarks.tables import table
+from inverseflow.experiments.embedded_png import embedded, pixels_of
 from inverseflow.experiments.experiment import Experiment, Settings, Task
 from inverseflow.experiments.paper import TABLE_2, TABLE_5
 from inverseflow.experiments.result import Result, Values
@@ -71,8 +68,8 @@ def _measure(name: str, definition: TrainedTable, line: Line, settings: Settings
             "errors": reconstruction_errors(flow, some).tolist(),
             "wrong_pixels": int(wrong),
             "pixels": some.numel(),
-            "originals": strip(some[:_PICTURED], data.levels),
-            "reconstructions": strip(reconstructed[:_PICTURED], data.levels),
+            "originals": embedded(strip(some[:_PICTURED], data.levels)),
+            "reconstructions": embedded(strip(reconstructed[:_PICTURED], data.levels)),
         }
     }
 
@@ -97,26 +94,15 @@ def _parts(result: Result) -> list[str]:
     ]
 
 
-def strip(images: Tensor, levels: int) -> str:
-    """Return images beside each other as a PNG file in base64, so that a result holds them.
-
-    Args:
-        images: grey levels, ``(N, 1 or 3, H, W)``.
-        levels: number of grey levels.
+def strip(images: Tensor, levels: int) -> Tensor:
+    """Return grey levels ``(N, 1 or 3, H, W)`` as one picture, image beside image, ``(H, N W, 3)``.
 
     Example:
-        >>> unstripped(strip(torch.full((2, 1, 1, 3), 16, dtype=torch.uint8), levels=17)).shape
-        (1, 6, 3)
+        >>> strip(torch.tensor([0, 16]).reshape(2, 1, 1, 1), levels=17).tolist()
+        [[[0, 0, 0], [255, 255, 255]]]
     """
-    row = torch.cat(list(images.cpu().double().expand(-1, 3, -1, -1)), dim=2) * (255 / (levels - 1))
-    file = BytesIO()
-    Image.fromarray(row.round().to(torch.uint8).permute(1, 2, 0).numpy()).save(file, format="PNG")
-    return b64encode(file.getvalue()).decode()
-
-
-def unstripped(text: str) -> NDArray[np.uint8]:
-    """Return the pixels of what `strip` returned, ``(H, N W, 3)``."""
-    return np.asarray(Image.open(BytesIO(b64decode(text))))
+    row = torch.cat(list(images.double().expand(-1, 3, -1, -1)), dim=2) * (255 / (levels - 1))
+    return row.round().to(torch.uint8).permute(1, 2, 0)
 
 
 def _draw(path: Path, result: Result) -> None:
@@ -125,7 +111,7 @@ def _draw(path: Path, result: Result) -> None:
     *pictures, axes = figure.subplots(count + 1, 1, height_ratios=[2.2] * count + [0.6 + 0.4 * count])
     names = [f"{row.name.partition(', ')[0]}, {row.values['title']}" for row in result.rows]
     for picture, row, name in zip(pictures, result.rows, names, strict=True):
-        original, reconstruction = (unstripped(row.values[what]) for what in ("originals", "reconstructions"))
+        original, reconstruction = (pixels_of(row.values[what]) for what in ("originals", "reconstructions"))
         side = len(original)
         gap = np.full((max(1, side // 10), *original.shape[1:]), 255, np.uint8)
         picture.imshow(np.concatenate([original, gap, reconstruction]), interpolation="nearest")

@@ -22,7 +22,7 @@ from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import RunError
 from inverseflow.experiments.experiment import Budget, Experiment, Settings, Task
 from inverseflow.experiments.published import NOTES, Published
-from inverseflow.experiments.result import Result, Row, Values
+from inverseflow.experiments.result import Result, Values
 from inverseflow.experiments.speed import EFFORTS, measure_speed, reconstruction_errors
 from inverseflow.experiments.units import bits_per_dim, nats_per_image
 from inverseflow.flows import Flow
@@ -240,7 +240,7 @@ def _tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
     for seed in range(settings.seeds):
         for line in definition.lines:
             options = definition.options(line, seed, settings)
-            measure = partial(_train_one, line.name, options, test_images)
+            measure = partial(train_one, line.name, options, test_images)
             tasks.append(Task(f"{_SEED}{seed}", {line.name: {**fixed(options), "test_images": test_images}}, measure))
     first = {line.name: definition.options(line, 0, settings) for line in definition.lines}
     shared = {
@@ -266,7 +266,8 @@ def _tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
     return tasks
 
 
-def _train_one(name: str, options: TrainOptions, test_images: int | None) -> dict[str, Values]:
+def train_one(name: str, options: TrainOptions, test_images: int | None) -> dict[str, Values]:
+    """Measure one line as a task does: what `train_line` returns, by the line's name."""
     return {name: train_line(options, test_images)}
 
 
@@ -367,19 +368,12 @@ def _wrong(result: Result) -> str:
     return told
 
 
-def _samples(result: Result) -> list[Row]:
-    return [row for row in result.rows if row.part == SAMPLES]
-
-
 def _overflowing(result: Result) -> str:
     """Which flows draw samples that are not finite, in words."""
-    rows = [row for row in result.rows if row.part == SAMPLES and row.values["finite"] < row.values["count"]]
-    if not rows:
-        return " All samples are finite."
-    lost = ", ".join(
-        f"{row.name} {row.values['count'] - row.values['finite']} of {row.values['count']}" for row in rows
-    )
-    return f" NOT all samples are finite: the inverse overflows for {lost}."
+    drawn = [row for row in result.rows if row.part == SAMPLES]
+    missing = {row.name: (row.values["count"] - row.values["finite"], row.values["count"]) for row in drawn}
+    lost = ", ".join(f"{name} {number} of {count}" for name, (number, count) in missing.items() if number)
+    return f" NOT all samples are finite: the inverse overflows for {lost}." if lost else " All samples are finite."
 
 
 def _published_bits(published: Published | None, definition: TrainedTable) -> str:

@@ -1,0 +1,31 @@
+"""Pictures inside of results: PNG files in base64, small enough for JSON."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+
+def embedded(pixels: Tensor) -> str:
+    """Return a picture as text.
+
+    Args:
+        pixels: uint8, ``(H, W)`` in grey or ``(H, W, 3)``.
+
+    Example:
+        >>> pixels_of(embedded(torch.full((2, 3), 7, dtype=torch.uint8))).tolist()
+        [[7, 7, 7], [7, 7, 7]]
+    """
+    file = BytesIO()
+    Image.fromarray(pixels.cpu().numpy()).save(file, format="PNG")
+    return b64encode(file.getvalue()).decode("ascii")
+
+
+def pixels_of(text: str) -> NDArray[np.uint8]:
+    """Return the pixels of what `embedded` returned."""
+    return np.asarray(Image.open(BytesIO(b64decode(text))))
