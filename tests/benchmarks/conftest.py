@@ -1,6 +1,6 @@
 import pytest
 
-from inverseflow.benchmarks import ModelBenchmark, OpBenchmark, bench_model, bench_op
+from benchmarks import ModelBenchmark, OpBenchmark, bench_model, bench_op
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from inverseflow.benchmarks.axes import one_two_five
+from benchmarks.axes import one_two_five
 
 
 def test_labels_are_plain_numbers_at_one_two_and_five():

@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from inverseflow.benchmarks.memory import peak_memory
+from benchmarks.memory import peak_memory
 
 CPU = torch.device("cpu")
 MEBIBYTE = 1 << 20

@@ -2,8 +2,8 @@ import json
 
 import torch
 
-from inverseflow.benchmarks import ModelBenchmark
-from inverseflow.benchmarks.turned import pixel_by_pixel, substitute, turned_round
+from benchmarks import ModelBenchmark
+from benchmarks.turned import pixel_by_pixel, substitute, turned_round
 from inverseflow.bijections import CausalConv2d, InverseConv2d
 from inverseflow.cli.main import main
 from inverseflow.flows import InverseFlow

@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from inverseflow.benchmarks import BUDGETS, OpBenchmark, bench_op
-from inverseflow.benchmarks.cases import GRID, SWEEPS, Case
-from inverseflow.benchmarks.contenders import contenders, convolution, problem, residual, training_step, unitriangular
+from benchmarks import BUDGETS, OpBenchmark, bench_op
+from benchmarks.cases import GRID, SWEEPS, Case
+from benchmarks.contenders import contenders, convolution, problem, residual, training_step, unitriangular
 from inverseflow.cli.main import main
 from inverseflow.ops import backend, causal_conv2d, explain
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from inverseflow.benchmarks.cases import Case
-from inverseflow.benchmarks.op_memory import MemoryMeter, memories
+from benchmarks.cases import Case
+from benchmarks.op_memory import MemoryMeter, memories
 
 CASE = Case(4, 3, 16, 3)
 

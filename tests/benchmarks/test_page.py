@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from inverseflow.benchmarks.page import page, read_results
+from benchmarks.page import page, read_results
 from inverseflow.cli.main import main
 
 DOCS = Path(__file__).parents[2] / "docs"

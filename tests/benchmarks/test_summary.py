@@ -1,11 +1,11 @@
 import pytest
 
-from inverseflow.benchmarks.cases import Case
-from inverseflow.benchmarks.memory import Memory
-from inverseflow.benchmarks.op import OpBenchmark, Row, SweepRows
-from inverseflow.benchmarks.summary import fitted_points, growth_exponent, limits, pairs
-from inverseflow.benchmarks.tables import limit_table, memory_summary, summary_lines
-from inverseflow.benchmarks.timing import Timing
+from benchmarks.cases import Case
+from benchmarks.memory import Memory
+from benchmarks.op import OpBenchmark, Row, SweepRows
+from benchmarks.summary import fitted_points, growth_exponent, limits, pairs
+from benchmarks.tables import limit_table, memory_summary, summary_lines
+from inverseflow.utils.timing import Timing
 
 MACHINE = {"peak_gflops": 100.0}
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from inverseflow.experiments import Row, Settings
-from inverseflow.experiments.arma import ALONE, EXPERIMENT, OURS, TWO, difference, verdict
-from inverseflow.flows.layers import build_layer
+from experiments import Row, Settings
+from experiments.arma import ALONE, EXPERIMENT, OURS, TWO, difference, verdict
+from inverseflow.flows.image.layers import build_layer
 
 
 def beside(*more, stderr=0.01):

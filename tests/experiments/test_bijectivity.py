@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from experiments.bijectivity import LOG_DET_GOAL, ROUND_TRIP_GOAL, log_abs_det, measure
+from experiments.layers import LAYERS, Layer
 from inverseflow.bijections import Bijection
-from inverseflow.experiments.bijectivity import LOG_DET_GOAL, ROUND_TRIP_GOAL, log_abs_det, measure
-from inverseflow.experiments.layers import LAYERS, Layer
 
 LOG_2 = math.log(2)
 

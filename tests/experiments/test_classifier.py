@@ -4,11 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inverseflow.cli.main import main
-from inverseflow.data import ImageSplits, TensorImages
-from inverseflow.experiments import EXPERIMENTS, Result, Row, Settings
-from inverseflow.experiments.classifier import EFFORTS
-from inverseflow.experiments.classifier_report import (
+from experiments import EXPERIMENTS, Result, Row, Settings
+from experiments.classifier import EFFORTS
+from experiments.classifier_report import (
     BY_ACTIVATIONS,
     BY_CORNERS,
     FULLY_CONNECTED,
@@ -18,6 +16,8 @@ from inverseflow.experiments.classifier_report import (
     best,
     parts,
 )
+from inverseflow.cli.main import main
+from inverseflow.data import ImageSplits, TensorImages
 
 SMALL = replace(EFFORTS["smoke"], search_epochs=1, epochs=1)
 
@@ -96,7 +96,7 @@ def test_what_is_there_is_not_fitted_again(smoke, monkeypatch):
         raise AssertionError("fitted again")
 
     monkeypatch.setitem(EFFORTS, "smoke", SMALL)
-    monkeypatch.setattr("inverseflow.experiments.classifier.fit", never)
+    monkeypatch.setattr("experiments.classifier.fit", never)
     assert main(["experiment", "classifier", "--budget", "smoke", "--seeds", "2", "-o", str(smoke)]) == 0
 
 
@@ -130,7 +130,7 @@ def test_images_of_the_size_of_mnist_are_taken(tmp_path, monkeypatch):
     pixels = torch.randint(256, (20, 1, 28, 28), dtype=torch.uint8, generator=generator)
     some = TensorImages(pixels, labels)
     fake = ImageSplits("mnist", "MNIST", 256, some.shape, some, some, some)
-    monkeypatch.setattr("inverseflow.experiments.classifier.images", lambda *arguments: fake)
+    monkeypatch.setattr("experiments.classifier.images", lambda *arguments: fake)
     monkeypatch.setitem(EFFORTS, "quick", replace(SMALL, data="mnist"))
     assert main(["experiment", "classifier", "--budget", "quick", "--seeds", "1", "-o", str(tmp_path)]) == 0
     assert "What the paper prints:" in (tmp_path / "classifier.md").read_text()

@@ -1,7 +1,7 @@
 import torch
 
+from experiments.counting import Calls
 from inverseflow.bijections import CausalConv2d, InverseConv2d, LUConv1x1
-from inverseflow.experiments.counting import Calls
 
 
 def counted(function, *arguments):

@@ -9,13 +9,12 @@ import torch
 from skimage import metrics, restoration
 from torch.nn import functional as F
 
-from inverseflow.errors import DataError, NonFiniteError
-from inverseflow.experiments import deblurring
-from inverseflow.experiments.blended import Blended
-from inverseflow.experiments.blurred import NOISE, RADIUS, TEST, TRAINING, blurs, observation, observe, patches, picture
-from inverseflow.experiments.deblurring import SIZES, learned, measure, tuned
-from inverseflow.experiments.deblurring_report import METHODS, above, parts, without
-from inverseflow.experiments.deconvolution import (
+from experiments import deblurring
+from experiments.blended import Blended
+from experiments.blurred import NOISE, RADIUS, TEST, TRAINING, blurs, observation, observe, patches, picture
+from experiments.deblurring import SIZES, learned, measure, tuned
+from experiments.deblurring_report import METHODS, above, parts, without
+from experiments.deconvolution import (
     WienerFilters,
     psnr,
     restored,
@@ -24,7 +23,7 @@ from inverseflow.experiments.deconvolution import (
     unsupervised,
     wiener,
 )
-from inverseflow.experiments.four_corners import (
+from experiments.four_corners import (
     BOUND,
     GRID,
     FourCorners,
@@ -32,7 +31,8 @@ from inverseflow.experiments.four_corners import (
     learn,
     power_spectrum,
 )
-from inverseflow.experiments.result import Result, Row
+from experiments.result import Result, Row
+from inverseflow.errors import DataError, NonFiniteError
 from inverseflow.ops import CORNERS
 
 BLURS = blurs()

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from experiments import Experiment, Result, Settings, read_result, run
+from experiments.experiment import Task, markdown
 from inverseflow.errors import NonFiniteError, OptionError, RunError, TrainingInterrupted
-from inverseflow.experiments import Experiment, Result, Settings, read_result, run
-from inverseflow.experiments.experiment import Task, markdown
 
 
 class Counted:
@@ -40,7 +40,7 @@ class Counted:
 
 @pytest.fixture(autouse=True)
 def no_measurement_of_the_machine(monkeypatch):
-    monkeypatch.setattr("inverseflow.benchmarks.machine.peak_gflops", lambda device: 1.0)
+    monkeypatch.setattr("inverseflow.utils.machine.peak_gflops", lambda device: 1.0)
 
 
 @pytest.fixture

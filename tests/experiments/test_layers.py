@@ -2,9 +2,9 @@ import inspect
 
 import pytest
 
+from experiments.layers import LAYERS
 from inverseflow import bijections
 from inverseflow.bijections import Bijection, Dequantize
-from inverseflow.experiments.layers import LAYERS
 
 EXPORTED = [
     member

@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-
 from inverseflow.cli.experiment import Name
+
+from experiments import EXPERIMENTS
+from experiments.differences import differences_page
+from experiments.page import page, read_results
 from inverseflow.cli.main import main
 from inverseflow.errors import OptionError
-from inverseflow.experiments import EXPERIMENTS
-from inverseflow.experiments.differences import differences_page
-from inverseflow.experiments.page import page, read_results
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from inverseflow.experiments.scalability import break_even, images_at_once
+from experiments.scalability import break_even, images_at_once
 
 
 def times(train_solve, train_convolution, sample_solve, sample_convolution):

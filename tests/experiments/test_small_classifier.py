@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from inverseflow.data import TensorImages, load_images
-from inverseflow.errors import NonFiniteError
-from inverseflow.experiments.small_classifier import (
+from experiments.small_classifier import (
     FUNCTIONS,
     Activation,
     Architecture,
@@ -12,6 +10,8 @@ from inverseflow.experiments.small_classifier import (
     distance_from_affine,
     fit,
 )
+from inverseflow.data import TensorImages, load_images
+from inverseflow.errors import NonFiniteError
 from inverseflow.ops import causal_conv2d, inv_conv2d
 
 SHAPE = (1, 5, 6)

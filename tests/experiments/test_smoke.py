@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from experiments import EXPERIMENTS, Result
+from experiments.experiment import markdown
+from experiments.page import page
 from inverseflow.cli.main import main
-from inverseflow.experiments import EXPERIMENTS, Result
-from inverseflow.experiments.experiment import markdown
-from inverseflow.experiments.page import page
 
 ELSEWHERE = ("bijectivity", "table2")  # run by the tests of the page and of the tables
 COVERED = ("table3", "table5")  # all of their flows are in tables 2 and 6

@@ -2,10 +2,10 @@ from dataclasses import asdict
 
 import pytest
 
+from experiments import Result, Row
+from experiments.speed import Effort
+from experiments.speedup import EXPERIMENT, GLOW, OURS, PLAIN, SOLVER, Architecture, build, measure
 from inverseflow import flows
-from inverseflow.experiments import Result, Row
-from inverseflow.experiments.speed import Effort
-from inverseflow.experiments.speedup import EXPERIMENT, GLOW, OURS, PLAIN, SOLVER, Architecture, build, measure
 
 SMALL = Architecture((1, 16, 16), 2, 1, 8)
 EFFORT = Effort(2, 2, 50)

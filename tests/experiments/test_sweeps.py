@@ -1,6 +1,6 @@
 import pytest
 
-from inverseflow.experiments.sweeps import TABLES
+from experiments.sweeps import TABLES
 
 SIZES = {"table7": (16, 256), "table8": (16, 256), "table9": (1, 128), "table10": (2, 11)}
 

@@ -6,13 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inverseflow import flows
-from inverseflow.cli.main import main
-from inverseflow.errors import RunError
-from inverseflow.experiments import EXPERIMENTS, Result, Row, Settings
-from inverseflow.experiments.paper import TABLE_2, TABLE_4, TABLE_5, TABLES
-from inverseflow.experiments.published import NOTES
-from inverseflow.experiments.tables import (
+from experiments import EXPERIMENTS, Result, Row, Settings
+from experiments.paper import TABLE_2, TABLE_4, TABLE_5, TABLES
+from experiments.published import NOTES
+from experiments.tables import (
     SAMPLES,
     SPEED,
     finite_samples,
@@ -21,6 +18,9 @@ from inverseflow.experiments.tables import (
     train_line,
     trained_flow,
 )
+from inverseflow import flows
+from inverseflow.cli.main import main
+from inverseflow.errors import RunError
 from inverseflow.training import train as train_module
 from inverseflow.training.model import build_flow
 from inverseflow.training.options import OptimizerOptions
@@ -81,7 +81,7 @@ def test_a_finished_line_is_not_trained_again(smoke, monkeypatch):
     def never(*arguments):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("inverseflow.experiments.tables.train", never)
+    monkeypatch.setattr("experiments.tables.train", never)
     assert main(["experiment", "table2", "--budget", "smoke", "--seeds", "2", "-o", str(smoke)]) == 0
 
 

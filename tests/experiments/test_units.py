@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from inverseflow.experiments.units import bits_per_dim, nats_per_image
+from experiments.units import bits_per_dim, nats_per_image
 from inverseflow.flows import Glow
 
 

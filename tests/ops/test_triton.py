@@ -208,7 +208,7 @@ class Counted:
 
 
 def test_published_algorithm_is_exact_here(place):
-    from inverseflow.benchmarks.antidiagonal import solve_by_antidiagonals
+    from benchmarks.antidiagonal import solve_by_antidiagonals
 
     y = torch.randn(2, 2, 3, 4, device=place)
     kernel, poisoned = triangular_kernel(2, 2, 3, device=place)
@@ -242,7 +242,7 @@ def test_solve_and_its_gradients_on_a_gpu_survive_a_cuda_graph(place):
 @ELSEWHERE
 @pytest.mark.parametrize("storage", ["fp32", "bf16"])
 def test_kernels_compile_for_a_gpu_and_keep_float32(storage, tmp_path, monkeypatch):
-    from inverseflow.benchmarks.antidiagonal import _solve_antidiagonal
+    from benchmarks.antidiagonal import _solve_antidiagonal
     from inverseflow.ops._backends.triton import kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -295,7 +295,7 @@ def test_importing_needs_no_triton_and_the_reason_is_given():
     program = """
 import sys
 sys.modules["triton"] = None
-import inverseflow, inverseflow.benchmarks.antidiagonal, inverseflow.ops._backends.triton.kernels
+import inverseflow, benchmarks.antidiagonal, inverseflow.ops._backends.triton.kernels
 print(inverseflow.ops._backends.triton.unavailable())
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

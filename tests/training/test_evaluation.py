@@ -6,7 +6,7 @@ import torch
 from inverseflow import flows
 from inverseflow.data import TensorImages
 from inverseflow.training.evaluation import bits_of_images, evaluate
-from inverseflow.training.seeding import seeded
+from inverseflow.utils.seeding import seeded
 
 LEVELS = 8
 

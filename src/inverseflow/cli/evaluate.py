@@ -51,8 +51,8 @@ def evaluate(
 
     from inverseflow.cli.loading import data_of, trained_flow
     from inverseflow.training import evaluation
-    from inverseflow.training.files import write_json
     from inverseflow.training.run import Run
+    from inverseflow.utils.files import write_json
 
     opened = Run(run)
     flow = trained_flow(opened, device)

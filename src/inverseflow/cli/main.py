@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from inverseflow.cli.command import Command, UsageError
 from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted
 
-COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "info", "doctor", "bench", "experiment")
+COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "info", "doctor")
 
 _EXTRAS = {
     "jsonargparse": "jsonargparse",

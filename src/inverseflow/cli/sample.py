@@ -43,9 +43,9 @@ def sample(
     import torch
 
     from inverseflow.cli.loading import trained_flow
-    from inverseflow.training.files import write_torch, written_aside
     from inverseflow.training.pictures import save_grid
     from inverseflow.training.run import Run
+    from inverseflow.utils.files import write_torch, written_aside
 
     flow = trained_flow(Run(run), device)
     if flow.levels is None:

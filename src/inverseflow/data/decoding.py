@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inverseflow.data._packages import packages_for
 from inverseflow.data.images import Images, Indices
 from inverseflow.errors import DataError
+from inverseflow.utils.packages import packages_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

@@ -2,9 +2,9 @@
 
 import torch
 
-from inverseflow.data._packages import packages_for
 from inverseflow.data.images import ImageSplits, TensorImages
 from inverseflow.data.splitting import split_indices
+from inverseflow.utils.packages import packages_for
 
 _VALIDATION, _TEST = 180, 360
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inverseflow.data._packages import packages_for
 from inverseflow.data.decoding import Encoded
 from inverseflow.errors import DataError
+from inverseflow.utils.packages import packages_for
 
 if TYPE_CHECKING:
     import datasets

@@ -2,8 +2,9 @@
 
 from inverseflow.flows.distribution import FlowDistribution
 from inverseflow.flows.flow import Flow
-from inverseflow.flows.image_flow import ImageFlow
-from inverseflow.flows.named import (
+from inverseflow.flows.image.flow import ImageFlow
+from inverseflow.flows.image.planar import PlanarFlow
+from inverseflow.flows.image.presets import (
     ARMAFlow,
     ButterflyFlow,
     CInCFlow,
@@ -18,9 +19,8 @@ from inverseflow.flows.named import (
     SelfNormalizingFlow,
     WoodburyFlow,
 )
-from inverseflow.flows.planar import PlanarFlow
+from inverseflow.flows.image.step import Step
 from inverseflow.flows.registry import create, flow_class, names, register
-from inverseflow.flows.steps import Step
 
 __all__ = [
     "ARMAFlow",

@@ -16,7 +16,7 @@ from inverseflow.errors import ConvergenceError, SingularError
 from inverseflow.flows import pretrained
 from inverseflow.flows.distribution import FlowDistribution
 from inverseflow.flows.failing import failing_layer
-from inverseflow.flows.steps import Step
+from inverseflow.flows.image.step import Step
 
 if TYPE_CHECKING:
     from typing_extensions import Self

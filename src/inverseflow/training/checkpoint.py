@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from inverseflow.errors import CheckpointError, TrainingInterrupted
-from inverseflow.training.files import write_torch
 from inverseflow.training.signals import StopRequest
+from inverseflow.utils.files import write_torch
 
 
 class AtomicCheckpointIO(CheckpointIO):

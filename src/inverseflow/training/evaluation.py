@@ -14,7 +14,7 @@ from torch import Tensor
 from inverseflow.bijections import Compose
 from inverseflow.data import Images
 from inverseflow.flows import Flow
-from inverseflow.training.seeding import seeded
+from inverseflow.utils.seeding import seeded
 
 
 @dataclass(frozen=True)

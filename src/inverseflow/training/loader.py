@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from inverseflow.data import Images
-from inverseflow.training.seeding import derived_seed
+from inverseflow.utils.seeding import derived_seed
 
 
 class StepBatches(Sampler[list[int]]):

@@ -11,7 +11,7 @@ from inverseflow.flows import Flow
 from inverseflow.training.checkpoint import load_weights, read_checkpoint
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
-from inverseflow.training.seeding import seeded
+from inverseflow.utils.seeding import seeded
 
 
 def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int, seed: int) -> Flow:

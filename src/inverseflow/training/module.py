@@ -18,7 +18,7 @@ from inverseflow.errors import NonFiniteError
 from inverseflow.flows import Flow
 from inverseflow.training.nonfinite import first_non_finite_layer, last_non_finite_gradient
 from inverseflow.training.options import OptimizerOptions
-from inverseflow.training.seeding import derived_seed
+from inverseflow.utils.seeding import derived_seed
 
 
 def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[[int], float]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inverseflow.training.files import written_aside
+from inverseflow.utils.files import written_aside
 
 matplotlib.use("Agg", force=False)
 

@@ -16,12 +16,12 @@ from inverseflow.data import ImageSplits
 from inverseflow.flows import Flow
 from inverseflow.training.baselines import baselines
 from inverseflow.training.evaluation import Evaluation, evaluate
-from inverseflow.training.files import write_json, written_folder
 from inverseflow.training.metrics import read_metrics
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.pictures import save_curves, save_grid, save_reconstructions
 from inverseflow.training.run import Run
-from inverseflow.training.seeding import seeded
+from inverseflow.utils.files import write_json, written_folder
+from inverseflow.utils.seeding import seeded
 
 _PICTURED = 100
 _RECONSTRUCTED = 64

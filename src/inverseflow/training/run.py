@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from inverseflow.errors import OptionError, RunError
-from inverseflow.training.files import written_aside
 from inverseflow.training.options import TrainOptions
+from inverseflow.utils.files import written_aside
 
 
 class Run:

@@ -36,8 +36,8 @@ from inverseflow.training.progress import StepProgress
 from inverseflow.training.ranks import is_first_process
 from inverseflow.training.report import Report, TrainingSummary, finish
 from inverseflow.training.run import Run
-from inverseflow.training.seeding import derived_seed, seeded
 from inverseflow.training.signals import StopRequest
+from inverseflow.utils.seeding import derived_seed, seeded
 
 
 def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | None:

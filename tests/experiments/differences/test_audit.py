@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from inverseflow.experiments.differences import audit
-from inverseflow.experiments.differences.audit import (
+from experiments.differences import audit
+from experiments.differences.audit import (
     cosine,
     coupling_parameters,
     published_gradients,

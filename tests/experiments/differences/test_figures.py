@@ -2,8 +2,8 @@ import math
 
 import torch
 
+from experiments.differences.figures import figures
 from inverseflow.bijections import ExponentialConv2d
-from inverseflow.experiments.differences.figures import figures
 
 FIGURES = figures()
 

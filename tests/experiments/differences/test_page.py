@@ -10,8 +10,8 @@ from string import Formatter
 
 import pytest
 
-from inverseflow.experiments.differences import CHAPTERS, differences_page
-from inverseflow.experiments.differences.figures import figures
+from experiments.differences import CHAPTERS, differences_page
+from experiments.differences.figures import figures
 
 REPOSITORY = Path(__file__).parents[3]
 POINTS = [point for chapter in CHAPTERS for point in chapter.differences]

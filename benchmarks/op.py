@@ -1,0 +1,160 @@
+"""The triangular solve beside the convolution that it inverts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.cases import BUDGETS, Axis, Case
+from benchmarks.contenders import call, contenders, problem, residual, training_step
+from benchmarks.memory import Memory
+from benchmarks.op_memory import Memories, MemoryMeter, memories
+from inverseflow.ops import explain
+from inverseflow.utils.machine import Machine, machine, peak_gflops
+from inverseflow.utils.timing import Timing, time_in_turn
+
+_ONE_PIXEL = Case(1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one case."""
+
+    case: Case
+    method: str
+    variant: str
+    """How the method does it, in a few words."""
+    default: bool
+    """Whether it is what a call without `backend` would get."""
+    forward: Timing
+    training: Timing | None
+    """Forward and backward, for both inputs; None, like the memory, where only the forward was timed."""
+    forward_memory: Memory | None
+    training_memory: Memory | None
+    error: float | None
+    """Largest element of A x - y, in float64; None for conv2d."""
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Row:
+        """Read what `asdict` wrote."""
+        training = data["training"]
+        forward_memory, training_memory = data["forward_memory"], data["training_memory"]
+        return Row(
+            case=Case(**data["case"]),
+            method=data["method"],
+            variant=data["variant"],
+            default=data["default"],
+            forward=Timing(**data["forward"]),
+            training=Timing(**training) if training else None,
+            forward_memory=Memory(**forward_memory) if forward_memory else None,
+            training_memory=Memory(**training_memory) if training_memory else None,
+            error=data["error"],
+        )
+
+
+@dataclass(frozen=True)
+class SweepRows:
+    """What was measured along one axis."""
+
+    name: str
+    axis: Axis
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class OpBenchmark:
+    """What `bench_op` measured."""
+
+    machine: Machine
+    one_pixel: list[Row]
+    """An image of one pixel: the fixed cost of a call."""
+    rows: list[Row]
+    sweeps: list[SweepRows]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> OpBenchmark:
+        """Read what `to_json` returned."""
+        return OpBenchmark(
+            machine=data["machine"],
+            one_pixel=[Row.from_json(row) for row in data["one_pixel"]],
+            rows=[Row.from_json(row) for row in data["rows"]],
+            sweeps=[
+                SweepRows(sweep["name"], sweep["axis"], [Row.from_json(row) for row in sweep["rows"]])
+                for sweep in data["sweeps"]
+            ],
+        )
+
+
+def bench_op(
+    budget: str = "default", device: str = "cpu", on_case: Callable[[Case], None] = lambda _: None
+) -> OpBenchmark:
+    """Time the solve by every method beside ``torch.nn.functional.conv2d`` on the same image and kernel.
+
+    Methods take turns in one process; every time is a median.
+
+    Args:
+        budget: ``"smoke"`` for seconds, ``"default"`` for the grid of shapes, ``"sweeps"`` for growth along each axis.
+        device: where, ``"cpu"`` or ``"cuda"``.
+        on_case: called before each case, for a progress bar.
+
+    Example:
+        >>> benchmark = bench_op("smoke")
+        >>> all(row.error < 1e-4 for row in benchmark.rows if row.method != "conv2d")
+        True
+    """
+    where, chosen = torch.device(device), BUDGETS[budget]
+    here = machine(where)
+    with MemoryMeter.started() if where.type == "cpu" else nullcontext() as meter:
+
+        def rows_of(case: Case) -> list[Row]:
+            memory = meter.measure(case) if meter else memories(case, where)
+            return _bench_case(case, where, memory, chosen.rounds, chosen.at_least_ms, chosen.at_most_ms)
+
+        def watched(case: Case) -> list[Row]:
+            on_case(case)
+            return rows_of(case)
+
+        one_pixel = rows_of(_ONE_PIXEL)
+        grid = [row for case in chosen.grid for row in watched(case)]
+        sweeps = [
+            SweepRows(sweep.name, sweep.axis, [row for case in sweep.cases for row in watched(case)])
+            for sweep in chosen.sweeps
+        ]
+    here["peak_gflops"] = max(here["peak_gflops"], peak_gflops(where))  # one of them was perhaps disturbed
+    return OpBenchmark(here, one_pixel, grid, sweeps)
+
+
+def _bench_case(
+    case: Case, device: torch.device, memory: Memories, rounds: int, at_least_ms: float, at_most_ms: float
+) -> list[Row]:
+    y, weight = problem(case, device)
+    methods = contenders(case, y, weight)
+    default = explain(y, weight).partition(":")[0]
+    calls = {name: call(method, weight) for name, method in methods.items()}
+    steps = {name: training_step(method, weight) for name, method in methods.items() if method.trains}
+    with torch.no_grad():
+        errors = {name: residual(solve(), y, weight) for name, solve in calls.items() if name != "conv2d"}
+        forward = time_in_turn(calls, rounds=rounds, at_least_ms=at_least_ms, at_most_ms=at_most_ms, device=device)
+    training = time_in_turn(steps, rounds=rounds, at_least_ms=at_least_ms, at_most_ms=at_most_ms, device=device)
+    return [
+        Row(
+            case,
+            name,
+            method.variant,
+            name == default,
+            forward[name],
+            training.get(name),
+            memory[name]["forward"] if name in memory else None,
+            memory[name]["training"] if name in memory else None,
+            errors.get(name),
+        )
+        for name, method in methods.items()
+    ]

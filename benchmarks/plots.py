@@ -1,0 +1,85 @@
+"""Measurements as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.axes import one_two_five
+from benchmarks.op import OpBenchmark, SweepRows
+from benchmarks.summary import UNITS, Pair, pairs, size
+
+_COLOURS = {"conv2d": "grey", "native": "tab:blue", "triton": "tab:blue", "blocked": "tab:orange"}
+
+
+def save_ratios(path: Path, benchmark: OpBenchmark) -> None:
+    """Draw the default's time over that of conv2d for each shape of the grid, forward and with gradient.
+
+    Args:
+        path: a PNG file.
+        benchmark: of the grid.
+    """
+    chosen = sorted(pairs(benchmark.rows), key=lambda pair: pair.forward)
+    figure = Figure(figsize=(8, 0.8 + 0.26 * len(chosen)), layout="constrained")
+    axes = figure.subplots()
+    for offset, training, label, colour in (
+        (0.15, False, "forward", "tab:blue"),
+        (-0.15, True, "forward and backward", "tab:orange"),
+    ):
+        points = [(index + offset, _with_quartiles(pair, training)) for index, pair in enumerate(chosen)]
+        known = [(index, ratios) for index, ratios in points if ratios is not None]
+        for index, (_, low, high) in known:
+            axes.plot([low, high], [index, index], color=colour, linewidth=1)
+        medians = [ratios[0] for _, ratios in known]
+        axes.plot(medians, [index for index, _ in known], "o", color=colour, markersize=4, label=label)
+    axes.axvline(1, color="grey", linewidth=1)
+    axes.set_yticks(range(len(chosen)), [pair.row.case.name for pair in chosen])
+    axes.set(xscale="log", xlabel="time of the inverse over that of conv2d (median, quartiles of the inverse)")
+    one_two_five(axes.xaxis)
+    axes.grid(alpha=0.3, which="both", axis="x")
+    axes.legend()
+    _save(figure, path)
+
+
+def save_sweeps(path: Path, benchmark: OpBenchmark) -> None:
+    """Draw times along each sweep, forward above, with gradient below.
+
+    Args:
+        path: a PNG file.
+        benchmark: of the sweeps.
+    """
+    columns = len(benchmark.sweeps)
+    figure = Figure(figsize=(3.2 * columns, 6), layout="constrained")
+    grid = figure.subplots(2, columns, squeeze=False)
+    for column, sweep in enumerate(benchmark.sweeps):
+        _draw_sweep(grid[0, column], sweep, training=False)
+        _draw_sweep(grid[1, column], sweep, training=True)
+        grid[0, column].set_title(sweep.name)
+        grid[1, column].set_xlabel(UNITS[sweep.axis])
+    grid[0, 0].set_ylabel("forward, ms")
+    grid[1, 0].set_ylabel("forward and backward, ms")
+    grid[0, 0].legend()
+    _save(figure, path)
+
+
+def _draw_sweep(axes: Axes, sweep: SweepRows, *, training: bool) -> None:
+    for name in [name for name in dict.fromkeys(row.method for row in sweep.rows) if name in _COLOURS]:
+        timed = [(row.case, row.training if training else row.forward) for row in sweep.rows if row.method == name]
+        points = [(size(case, sweep.axis), timing.median) for case, timing in timed if timing is not None]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=_COLOURS[name], label=name)
+    axes.set(xscale="log", yscale="log")
+    axes.grid(alpha=0.3)
+
+
+def _with_quartiles(pair: Pair, training: bool) -> tuple[float, float, float] | None:
+    timing, limit = (pair.row.training, pair.limit.training) if training else (pair.row.forward, pair.limit.forward)
+    if timing is None or limit is None:
+        return None
+    return timing.median / limit.median, timing.low / limit.median, timing.high / limit.median
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

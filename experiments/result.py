@@ -1,0 +1,98 @@
+"""What an experiment leaves: measured rows, and where they were measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from inverseflow.errors import RunError
+from inverseflow.utils.machine import Machine
+
+Values = dict[str, Any]
+"""Measured numbers by name: what JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of one line of a table."""
+
+    name: str
+    """The line, such as "Inverse-Flow"."""
+    part: str
+    """What was measured, such as "seed 0" or "speed"; a line may have several parts."""
+    settings: Values
+    """Everything that it was measured with. A row of equal settings is not measured again."""
+    values: Values
+    """What came out."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An experiment, or what there is of it so far. Means, ratios and verdicts are computed from the rows when printed.
+
+    Example:
+        >>> row = Row("Glow", "seed 0", {"steps": 2}, {"bits_per_dim": 1.5})
+        >>> result = Result("table2", "smoke", 1, {"device": "cpu"}, True, (row,))
+        >>> Result.from_json(result.to_json()) == result
+        True
+        >>> result.value("Glow", "seed 0", "bits_per_dim")
+        1.5
+    """
+
+    experiment: str
+    """Its name."""
+    budget: str
+    """``"smoke"``, ``"quick"`` or ``"full"``."""
+    seeds: int
+    """Number of seeds, counted from 0."""
+    machine: Machine
+    """Where it was measured, and the versions."""
+    complete: bool
+    """Whether nothing is missing."""
+    rows: tuple[Row, ...]
+    """In the order in which they are printed."""
+
+    @property
+    def names(self) -> list[str]:
+        """The lines of the table."""
+        return list(dict.fromkeys(row.name for row in self.rows))
+
+    def parts(self, name: str, prefix: str = "") -> list[Row]:
+        """Return the rows of one line, those whose part begins with `prefix`."""
+        return [row for row in self.rows if row.name == name and row.part.startswith(prefix)]
+
+    def value(self, name: str, part: str, key: str) -> Any:
+        """Return one measured value, None where it is missing."""
+        return next((row.values.get(key) for row in self.rows if (row.name, row.part) == (name, part)), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Result:
+        """Read what `to_json` returned."""
+        result = Result(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+        mappings = (result.machine, *(mapping for row in result.rows for mapping in (row.settings, row.values)))
+        if not all(isinstance(mapping, dict) for mapping in mappings):
+            raise TypeError("settings, values and the machine are mappings")
+        return result
+
+
+def read_result(path: Path) -> Result:
+    """Read a result from its JSON file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    try:
+        return Result.from_json(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{path} is not the result of an experiment; move it away, or write with --out elsewhere"
+        ) from error

@@ -1,0 +1,183 @@
+"""The table of k×k layers: what each name builds, and what each refuses."""
+
+from typing import get_args
+
+import pytest
+
+from inverseflow.bijections import (
+    Butterfly,
+    CausalConv2d,
+    Compose,
+    EmergingConv2d,
+    ExactConv2d,
+    ExponentialConv2d,
+    FInCConv2d,
+    InverseConv2d,
+    MaCow,
+    MemoryEfficientWoodbury,
+    MintNet,
+    PeriodicConv2d,
+    RationalConv2d,
+    SelfNormalizingConv2d,
+    Woodbury,
+)
+from inverseflow.flows.image.layers import LAYERS, build_layer
+from inverseflow.ops import CORNERS
+from inverseflow.training.options import LayerName
+
+SHAPE = (4, 6, 8)
+KINDS = {
+    "none": type(None),
+    "inverse": InverseConv2d,
+    "cinc": CausalConv2d,
+    "finc": FInCConv2d,
+    "emerging": EmergingConv2d,
+    "arma": RationalConv2d,
+    "arma-adjacent": RationalConv2d,
+    "arma-same": RationalConv2d,
+    "periodic": PeriodicConv2d,
+    "exponential": ExponentialConv2d,
+    "exact": ExactConv2d,
+    "self-normalizing": SelfNormalizingConv2d,
+    "woodbury": Woodbury,
+    "memory-efficient-woodbury": MemoryEfficientWoodbury,
+    "butterfly": Butterfly,
+    "macow": Compose,
+    "mintnet": Compose,
+}
+BOUNDED = ("inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same", "exponential")
+UNBOUNDED = [name for name in KINDS if name not in BOUNDED]
+KERNELLESS = ["none", "woodbury", "memory-efficient-woodbury", "butterfly"]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_name_builds_its_layer(name):
+    assert type(build_layer(name, SHAPE)) is KINDS[name]
+
+
+def test_the_command_line_knows_the_same_names():
+    assert set(get_args(LayerName)) == set(LAYERS)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown layer 'fourier': choose one of 'none', 'inverse', 'cinc'"):
+        build_layer("fourier", SHAPE)
+
+
+def sides(layer):
+    return {tuple(module.kernel_size) for module in layer.modules() if isinstance(module, (CausalConv2d, ExactConv2d))}
+
+
+@pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "arma", "exact", "self-normalizing"])
+def test_a_kernel_has_the_side_that_is_asked_for_or_3(name):
+    assert sides(build_layer(name, SHAPE)) == {(3, 3)}
+    assert sides(build_layer(name, SHAPE, kernel_size=5)) == {(5, 5)}
+
+
+def test_kernels_of_other_layers_have_their_own_meaning():
+    assert sides(build_layer("emerging", SHAPE, kernel_size=5)) == {(3, 3)}
+    assert build_layer("periodic", SHAPE, kernel_size=5).kernel_size == (5, 5)
+    assert build_layer("exponential", SHAPE, kernel_size=5).kernel_size == (5, 5)
+    flows = [m for m in build_layer("macow", SHAPE, kernel_size=5).modules() if hasattr(m, "order")]
+    assert {flow.kernel_size for flow in flows} == {(2, 5)}
+    assert {block.kernel_size for block in build_layer("mintnet", SHAPE, kernel_size=5).layers} == {5}
+
+
+@pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same"])
+def test_a_bound_reaches_every_one_sided_convolution(name):
+    for bound in (None, 0.5):
+        layer = build_layer(name, SHAPE, bound=bound)
+        assert {module.bound for module in layer.modules() if isinstance(module, CausalConv2d)} == {bound}
+
+
+def test_the_bound_of_the_exponential_is_that_of_its_spectral_norm():
+    assert build_layer("exponential", SHAPE).bound == 0.9
+    assert build_layer("exponential", SHAPE, bound=2.5).bound == 2.5
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_a_bound_that_a_layer_does_not_have_is_refused_with_the_layers_that_have_one(name):
+    message = (
+        f"the layer '{name}' has no bound, got bound=0.5; leave it out, or choose one of "
+        "'inverse', 'cinc', 'finc', 'emerging', 'arma', 'arma-adjacent', 'arma-same', 'exponential'$"
+    )
+    with pytest.raises(ValueError, match=message):
+        build_layer(name, SHAPE, bound=0.5)
+
+
+@pytest.mark.parametrize("name", KERNELLESS)
+def test_a_kernel_that_a_layer_does_not_have_is_refused_with_the_layers_that_have_one(name):
+    with pytest.raises(ValueError, match=f"the layer '{name}' has no kernel_size, got kernel_size=5; leave it out, or"):
+        build_layer(name, SHAPE, kernel_size=5)
+
+
+@pytest.mark.parametrize("name", ["emerging", "exponential", "self-normalizing", "macow", "mintnet"])
+def test_an_even_kernel_is_refused_where_the_definition_needs_an_odd_one(name):
+    message = rf"the layer '{name}' can't be built for an event of shape \(4, 6, 8\): .* odd, got kernel_size="
+    with pytest.raises(ValueError, match=message):
+        build_layer(name, SHAPE, kernel_size=2)
+
+
+def test_an_event_that_a_layer_cannot_take_is_named_with_the_layer():
+    with pytest.raises(
+        ValueError, match=r"the layer 'finc' can't be built .*\(6, 4, 4\): .* multiple of 4, got channels=6"
+    ):
+        build_layer("finc", (6, 4, 4))
+    with pytest.raises(
+        ValueError, match=r"the layer 'periodic' can't be built .*\(8, 2, 2\): .* take a smaller kernel"
+    ):
+        build_layer("periodic", (8, 2, 2))
+    with pytest.raises(ValueError, match=r"the layer 'exact' can't be built .*\(4, 256, 256\): .* take smaller images"):
+        build_layer("exact", (4, 256, 256))
+
+
+def test_corners_cycle_from_step_to_step():
+    walks = [build_layer("cinc", SHAPE, index=index).corner for index in range(5)]
+    assert walks == [*CORNERS, CORNERS[0]]
+    assert [build_layer("inverse", SHAPE, index=index).bijection.corner for index in range(5)] == walks
+
+
+@pytest.mark.parametrize(("name", "rows", "columns"), [("arma", -1, -1), ("arma-adjacent", 1, -1), ("arma-same", 1, 1)])
+def test_the_two_corners_of_a_rational_convolution(name, rows, columns):
+    side = {"top": 1, "bottom": -1, "left": 1, "right": -1}
+    for index in range(5):
+        ahead, back = build_layer(name, SHAPE, index=index).layers
+        assert ahead.corner == CORNERS[index % 4]
+        both = zip(ahead.corner.split("_"), back.bijection.corner.split("_"), strict=True)
+        assert [side[one] * side[other] for one, other in both] == [rows, columns]
+
+
+def test_the_levels_of_a_butterfly_cycle_through_all_that_the_event_has():
+    levels = [build_layer("butterfly", (4, 6, 2), index=index).levels for index in range(6)]
+    assert levels == [(0,), (1,), (2,), (3,), (0,), (1,)]  # 48 elements are 3 times 2 to the power of 4
+
+
+@pytest.mark.parametrize("name", ["woodbury", "memory-efficient-woodbury"])
+def test_ranks_are_16_or_what_the_axis_has(name):
+    def ranks(shape):
+        return [update.right.shape[0] for update in build_layer(name, shape).updates]
+
+    assert ranks((4, 2, 3)) == ([4, 6] if name == "woodbury" else [4, 2, 2])
+    assert ranks((32, 20, 18)) == ([16, 16] if name == "woodbury" else [16, 16, 16])
+
+
+def test_emerging_brings_a_1x1_only_where_the_step_has_none():
+    assert len(build_layer("emerging", SHAPE).layers) == 3
+    assert len(build_layer("emerging", SHAPE, mixed=True).layers) == 2
+
+
+def test_a_macow_step_is_two_units():
+    assert [type(layer) for layer in build_layer("macow", SHAPE).layers] == [MaCow, MaCow]
+
+
+def test_a_mintnet_step_is_a_block_of_either_order_with_the_hidden_channels_that_are_asked_for():
+    blocks = build_layer("mintnet", SHAPE, width=13).layers
+    assert [(type(block), block.order, block.copies) for block in blocks] == [(MintNet, "A", 3), (MintNet, "B", 3)]
+    assert {block.copies for block in build_layer("mintnet", SHAPE, width=2).layers} == {1}
+
+
+@pytest.mark.parametrize("name", ["woodbury", "memory-efficient-woodbury", "butterfly", "mintnet"])
+def test_a_layer_tied_to_a_size_gets_that_of_the_event(name):
+    layer = build_layer(name, SHAPE)
+    tied = [module.size for module in layer.modules() if getattr(module, "size", None) is not None]
+    assert set(tied) == {SHAPE[1:]}
