@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Each test process uses one thread.
+PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pure lint bench sanitize clean
+.PHONY: help demo test test-slow test-pure lint experiment bench sanitize clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,11 +14,15 @@ help:  ## show this list
 demo: $(INSTALLED)  ## train a flow on 8×8 digits and draw samples, into runs/demo (minutes, CPU, no network)
 	$(BIN)/inverseflow train digits --out runs/demo --overwrite
 
-test: $(INSTALLED)  ## run all tests and the examples in the docstrings
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## run the tests and the examples in the docstrings, on two processes
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
+
+test-slow: $(INSTALLED)  ## run the tests that are too slow for `make test`
+	$(BIN)/python -m pytest -m slow --timeout 900
 
 test-pure: $(INSTALLED)  ## run the tests of the operators and layers as if there were no compiler
-	INVERSEFLOW_NATIVE=0 $(BIN)/python -m pytest tests/ops tests/contracts tests/bijections
+	INVERSEFLOW_NATIVE=0 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
+	    tests/ops tests/contracts tests/bijections
 
 sanitize: $(INSTALLED)  ## run the tests of the C++ kernels under the address and undefined-behaviour sanitizers
 	cmake -S . -B build/sanitize -DINVERSEFLOW_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
@@ -32,8 +38,12 @@ lint: $(INSTALLED)  ## style, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+experiment: $(INSTALLED)  ## run one experiment: make experiment NAME=table4
+	@test -n "$(NAME)" || { echo "name an experiment: make experiment NAME=table4; $(BIN)/python -m experiments --help lists them" >&2; exit 1; }
+	$(BIN)/python -m experiments $(NAME)
+
 bench: $(INSTALLED)  ## time the convolution and its inverse on this machine
-	$(BIN)/inverseflow bench op
+	$(BIN)/python -m benchmarks op
 
 clean:  ## remove caches and build products (.venv and runs stay)
 	rm -rf build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
