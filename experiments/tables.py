@@ -27,7 +27,7 @@ from inverseflow.errors import RunError
 from inverseflow.flows import Flow
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.run import Run
-from inverseflow.training.train import train
+from inverseflow.training.trainer import train
 from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
 

@@ -158,7 +158,7 @@ _METRICS = Chapter(
             several.""",
             why="A difference within the error is none.",
             shown=(
-                "tests/training/test_evaluation.py::test_bits_are_the_mean_over_images_of_the_mean_over_draws",
+                "tests/training/evaluation/test_measure.py::test_bits_are_the_mean_over_images_of_the_mean_over_draws",
                 "tests/experiments/test_tables.py::test_the_table_prints_mean_and_deviation_of_the_seeds",
             ),
         ),

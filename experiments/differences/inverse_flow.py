@@ -203,7 +203,9 @@ _MODEL = Chapter(
             here="The gradient is shortened to a largest norm, `optimizer.clip_norm`; no parameter is clamped.",
             why="""Within a small interval there is no rotation of the channels, no scale that normalises and hardly a
             coupling, so that the tables compare something other than the models.""",
-            shown=("tests/training/test_module.py::test_clipping_shortens_the_gradient_and_leaves_the_weights_alone",),
+            shown=(
+                "tests/training/loop/test_module.py::test_clipping_shortens_the_gradient_and_leaves_the_weights_alone",
+            ),
         ),
         Difference(
             title="What is not a number stops a run",
@@ -213,7 +215,7 @@ _MODEL = Chapter(
             of a table that costs more bits than noise stops the experiment.""",
             why="A model that diverged has no likelihood to report.",
             shown=(
-                "tests/training/test_train.py::test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_layer",
+                "tests/training/test_trainer.py::test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_layer",
                 "tests/experiments/test_tables.py::test_a_flow_that_is_worse_than_noise_is_a_defect",
             ),
         ),

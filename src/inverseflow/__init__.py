@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow import bijections, distributions, flows, nets, ops
+    from inverseflow import bijections, distributions, flows, nets, ops, training
     from inverseflow.bijections import CausalConv2d, InverseConv2d
     from inverseflow.flows import Flow, Glow, InverseFlow
     from inverseflow.ops import causal_conv2d, inv_conv2d
@@ -26,10 +26,11 @@ __all__ = [
     "inv_conv2d",
     "nets",
     "ops",
+    "training",
 ]
 
 # Importing torch takes seconds, so names are fetched when they are first used: the command line's help needs none.
-_FLOORS = ("bijections", "distributions", "flows", "nets", "ops")
+_FLOORS = ("bijections", "distributions", "flows", "nets", "ops", "training")
 _HOMES = {
     "CausalConv2d": "bijections",
     "InverseConv2d": "bijections",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from inverseflow.training.metrics import read_metrics
+from inverseflow.training.loop.metrics import read_metrics
 from inverseflow.training.presets import load_preset
 from inverseflow.training.run import Run
 

@@ -21,7 +21,7 @@ from experiments.tables import (
 from inverseflow import flows
 from inverseflow.cli.main import main
 from inverseflow.errors import RunError
-from inverseflow.training import train as train_module
+from inverseflow.training import trainer
 from inverseflow.training.model import build_flow
 from inverseflow.training.options import OptimizerOptions
 
@@ -239,6 +239,6 @@ def test_every_table_of_trained_flows_is_an_experiment():
 
 
 def test_training_takes_images_that_are_loaded_already(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "load_data", lambda options: pytest.fail("loaded again"))
+    monkeypatch.setattr(trainer, "load_data", lambda options: pytest.fail("loaded again"))
     options = TABLE_4.options(TABLE_4.lines[-1], 0, Settings("smoke", tmp_path))
     assert train_line(options, 16)["test_images"] == 16

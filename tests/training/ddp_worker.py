@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from inverseflow.training.metrics import Recorder
+from inverseflow.training.loop.metrics import Recorder
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
-from inverseflow.training.train import train
+from inverseflow.training.trainer import train
 
 out, fails_on = Path(sys.argv[1]), int(sys.argv[2])
 record = Recorder.on_train_batch_end

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from inverseflow.data import load_images
-from inverseflow.training.loader import StepBatches
+from inverseflow.training.loop.loader import StepBatches
 from inverseflow.training.run import Run
 
 WORKER = Path(__file__).with_name("ddp_worker.py")

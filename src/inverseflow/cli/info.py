@@ -19,8 +19,8 @@ def info(run: Path) -> None:
         run: The run folder.
     """
     from inverseflow.cli.loading import trained_flow
+    from inverseflow.flows.summary import architecture
     from inverseflow.training.run import Run
-    from inverseflow.training.tree import architecture
 
     opened = Run(run)
     flow = trained_flow(opened, "cpu")

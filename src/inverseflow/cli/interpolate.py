@@ -38,7 +38,8 @@ def interpolate(
     import torch
 
     from inverseflow.cli.loading import data_of, some_of, trained_flow
-    from inverseflow.training.pictures import great_circle, save_grid
+    from inverseflow.flows.interpolation import great_circle
+    from inverseflow.training.report import save_grid
     from inverseflow.training.run import Run
 
     opened = Run(run)

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return ERROR
     except NonFiniteError as error:
-        from inverseflow.training.ranks import is_first_process
+        from inverseflow.training.loop.ranks import is_first_process
 
         return _failed(error, argv) if is_first_process() else ERROR  # every process has the same to say
     except Exception as error:
@@ -125,7 +125,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _interrupted(message: str) -> int:
-    from inverseflow.training.ranks import is_first_process
+    from inverseflow.training.loop.ranks import is_first_process
 
     if not is_first_process():
         return 0  # the first process speaks for all; another code would make the launcher believe in a crash

@@ -43,7 +43,7 @@ def sample(
     import torch
 
     from inverseflow.cli.loading import trained_flow
-    from inverseflow.training.pictures import save_grid
+    from inverseflow.training.report import save_grid
     from inverseflow.training.run import Run
     from inverseflow.utils.files import write_torch, written_aside
 

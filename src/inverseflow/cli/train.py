@@ -37,12 +37,12 @@ def train(options: TrainOptions) -> None:
     Args:
         options: The settings.
     """
-    from inverseflow.training.report import summary
-    from inverseflow.training.train import train
+    from inverseflow.training.report import closing_lines
+    from inverseflow.training.trainer import train
 
     report = train(options)
     if report is not None:
-        print(summary(report, Run(_out(options))))
+        print(closing_lines(report, Run(_out(options))))
 
 
 def _parse(parser: Parser, argv: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from inverseflow import flows
 from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import OptionError, RunError
 from inverseflow.flows import Flow
-from inverseflow.training.checkpoint import load_weights, read_checkpoint
+from inverseflow.training.loop.checkpoint import load_weights, read_checkpoint
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
 from inverseflow.utils.seeding import seeded

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from inverseflow.data import ImageSplits
 from inverseflow.flows import Flow
-from inverseflow.training.baselines import baselines
-from inverseflow.training.evaluation import Evaluation, evaluate
-from inverseflow.training.metrics import read_metrics
+from inverseflow.training.evaluation import Evaluation, baseline_bits, evaluate
+from inverseflow.training.loop.metrics import read_metrics
 from inverseflow.training.options import TrainOptions
-from inverseflow.training.pictures import save_curves, save_grid, save_reconstructions
+from inverseflow.training.report.pictures import save_curves, save_grid, save_reconstructions
 from inverseflow.training.run import Run
 from inverseflow.utils.files import write_json, written_folder
 from inverseflow.utils.seeding import seeded
@@ -134,7 +133,7 @@ def finish(
 @lru_cache(maxsize=1)  # several runs on the same images have the same baselines
 def _baselines(data: ImageSplits) -> dict[str, float]:
     train = data.train if len(data.train) <= _BASELINE_IMAGES else data.train.select(range(_BASELINE_IMAGES))
-    return baselines(train.tensor(), data.test.tensor(), data.levels)
+    return baseline_bits(train.tensor(), data.test.tensor(), data.levels)
 
 
 def draw_samples(run: Run, flow: Flow, levels: int, seed: int) -> None:
@@ -170,7 +169,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def summary(report: Report, run: Run) -> str:
+def closing_lines(report: Report, run: Run) -> str:
     """What is printed at the end: a few lines."""
     bits, error = report.test_bits_per_dim, report.test_bits_per_dim_stderr
     deviation = report.evaluation.bits_per_dim_draw_std

@@ -18,25 +18,25 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from inverseflow.data import Images, ImageSplits
 from inverseflow.errors import OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
-from inverseflow.training.average import AveragedWeights
-from inverseflow.training.checkpoint import (
+from inverseflow.training.loop.average import AveragedWeights
+from inverseflow.training.loop.checkpoint import (
     AtomicCheckpointIO,
     Checkpoints,
     check_architecture,
     load_weights,
     read_checkpoint,
 )
-from inverseflow.training.loader import ImageData, StepBatches
-from inverseflow.training.metrics import CsvLogger, Recorder
+from inverseflow.training.loop.loader import ImageData, StepBatches
+from inverseflow.training.loop.metrics import CsvLogger, Recorder
+from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.loop.progress import StepProgress
+from inverseflow.training.loop.ranks import is_first_process
+from inverseflow.training.loop.signals import StopRequest
+from inverseflow.training.loop.stale_results import StaleResults
 from inverseflow.training.model import build_flow, load_data
-from inverseflow.training.module import FlowModule
 from inverseflow.training.options import TrainOptions
-from inverseflow.training.outdated import OutdatedResults
-from inverseflow.training.progress import StepProgress
-from inverseflow.training.ranks import is_first_process
 from inverseflow.training.report import Report, TrainingSummary, finish
 from inverseflow.training.run import Run
-from inverseflow.training.signals import StopRequest
 from inverseflow.utils.seeding import derived_seed, seeded
 
 
@@ -165,7 +165,7 @@ def _trainer(
 ) -> Trainer:
     callbacks: list[Callback] = [recorder, checkpoints]
     if resumed_step is not None:
-        callbacks.insert(0, OutdatedResults(run))
+        callbacks.insert(0, StaleResults(run))
     if options.optimizer.ema is not None:
         callbacks.insert(0, AveragedWeights(options.optimizer.ema))
     if not options.quiet:

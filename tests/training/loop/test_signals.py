@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from inverseflow.training.signals import StopRequest
+from inverseflow.training.loop.signals import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,7 +8,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from inverseflow.training.ranks import is_first_process
+from inverseflow.training.loop.ranks import is_first_process
 
 
 class StopRequest:

@@ -10,8 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from inverseflow.training.metrics import Recorder
-from inverseflow.training.module import FlowModule
+from inverseflow.training.loop.metrics import Recorder
+from inverseflow.training.loop.module import FlowModule
 
 
 class StepProgress(ProgressBar):

@@ -3,7 +3,7 @@ from itertools import chain, islice
 import pytest
 import torch
 
-from inverseflow.training.loader import StepBatches
+from inverseflow.training.loop.loader import StepBatches
 
 
 def test_every_pass_sees_each_image_once():

@@ -1,10 +1,9 @@
 import numpy as np
-import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from inverseflow.training.pictures import great_circle, image_grid, save_curves, save_grid, save_reconstructions
+from inverseflow.training.report.pictures import image_grid, save_curves, save_grid, save_reconstructions
 
 
 def test_a_grid_shows_each_pixel_in_its_place():
@@ -42,29 +41,6 @@ def test_all_pictures_are_png_files_that_can_be_read(tmp_path):
         with Image.open(path) as picture:
             picture.load()
             assert picture.format == "PNG" and min(picture.size) > 100
-
-
-def test_a_path_between_latents_begins_and_ends_at_them_and_keeps_their_length():
-    first, last = torch.randn(2, 3, 50)
-    points = great_circle(first, last, steps=6)
-    expected = first.norm(dim=1)[:, None].lerp(last.norm(dim=1)[:, None], torch.linspace(0, 1, 6))
-
-    assert torch.equal(points[:, 0], first) and torch.equal(points[:, -1], last)
-    torch.testing.assert_close(points.norm(dim=2), expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("factor", [1.0, 2.0])
-def test_a_path_between_latents_of_the_same_direction_is_straight(factor):
-    first = torch.randn(1, 5)
-    points = great_circle(first, factor * first, steps=3)
-
-    torch.testing.assert_close(points[:, 1], first * (1 + factor) / 2, rtol=1e-3, atol=1e-3)
-
-
-def test_a_path_from_the_middle_of_the_latent_is_finite():
-    points = great_circle(torch.zeros(1, 4), torch.ones(1, 4), steps=5)
-
-    assert points.isfinite().all()
 
 
 def test_the_steps_of_a_short_run_are_whole_numbers(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from inverseflow.errors import CheckpointError, TrainingInterrupted
-from inverseflow.training.signals import StopRequest
+from inverseflow.training.loop.signals import StopRequest
 from inverseflow.utils.files import write_torch
 
 

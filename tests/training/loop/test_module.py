@@ -6,8 +6,8 @@ import torch
 
 from inverseflow.bijections import Conv1x1
 from inverseflow.flows import Flow
-from inverseflow.training.average import AveragedWeights
-from inverseflow.training.module import FlowModule, learning_rate_factor
+from inverseflow.training.loop.average import AveragedWeights
+from inverseflow.training.loop.module import FlowModule, learning_rate_factor
 from inverseflow.training.options import OptimizerOptions
 
 

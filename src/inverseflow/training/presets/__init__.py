@@ -1,4 +1,4 @@
-"""Named settings for a training run: the YAML files in the folder `presets`."""
+"""Named settings for a training run: the YAML files of this folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def preset_names() -> tuple[str, ...]:
     >>> "digits" in preset_names()
     True
     """
-    folder = files(__package__) / "presets"
+    folder = files(__package__)
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
@@ -32,5 +32,5 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     if name not in preset_names():
         raise OptionError(f"there is no preset {name!r}; there are {', '.join(preset_names())}")
-    settings: dict[str, Any] = yaml.safe_load((files(__package__) / "presets" / f"{name}.yaml").read_text("utf-8"))
+    settings: dict[str, Any] = yaml.safe_load(files(__package__).joinpath(f"{name}.yaml").read_text("utf-8"))
     return settings

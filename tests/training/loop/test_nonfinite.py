@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from inverseflow import flows
-from inverseflow.training.nonfinite import first_non_finite_layer, last_non_finite_gradient
+from inverseflow.training.loop.nonfinite import first_non_finite_layer, last_non_finite_gradient
 
 
 class Breaks(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor
 from inverseflow.data import Augmentation
 from inverseflow.errors import NonFiniteError
 from inverseflow.flows import Flow
-from inverseflow.training.nonfinite import first_non_finite_layer, last_non_finite_gradient
+from inverseflow.training.loop.nonfinite import first_non_finite_layer, last_non_finite_gradient
 from inverseflow.training.options import OptimizerOptions
 from inverseflow.utils.seeding import derived_seed
 

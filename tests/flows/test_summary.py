@@ -1,5 +1,5 @@
 from inverseflow import flows
-from inverseflow.training.tree import architecture
+from inverseflow.flows.summary import architecture
 
 
 def lines_of(steps: int) -> list[str]:

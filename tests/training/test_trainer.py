@@ -13,12 +13,12 @@ import torch
 import yaml
 
 from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
-from inverseflow.training.checkpoint import Checkpoints, read_checkpoint
-from inverseflow.training.metrics import Recorder, read_metrics
-from inverseflow.training.module import FlowModule
+from inverseflow.training.loop.checkpoint import Checkpoints, read_checkpoint
+from inverseflow.training.loop.metrics import Recorder, read_metrics
+from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.run import Run
-from inverseflow.training.train import train
+from inverseflow.training.trainer import train
 
 TINY = TrainOptions(
     data="digits",

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from inverseflow.training.run import Run
 
 
-class OutdatedResults(Callback):
+class StaleResults(Callback):
     """Removes the model, the report and the pictures of a resumed run once a new step is made.
 
     Until the run ends again its checkpoints speak for it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -123,36 +122,3 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapp
     axes.legend()
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=110, format="png")
-
-
-def great_circle(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """Points between latents that are as long as latents are: the direction turns evenly, the length changes evenly.
-
-    Straight lines would pass through the middle of the Gaussian, where in many dimensions no latent ever is.
-
-    Args:
-        first: (B, D).
-        last: (B, D).
-        steps: How many points, the two ends included.
-
-    Returns:
-        (B, steps, D).
-
-    Example:
-        >>> great_circle(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), 3)
-        tensor([[[2.0000, 0.0000],
-                 [1.4142, 1.4142],
-                 [0.0000, 2.0000]]])
-    """
-    t = torch.linspace(0, 1, steps, device=first.device)[None, :, None]  # (1, steps, 1)
-    lengths = [latent.norm(dim=1, keepdim=True)[:, None] for latent in (first, last)]  # (B, 1, 1)
-    smallest = torch.finfo(first.dtype).tiny  # what has no length has no direction either
-    directions = [
-        latent[:, None] / length.clamp_min(smallest) for latent, length in zip((first, last), lengths, strict=True)
-    ]
-    cosine = (directions[0] * directions[1]).sum(-1, keepdim=True).clamp(-1, 1)
-    angle = cosine.acos().clamp(1e-3, math.pi - 1e-3)  # (B, 1, 1); the sine below divides
-    turned = ((1 - t) * angle).sin() * directions[0] + (t * angle).sin() * directions[1]
-    points: Tensor = turned / angle.sin() * ((1 - t) * lengths[0] + t * lengths[1])
-    points[:, 0], points[:, -1] = first, last
-    return points

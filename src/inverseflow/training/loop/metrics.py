@@ -15,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from inverseflow.errors import RunError
-from inverseflow.training.module import FlowModule
-from inverseflow.training.ranks import is_first_process
+from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.loop.ranks import is_first_process
 from inverseflow.utils.files import written_aside
 
 COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")

@@ -86,7 +86,7 @@ def gaussian_bits(train: Tensor, test: Tensor, levels: int) -> float:
     return nats / (dims * math.log(2))
 
 
-def baselines(train: Tensor, test: Tensor, levels: int) -> dict[str, float]:
+def baseline_bits(train: Tensor, test: Tensor, levels: int) -> dict[str, float]:
     """Bits per dimension of all baselines, by name.
 
     Args:

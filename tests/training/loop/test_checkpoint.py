@@ -9,7 +9,7 @@ import torch
 
 from inverseflow import flows
 from inverseflow.errors import CheckpointError
-from inverseflow.training.checkpoint import AtomicCheckpointIO, load_weights, read_checkpoint
+from inverseflow.training.loop.checkpoint import AtomicCheckpointIO, load_weights, read_checkpoint
 
 
 def checkpoint_of(flow: torch.nn.Module) -> dict:

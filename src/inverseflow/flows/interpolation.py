@@ -1,0 +1,41 @@
+"""Paths between latents."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def great_circle(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """Interpolate between latents along great circles: direction and length both change evenly.
+
+    A straight line would pass near the origin, where in many dimensions a standard normal has no mass.
+
+    Args:
+        first: ``(B, D)``.
+        last: ``(B, D)``.
+        steps: number of points, both ends included.
+
+    Returns:
+        ``(B, steps, D)``.
+
+    Example:
+        >>> great_circle(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), 3)
+        tensor([[[2.0000, 0.0000],
+                 [1.4142, 1.4142],
+                 [0.0000, 2.0000]]])
+    """
+    t = torch.linspace(0, 1, steps, device=first.device)[None, :, None]  # (1, steps, 1)
+    lengths = [latent.norm(dim=1, keepdim=True)[:, None] for latent in (first, last)]  # (B, 1, 1)
+    smallest = torch.finfo(first.dtype).tiny  # the zero vector has no direction
+    directions = [
+        latent[:, None] / length.clamp_min(smallest) for latent, length in zip((first, last), lengths, strict=True)
+    ]
+    cosine = (directions[0] * directions[1]).sum(-1, keepdim=True).clamp(-1, 1)
+    angle = cosine.acos().clamp(1e-3, math.pi - 1e-3)  # (B, 1, 1); the sine below divides
+    turned = ((1 - t) * angle).sin() * directions[0] + (t * angle).sin() * directions[1]
+    points: Tensor = turned / angle.sin() * ((1 - t) * lengths[0] + t * lengths[1])
+    points[:, 0], points[:, -1] = first, last
+    return points

@@ -1,0 +1,1 @@
+"""The training loop: what Lightning's trainer is given, and what we add to it."""
