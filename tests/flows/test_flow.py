@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inverseflow.bijections import ActNorm, AffineCoupling, Compose, Logit, LUConv1x1, Scale, Squeeze
+from inverseflow.bijections import ActNorm, AffineCoupling, Bijection, Compose, Logit, LUConv1x1, Scale, Squeeze
 from inverseflow.distributions import StandardNormal
 from inverseflow.flows import Flow, Glow, InverseFlow
 from inverseflow.nets import MLP
@@ -342,6 +342,31 @@ def test_an_event_without_elements_is_refused(shape):
 def test_the_event_shape_may_be_a_torch_size():
     x = torch.zeros(5, 1, 4, 4)
     assert Flow(Squeeze(), x.shape[1:]).log_prob(x).shape == (5,)
+
+
+@each_flow
+def test_the_round_trip_error_of_a_sound_flow_is_rounding(case):
+    flow = case.perturbed("cpu", torch.float64)
+    x, context = case.data(3, "cpu", torch.float64), case.draw_context(3, "cpu", torch.float64)
+    error = flow.round_trip_error(x, context)
+    assert error.shape == (3,)
+    assert error.max() < (1e-4 if case.levels is None else 0.5)
+
+
+def test_the_round_trip_error_is_the_largest_difference_of_an_element_and_names_the_datum():
+    class Lossy(Bijection):
+        """Forgets by how much an element exceeds 1."""
+
+        def _forward(self, x, context):
+            return x.clamp(max=1.0), 0.0
+
+        def _inverse(self, z, context):
+            return z, 0.0
+
+    x = torch.tensor([[0.5, 1.0], [1.25, 4.0], [torch.nan, 0.0], [0.0, torch.inf]])
+    assert Flow(Lossy(), (2,)).round_trip_error(x).tolist() == [0.0, 3.0, math.inf, math.inf]
+    shifted = Flow(Lossy(), (2,), levels=8, preprocessing=Scale(8.0, shift=-0.5))
+    assert shifted.round_trip_error(torch.tensor([[0, 3], [0, 7]])).tolist() == [0.0, 2.0]
 
 
 # Initialisation
