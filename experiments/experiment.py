@@ -12,7 +12,7 @@ import torch
 
 from experiments.result import Result, Row, Values, read_result
 from inverseflow.errors import InverseFlowError, OptionError, RunError, TrainingInterrupted
-from inverseflow.utils.files import write_json, written_aside
+from inverseflow.utils.files import atomic_write, write_json, write_text
 from inverseflow.utils.machine import Machine, machine
 
 Budget = Literal["smoke", "quick", "full"]
@@ -134,10 +134,9 @@ def run(
             rows |= {(row.name, row.part): row for row in _measured(experiment, task, path, settings)}
     whole = result(True)
     write_json(path, whole.to_json())
-    with written_aside(path.with_suffix(".md")) as aside:
-        aside.write_text(markdown(experiment, whole), "utf-8")
-    with written_aside(path.with_suffix(".png")) as aside:
-        experiment.draw(aside, whole)
+    write_text(path.with_suffix(".md"), markdown(experiment, whole))
+    with atomic_write(path.with_suffix(".png")) as temporary:
+        experiment.draw(temporary, whole)
     return whole
 
 

@@ -8,7 +8,7 @@ from experiments.differences import differences_page
 from experiments.registry import EXPERIMENTS
 from experiments.result import Result, read_result
 from inverseflow.errors import OptionError
-from inverseflow.utils.files import written_aside
+from inverseflow.utils.files import atomic_write, write_text
 
 _BUDGETS = {
     "quick": "The `quick` budget: at most about 15 minutes on two cores",
@@ -94,8 +94,7 @@ def write_page(folder: Path, path: Path) -> None:
         OptionError: the folder holds no results; then ``differences.md``, which needs none, is written all the same.
     """
     differences = path.parent / "differences.md"
-    with written_aside(differences) as aside:
-        aside.write_text(differences_page(), "utf-8")
+    write_text(differences, differences_page())
     results = read_results(folder)
     if not any(results.values()):
         raise OptionError(
@@ -104,10 +103,9 @@ def write_page(folder: Path, path: Path) -> None:
         )
     for budget, of_budget in results.items():
         for name, result in of_budget.items():
-            with written_aside(path.parent / "assets" / f"experiment-{name}-{budget}.png") as aside:
-                EXPERIMENTS[name].draw(aside, result)
-    with written_aside(path) as aside:
-        aside.write_text(page(results), "utf-8")
+            with atomic_write(path.parent / "assets" / f"experiment-{name}-{budget}.png") as temporary:
+                EXPERIMENTS[name].draw(temporary, result)
+    write_text(path, page(results))
 
 
 def _machine(result: Result) -> str:

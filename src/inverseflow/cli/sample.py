@@ -45,7 +45,7 @@ def sample(
     from inverseflow.cli.loading import trained_flow
     from inverseflow.training.report import save_grid
     from inverseflow.training.run import Run
-    from inverseflow.utils.files import write_torch, written_aside
+    from inverseflow.utils.files import atomic_write, write_torch
 
     flow = trained_flow(Run(run), device)
     if flow.levels is None:
@@ -58,7 +58,7 @@ def sample(
     if output.suffix == ".png":
         save_grid(output, images, flow.levels)
     elif output.suffix == ".npz":
-        with written_aside(output) as aside, aside.open("wb") as file:
+        with atomic_write(output) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, images=images.numpy())
     else:
         write_torch(output, images)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from inverseflow.errors import CheckpointError
 from inverseflow.flows.registry import create, names
+from inverseflow.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from inverseflow.flows.flow import Flow
@@ -31,13 +29,11 @@ def save(flow: Flow, folder: Path) -> None:
         )
     safetensors = _safetensors()
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in flow.state_dict().items()}
-    writers = {
-        WEIGHTS: lambda path: safetensors.torch.save_file(state, path, metadata={"format": "pt"}),
-        CONFIG: lambda path: path.write_text(json.dumps(flow.config, indent=2) + "\n"),
-    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_aside(folder, writers)
+        # Neither file is replaced before both are written.
+        with atomic_write(folder / CONFIG) as config, atomic_write(folder / WEIGHTS) as weights:
+            safetensors.torch.save_file(state, weights, metadata={"format": "pt"})
+            config.write_text(json.dumps(flow.config, indent=2) + "\n", "utf-8")
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"can't write the model to {folder}: {error}; what was there before is whole") from error
 
@@ -106,23 +102,6 @@ def _local(folder_or_hub_id: str | Path) -> Path:
         raise CheckpointError(
             f"there is no folder {folder_or_hub_id}, and the hub gave no such model: {error}"
         ) from error
-
-
-def _write_aside(folder: Path, writers: dict[str, Callable[[Path], object]]) -> None:
-    """Write all files under other names, and give them theirs only when all are whole."""
-    asides: dict[str, Path] = {}
-    try:
-        for name, write in writers.items():
-            handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-            os.close(handle)
-            asides[name] = Path(aside)
-            write(asides[name])
-            asides[name].chmod(0o644)
-        for name, path in asides.items():
-            path.replace(folder / name)
-    finally:
-        for path in asides.values():
-            path.unlink(missing_ok=True)
 
 
 def _safetensors() -> ModuleType:

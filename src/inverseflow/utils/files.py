@@ -1,11 +1,14 @@
-"""Files that are either whole or not there: written aside in the same folder, then renamed."""
+"""Write files and folders atomically: under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,78 +16,169 @@ from typing import Any
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to. When the block ends well the file takes the name `path`, else it goes.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to, and rename it to `path` when the block ends without an error.
+
+    After an error the temporary file is deleted, and a previous file at `path` is untouched. A symbolic link at `path`
+    is written through to its target. A device or a pipe cannot be replaced, so it is yielded itself.
+
+    The temporary file is created exclusively under a random name, so concurrent writers don't collide and no link is
+    followed. It keeps the suffix, from which some writers infer the format. A new file gets its permissions from the
+    umask, a replaced one keeps those it had.
+
+    Args:
+        path: the file. Missing parent folders are created.
 
     Raises:
-        OSError: If the file cannot be written; it names `path`, not the name beside it.
+        OSError: if the file cannot be written. The error names `path`, not the temporary file.
 
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "words.txt"
-    >>> with written_aside(path) as aside:
-    ...     _ = aside.write_text("whole")
-    >>> path.read_text()
-    'whole'
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "words.txt"
+        >>> with atomic_write(path) as temporary:
+        ...     _ = temporary.write_text("complete")
+        >>> path.read_text()
+        'complete'
     """
-    aside = path.with_name(f".{path.stem}.part{path.suffix}")
+    with _errors_naming(path):
+        target = _link_target(path)
+        mode = target.stat().st_mode if target.exists() else None
+        if mode is not None and stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if mode is not None and not stat.S_ISREG(mode):
+        with _errors_naming(path):
+            yield path
+        return
+    temporary = _temporary(target)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException as error:
+        with _errors_naming(path, temporary):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            permissions = stat.S_IMODE(temporary.stat().st_mode if mode is None else mode)
+            yield temporary
+            temporary.chmod(permissions)  # some writers replace the file by one of their own
+            _sync(temporary, os.O_RDWR)
+            os.replace(temporary, target)
+    except BaseException:
         with suppress(OSError):
-            aside.unlink()
-        if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+            temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    _sync_folder(target.parent)
 
 
 @contextmanager
-def written_folder(path: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `path` to write to. When the block ends well it takes its place, else it goes.
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder to fill, and rename it to `path` when the block ends without an error.
 
-    A former folder at `path` is kept until the new one is whole.
+    A previous folder at `path` is replaced as a whole. After an error it is untouched and the temporary one is deleted.
+
+    Args:
+        path: the folder. Missing parent folders are created.
+
+    Raises:
+        OSError: if the folder cannot be written. The error names `path`, not the temporary folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside, former = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.former")
-    for left_over in (aside, former):
-        shutil.rmtree(left_over, ignore_errors=True)
-    aside.mkdir()
+    with _errors_naming(path):
+        target = _link_target(path)
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, previous = _temporary(target), _temporary(target)
     try:
-        yield aside
-        if path.exists():
-            os.replace(path, former)
-        os.replace(aside, path)
+        with _errors_naming(path, temporary):
+            temporary.mkdir()
+            yield temporary
+            if target.exists():  # a folder with entries cannot be replaced by a single rename
+                os.replace(target, previous)
+            try:
+                os.replace(temporary, target)
+            except OSError:
+                if previous.exists():
+                    os.replace(previous, target)
+                raise
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    shutil.rmtree(former, ignore_errors=True)
-    _sync_folder(path.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+    _sync_folder(target.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, "utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as indented JSON. Numbers that JSON does not know are refused."""
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    """Write `content` to `path` as indented JSON, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+        ValueError: if a number is not finite, which JSON cannot express.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # The name of a file may hold lone surrogates, which UTF-8 has not. As \udcXX they are valid JSON and come back.
+    data = text.encode("utf-8", "backslashreplace")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_torch(path: Path, content: Any) -> None:
-    """Writes `content` as `torch.save` does, but by way of memory, so that an error tells what the disk has to say."""
+    """Write `content` to `path` by `torch.save`, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     import torch
 
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # on a full disk torch's own writer raises a RuntimeError without a cause
     torch.save(content, buffer)
-    with written_aside(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(buffer.getbuffer())
+
+
+def _link_target(path: Path) -> Path:
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "the name contains a null character", str(path).replace("\0", "\\0"))
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
+
+
+def _temporary(path: Path) -> Path:
+    """Return a random name in the folder of `path`, short enough whatever the length of the name of `path`."""
+    return path.with_name(f".{path.stem[:20]}.{secrets.token_hex(8)}.part{path.suffix[-20:]}")
+
+
+@contextmanager
+def _errors_naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Make system errors of the block name `path` if they name no file, or a file in `temporary`."""
+    try:
+        yield
+    except OSError as error:
+        inner = Path()
+        if isinstance(error.filename, (str, bytes)):
+            named = Path(os.fsdecode(error.filename))
+            if temporary is None or not named.is_relative_to(temporary):
+                raise
+            inner = named.relative_to(temporary)
+        number = errno.EIO if error.errno is None else error.errno
+        raise OSError(number, error.strerror or str(error), str(path / inner)) from error
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
     with suppress(OSError):  # not every file system lets a folder be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(folder, os.O_RDONLY)

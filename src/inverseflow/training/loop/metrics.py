@@ -17,7 +17,7 @@ from torch import Tensor
 from inverseflow.errors import RunError
 from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.loop.ranks import is_first_process
-from inverseflow.utils.files import written_aside
+from inverseflow.utils.files import atomic_write
 
 COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")
 
@@ -73,7 +73,7 @@ class CsvLogger(Logger):
         if self._begun:
             return
         self._begun = True
-        with written_aside(self._path) as aside, aside.open("w", newline="") as file:
+        with atomic_write(self._path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(_as_text(row) for row in self._kept)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inverseflow.utils.files import written_aside
+from inverseflow.utils.files import atomic_write
 
 matplotlib.use("Agg", force=False)
 
@@ -54,8 +54,8 @@ def save_grid(path: Path, images: Tensor, levels: int, columns: int | None = Non
     """
     if columns is None:
         columns = max(1, round(len(images) ** 0.5))
-    with written_aside(path) as aside:
-        image_grid(images, levels, columns).save(aside, format="PNG")
+    with atomic_write(path) as temporary:
+        image_grid(images, levels, columns).save(temporary, format="PNG")
 
 
 def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor, levels: int, title: str) -> None:
@@ -84,8 +84,8 @@ def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor,
         axes.imshow(np.asarray(image_grid(images, brightest, columns)), interpolation="nearest")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110, format="png")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapping[str, float], title: str) -> None:
@@ -120,5 +120,5 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapp
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110, format="png")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -19,7 +19,7 @@ from inverseflow.training.loop.metrics import read_metrics
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.report.pictures import save_curves, save_grid, save_reconstructions
 from inverseflow.training.run import Run
-from inverseflow.utils.files import write_json, written_folder
+from inverseflow.utils.files import atomic_folder, write_json
 from inverseflow.utils.seeding import seeded
 
 _PICTURED = 100
@@ -96,8 +96,8 @@ def finish(
         training: What the training itself has to say.
         device: Where to measure.
     """
-    with written_folder(run.model) as aside:
-        flow.save_pretrained(aside)
+    with atomic_folder(run.model) as temporary:
+        flow.save_pretrained(temporary)
     flow = flow.to(device).eval()
     draw_samples(run, flow, data.levels, seed=options.seed)
     measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)

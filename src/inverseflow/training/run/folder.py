@@ -11,7 +11,7 @@ import yaml
 
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.options import TrainOptions
-from inverseflow.utils.files import written_aside
+from inverseflow.utils.files import write_text
 
 
 class Run:
@@ -106,8 +106,7 @@ class Run:
                 self._delete()
             text = "# The settings of this run. `inverseflow train --config` takes this file.\n"
             text += yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True)
-            with written_aside(self.config) as aside:
-                aside.write_text(text, "utf-8")
+            write_text(self.config, text)
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {os.strerror(error.errno or 0).lower()}") from error
