@@ -29,6 +29,10 @@ class TrainingInterrupted(InverseFlowError):  # noqa: N818 (nothing went wrong: 
     """Training was asked to stop and did, after it had saved what it had. The message says how to go on."""
 
 
+class MissingPackageError(InverseFlowError, ImportError):
+    """An optional package is not installed. The message says what needs it and how to install it."""
+
+
 class BackendError(InverseFlowError, RuntimeError):
     """A backend that was asked for cannot serve a call. The message says which, and why."""
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inverseflow.bijections import ActNorm
-from inverseflow.errors import CheckpointError
+from inverseflow.errors import CheckpointError, MissingPackageError
 from inverseflow.flows import Flow, Glow, InverseFlow, pretrained
 from tests.contracts.registry import perturb
 
@@ -209,7 +209,7 @@ def test_without_the_extra_the_error_says_what_to_install(missing, monkeypatch, 
         "huggingface_hub": [lambda: Flow.from_pretrained("someone/model")],
     }
     for action in actions[missing]:
-        with pytest.raises(CheckpointError, match=r"pip install 'inverseflow\[hub\]'"):
+        with pytest.raises(MissingPackageError, match=r"pip install 'inverseflow\[hub\]'"):
             action()
 
 

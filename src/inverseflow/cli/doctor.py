@@ -3,19 +3,7 @@
 from __future__ import annotations
 
 from inverseflow.cli.command import Command
-
-_PACKAGES = {
-    "torch": "everything",
-    "numpy": "everything",
-    "safetensors": "saving and loading flows",
-    "lightning": "training",
-    "jsonargparse": "the command line",
-    "tensorboard": "training",
-    "matplotlib": "pictures",
-    "pillow": "pictures",
-    "datasets": "mnist and cifar10",
-    "scikit-learn": "digits",
-}
+from inverseflow.utils.packages import OPTIONAL
 
 
 def doctor() -> None:
@@ -31,11 +19,13 @@ def doctor() -> None:
     print("versions")
     _line("inverseflow", version("inverseflow"))
     _line("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
-    for name, purpose in _PACKAGES.items():
+    for name in ("torch", "numpy"):
+        _line(name, version(name))
+    for package in OPTIONAL.values():
         try:
-            _line(name, version(name))
+            _line(package.name, version(package.name))
         except PackageNotFoundError:
-            _line(name, f"missing; needed for {purpose}: pip install 'inverseflow[train]'")
+            _line(package.name, f"missing; needed for {package.purpose}: {package.remedy}")
 
     print("devices")
     _line("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
@@ -58,7 +48,7 @@ def _why_no_cuda(built_for: str | None) -> str:
 
 
 def _line(name: str, text: str) -> None:
-    print(f"  {name:<14}{text}")
+    print(f"  {name:<16}{text}")
 
 
 COMMAND = Command(doctor)

@@ -11,23 +11,9 @@ from importlib.util import find_spec
 
 from inverseflow.cli.command import Command, UsageError
 from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted
+from inverseflow.utils.packages import missing_package
 
 COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "info", "doctor")
-
-_EXTRAS = {
-    "jsonargparse": "jsonargparse",
-    "yaml": "pyyaml",
-    "lightning": "lightning",
-    "tensorboard": "tensorboard",
-    "tqdm": "tqdm",
-    "matplotlib": "matplotlib",
-    "PIL": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "scipy": "scipy",
-    "datasets": "datasets",
-}
-"""What only `inverseflow[train]` brings along: packages by module."""
 
 ERROR = 2
 INTERRUPTED = 130
@@ -55,12 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; don't complain at exit
         return 0
     except ModuleNotFoundError as error:
-        package = _EXTRAS.get((error.name or "").partition(".")[0])
+        package = missing_package(error)
         if package is None:
             return _failed(error, argv)
-        print(
-            f"inverseflow: error: the command line needs {package}: pip install 'inverseflow[train]'", file=sys.stderr
-        )
+        print(f"inverseflow: error: {package.purpose} needs {package.name}: {package.remedy}", file=sys.stderr)
         return ERROR
     except NonFiniteError as error:
         from inverseflow.training.loop.ranks import is_first_process

@@ -16,7 +16,8 @@ def load_digits(*, split_seed: int = 0) -> ImageSplits:
         split_seed: chooses the 1,257 training, 180 validation and 360 test images.
 
     Raises:
-        DataError: scikit-learn is not installed, or the seed is out of range.
+        DataError: the seed is out of range.
+        MissingPackageError: scikit-learn is not installed.
 
     Example:
         >>> splits = load_digits()

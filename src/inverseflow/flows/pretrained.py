@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from inverseflow.errors import CheckpointError
 from inverseflow.flows.registry import create, names
 from inverseflow.utils.files import atomic_write
+from inverseflow.utils.packages import packages_for
 
 if TYPE_CHECKING:
     from inverseflow.flows.flow import Flow
@@ -92,10 +93,8 @@ def _local(folder_or_hub_id: str | Path) -> Path:
         raise CheckpointError(
             f"there is no folder {folder_or_hub_id}, and it is no hub id of the form owner/name either"
         )
-    try:
+    with packages_for("loading from the hub"):
         from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise CheckpointError("loading from the hub needs pip install 'inverseflow[hub]'") from error
     try:
         return Path(snapshot_download(folder_or_hub_id, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # the client raises errors of several libraries
@@ -105,8 +104,6 @@ def _local(folder_or_hub_id: str | Path) -> Path:
 
 
 def _safetensors() -> ModuleType:
-    try:
+    with packages_for("saving and loading flows"):
         import safetensors.torch
-    except ImportError as error:
-        raise CheckpointError("saving and loading flows needs pip install 'inverseflow[hub]'") from error
     return safetensors

@@ -1,24 +1,68 @@
-"""Packages that only some data sets need."""
+"""The optional packages: which there are, what they are for, and how to say that one is missing."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from inverseflow.errors import DataError
+from inverseflow.errors import MissingPackageError
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that not every installation has."""
+
+    name: str
+    """Name to install it by."""
+    extra: str
+    """Extra of this package that brings it."""
+    purpose: str
+    """What needs it."""
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'inverseflow[{self.extra}]'"
+
+
+OPTIONAL = {
+    "safetensors": Package("safetensors", "hub", "saving and loading flows"),
+    "huggingface_hub": Package("huggingface_hub", "hub", "loading flows from the Hugging Face hub"),
+    "jsonargparse": Package("jsonargparse", "train", "the command line"),
+    "yaml": Package("pyyaml", "train", "run folders"),
+    "lightning": Package("lightning", "train", "training"),
+    "tqdm": Package("tqdm", "train", "progress bars"),
+    "tensorboard": Package("tensorboard", "train", "training curves in TensorBoard"),
+    "matplotlib": Package("matplotlib", "train", "plots"),
+    "PIL": Package("pillow", "train", "reading and writing images"),
+    "datasets": Package("datasets", "train", "downloading MNIST and CIFAR-10"),
+    "sklearn": Package("scikit-learn", "train", "the data set digits"),
+}
+"""By the name of the module that is imported."""
 
 
 @contextmanager
 def packages_for(purpose: str) -> Iterator[None]:
-    """Turn the failure of an optional import into a sentence that says what to install.
+    """Turn a failed import of an optional package into an error that says what to install.
 
     Args:
-        purpose: what needs the packages imported inside the ``with`` block, as the subject of a sentence.
+        purpose: what needs the packages imported in the block, as the subject of a sentence.
 
     Raises:
-        DataError: a package imported inside the block is not installed.
+        MissingPackageError: if a package imported in the block is not installed.
     """
     try:
         yield
     except ImportError as error:
-        raise DataError(
-            f"{purpose} needs the package {error.name!r}, which is not installed: pip install 'inverseflow[train]'"
+        package = missing_package(error)
+        if package is None:
+            raise
+        raise MissingPackageError(
+            f"{purpose} needs the package {package.name!r}, which is not installed: {package.remedy}"
         ) from error
+
+
+def missing_package(error: ImportError) -> Package | None:
+    """Return the optional package whose import failed, or None if something else failed."""
+    return OPTIONAL.get((error.name or "").partition(".")[0])
