@@ -56,24 +56,30 @@ def turned_round(flow: Flow) -> Flow:
 
     Example:
         >>> flow = turned_round(InverseFlow((1, 8, 8), levels=17, scales=1, steps=1, width=8))
-        >>> type(flow.bijection.levels[0].layers[1].layers[0]).__name__
+        >>> type(flow.bijection.scales[0].layers[1].layers[0]).__name__
         'CausalConv2d'
     """
-    return _with_layers(flow, lambda layer: layer.bijection if isinstance(layer, InverseConv2d) else layer)
+    return _with_layers(flow, lambda layer: _rebuilt(CausalConv2d, layer) if type(layer) is InverseConv2d else layer)
 
 
 def pixel_by_pixel(flow: Flow) -> Flow:
     """Return a copy of a turned flow that samples by plain substitution."""
+    return _with_layers(flow, lambda layer: _rebuilt(PixelByPixel, layer) if type(layer) is CausalConv2d else layer)
 
-    def plain(layer: Bijection) -> Bijection:
-        if type(layer) is not CausalConv2d:
-            return layer
-        assert layer.channels is not None
-        slow = PixelByPixel(layer.channels, layer.kernel_size, corner=layer.corner, bound=layer.bound)
-        slow.load_state_dict(layer.state_dict())
-        return slow
 
-    return _with_layers(flow, plain)
+def _rebuilt(kind: type[CausalConv2d], layer: CausalConv2d | InverseConv2d) -> CausalConv2d:
+    """Build another kind of one-sided convolution with the parameters of this one."""
+    assert layer.channels is not None
+    other = kind(
+        layer.channels,
+        layer.kernel_size,
+        corner=layer.corner,
+        diagonal=layer.diagonal,
+        max_row_sum=layer.max_row_sum,
+        groups=layer.groups,
+    )
+    other.load_state_dict(layer.state_dict())
+    return other
 
 
 def _with_layers(flow: Flow, change: Callable[[Bijection], Bijection]) -> Flow:

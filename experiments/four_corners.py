@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.blurred import NOISE
-from inverseflow.bijections import CausalConv2d, InverseConv2d
+from inverseflow.bijections import InverseConv2d
 from inverseflow.errors import NonFiniteError
 from inverseflow.ops import CORNERS
 
@@ -64,7 +64,7 @@ class FourCorners(nn.Module):
         self.register_buffer("psf", psf)
         count = len(scales)
         self.inverses = nn.ModuleList(
-            InverseConv2d(count, kernel_size, corner=corner, bound=BOUND, groups=count)
+            InverseConv2d(count, kernel_size, corner=corner, max_row_sum=BOUND, groups=count)
             for _ in range(rounds)
             for corner in CORNERS
         )
@@ -83,14 +83,13 @@ class FourCorners(nn.Module):
         x = F.conv2d(y - mean, self.psf[None, None], padding="same")  # the transpose of the blur
         x = x.repeat(1, len(self.log_gain), 1, 1)
         gain = self.log_gain.exp()
-        for inverse, convolution in zip(self.inverses, self._convolutions(), strict=True):
-            x, _ = inverse(x)
-            gain = gain * (1 + (convolution.kernel() * convolution.free).sum((1, 2, 3)))
+        for convolution in self._convolutions():
+            x, _ = convolution(x)
+            gain = gain * (1 + (convolution.kernel() * convolution.tap_mask).sum((1, 2, 3)))
         return x * gain[:, None, None] + mean
 
-    def _convolutions(self) -> list[CausalConv2d]:
-        convolutions = [inverse.bijection for inverse in self.inverses if isinstance(inverse, InverseConv2d)]
-        return [convolution for convolution in convolutions if isinstance(convolution, CausalConv2d)]
+    def _convolutions(self) -> list[InverseConv2d]:
+        return [inverse for inverse in self.inverses if isinstance(inverse, InverseConv2d)]
 
 
 def corner_factors(spectrum: Tensor, kernel_size: int, rounds: int = 1) -> tuple[Tensor, float]:

@@ -115,7 +115,7 @@ def reconstruction_errors(flow: Flow, images: Tensor) -> Tensor:
     """
     assert flow.dequantize is not None and flow.levels is not None
     whole = Compose(flow.preprocessing, flow.bijection).eval()
-    x = flow.dequantize.centre(images)
+    x = flow.dequantize.center(images)
     back, _ = whole.inverse(whole(x)[0])
     return (back - x).abs().flatten(1).amax(1) * flow.levels
 

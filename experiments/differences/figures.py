@@ -53,7 +53,7 @@ def figures() -> dict[str, str]:
         "copied": ", ".join(
             line.name for line in TABLE_4.lines if line.published is not None and "copied" in line.published.notes
         ),
-        "norm": f"{exponential.bound:g}",
+        "norm": f"{exponential.max_spectral_norm:g}",
         "terms_float32": str(exponential.terms(torch.float32)),
         "terms_float64": str(exponential.terms(torch.float64)),
         "macow_low": _sigmoid(2 - spread),

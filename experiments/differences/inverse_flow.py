@@ -135,7 +135,7 @@ _LAYER = Chapter(
             title="Growth of the solve",
             where="not in the paper",
             published="That the determinant is one is all that is said of stability.",
-            here="""`bound=ρ` keeps the absolute taps of each output channel below ρ in sum, so that ‖A⁻¹‖∞ ≤
+            here="""`max_row_sum=ρ` keeps the absolute taps of each output channel below ρ in sum, so that ‖A⁻¹‖∞ ≤
             1/(1−ρ) at every size of the image. It is off by default, as published. `ops.growth` measures what a
             kernel does.""",
             why="A matrix of determinant one may have an inverse that grows geometrically with the image.",

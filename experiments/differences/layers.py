@@ -197,7 +197,7 @@ _EMERGING = Chapter(
             title="Emerging: start and bound",
             where="public code",
             published="Taps of a fixed deviation around the identity; nothing bounds the inverse.",
-            here="Taps that start smaller the more of them are added up; `bound=ρ` bounds each of the two inverses.",
+            here="Taps that start smaller the more of them add up; `max_row_sum=ρ` bounds each of the two inverses.",
             why="Sampling takes both solves, one after the other.",
             shown=(
                 f"{_TESTS}/test_emerging.py::test_it_starts_near_a_rotation",
@@ -583,7 +583,7 @@ _RATIONAL = Chapter(
             where="ARMA filters",
             published="Filters of a series, whose coefficients have to be kept where the filter is stable.",
             here="""Filters of an image between channels from opposed corners, invertible for every weight by the
-            triangle of the last taps; `bound=ρ` bounds both directions at every size.""",
+            triangle of the last taps; `max_row_sum=ρ` bounds both directions at every size.""",
             why="A layer of a flow needs its inverse and its log-determinant, whatever it learns.",
             shown=(
                 f"{_TESTS}/test_rational.py::test_the_autoregressive_part_of_z_is_the_moving_average_of_x",

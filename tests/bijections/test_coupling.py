@@ -52,18 +52,18 @@ def test_of_an_odd_number_of_channels_the_smaller_half_is_kept():
 def test_as_many_channels_are_kept_as_it_is_told():
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
     net = Constant(10.0)
-    assert AdditiveCoupling(5, net, kept=4)(x)[0].tolist() == [[1.0, 2.0, 3.0, 4.0, 15.0]]
+    assert AdditiveCoupling(5, net, num_conditioning=4)(x)[0].tolist() == [[1.0, 2.0, 3.0, 4.0, 15.0]]
     assert net.asked.tolist() == [[1.0, 2.0, 3.0, 4.0]]
     net = Constant(10.0, 20.0, 30.0, 40.0)
-    assert AdditiveCoupling(5, net, kept=1, swap=True)(x)[0].tolist() == [[11.0, 22.0, 33.0, 44.0, 5.0]]
+    assert AdditiveCoupling(5, net, num_conditioning=1, swap=True)(x)[0].tolist() == [[11.0, 22.0, 33.0, 44.0, 5.0]]
     assert net.asked.tolist() == [[5.0]]
 
 
 @pytest.mark.parametrize("kept", [0, 4, -1, 7])
 @pytest.mark.parametrize("swap", [False, True])
 def test_a_coupling_that_keeps_or_changes_nothing_is_refused(kept, swap):
-    with pytest.raises(ValueError, match=f"of 4 channels a coupling keeps from 1 to 3, got kept={kept}"):
-        AffineCoupling(4, nn.Identity(), kept=kept, swap=swap)
+    with pytest.raises(ValueError, match=f"num_conditioning must be between 1 and 3 for 4 channels, got {kept}"):
+        AffineCoupling(4, nn.Identity(), num_conditioning=kept, swap=swap)
 
 
 @pytest.mark.parametrize("bound", [0.1, 2.0])

@@ -55,12 +55,12 @@ def test_a_change_of_one_latent_scale_leaves_the_other_latents_alone():
     torch.testing.assert_close(again, changed)
 
 
-BAD_LEVELS = {
-    "no level": ([], (4,), "at least one level"),
+BAD_SCALES = {
+    "no level": ([], (4,), "at least one bijection"),
     "one channel to split": (
         [Permute([0]), Scale(1.0)],
         (1, 4),
-        "level 1 leaves 1 channel, nothing to split; use fewer",
+        "scale 1 leaves 1 channel, nothing to split; use fewer",
     ),
     "an odd side": (
         [Squeeze(), Squeeze()],
@@ -71,11 +71,11 @@ BAD_LEVELS = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD_LEVELS)
+@pytest.mark.parametrize("bad", BAD_SCALES)
 def test_levels_that_do_not_fit_are_refused_when_they_are_put_together(bad):
-    levels, shape, message = BAD_LEVELS[bad]
+    scales, shape, message = BAD_SCALES[bad]
     with pytest.raises(ValueError, match=message):
-        Multiscale(levels, shape)
+        Multiscale(scales, shape)
 
 
 def test_events_and_latents_of_other_shapes_are_refused():

@@ -73,7 +73,7 @@ def test_what_is_not_a_number_becomes_level_0_with_a_warning():
 
 
 def test_the_middle_of_a_cell_is_where_it_is():
-    assert Dequantize(4).centre(torch.tensor([[0, 3]])).tolist() == [[0.125, 0.875]]
+    assert Dequantize(4).center(torch.tensor([[0, 3]])).tolist() == [[0.125, 0.875]]
 
 
 @pytest.mark.parametrize("levels", [1, 0, -4, 65537])

@@ -47,7 +47,7 @@ def row_of_two_pixels():
 
 def pixel_of_two_channels():
     layers = [CausalConv2d(2, 2, diagonal="free"), Conv1x1(2), SplineActivation(2, bins=3), Permute.reverse(2)]
-    return Flow(Compose(*layers, InverseConv2d(2, bound=0.5)), (2, 1, 1))
+    return Flow(Compose(*layers, InverseConv2d(2, max_row_sum=0.5)), (2, 1, 1))
 
 
 def prepared(flow):

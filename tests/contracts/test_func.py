@@ -16,7 +16,7 @@ FLOWS = [
 
 @pytest.mark.parametrize("transform", [jacrev, jacfwd])
 def test_the_log_determinant_of_a_layer_is_that_of_its_jacobian(transform):
-    layer = perturb(InverseConv2d(2, corner="top_right", diagonal="free", bound=0.9).double())
+    layer = perturb(InverseConv2d(2, corner="top_right", diagonal="free", max_row_sum=0.9).double())
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64)
     jacobian, log_det = transform(layer, has_aux=True)(x)
     torch.testing.assert_close(torch.linalg.slogdet(jacobian.reshape(24, 24)).logabsdet, log_det[0])

@@ -56,7 +56,7 @@ def test_a_singular_matrix_across_channels_is_named_too(name, options, layer, pa
 
 
 def test_an_iteration_that_does_not_converge_is_named_with_its_path():
-    flow = Flow(Compose(ActNorm(1), Compose(MintNet(1, (6, 6)), ActNorm(1))), (1, 6, 6))
+    flow = Flow(Compose(ActNorm(1), Compose(MintNet(1, size=(6, 6)), ActNorm(1))), (1, 6, 6))
     flow.initialize(torch.randn(8, 1, 6, 6))
     path = next(name for name, m in flow.named_modules() if isinstance(m, MintNet))
     with pytest.raises(ConvergenceError, match=rf"^{path} \(MintNet\): "):

@@ -19,7 +19,7 @@ class _Coupling(Bijection):
         channels: int,
         net: nn.Module,
         *,
-        kept: int | None = None,
+        num_conditioning: int | None = None,
         swap: bool = False,
         context_channels: int | None = None,
     ) -> None:
@@ -27,9 +27,11 @@ class _Coupling(Bijection):
         if channels < 2:
             raise ValueError(f"a coupling needs at least 2 channels to split, got channels={channels}")
         half = channels - channels // 2 if swap else channels // 2
-        self.kept = half if kept is None else kept
-        if not 0 < self.kept < channels:
-            raise ValueError(f"of {channels} channels a coupling keeps from 1 to {channels - 1}, got kept={kept}")
+        self.num_conditioning = half if num_conditioning is None else num_conditioning
+        if not 0 < self.num_conditioning < channels:
+            raise ValueError(
+                f"num_conditioning must be between 1 and {channels - 1} for {channels} channels, got {num_conditioning}"
+            )
         self.net = net
         self.swap = swap
 
@@ -52,7 +54,9 @@ class _Coupling(Bijection):
         return self._join(kept, changed), log_det
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.tensor_split([x.shape[1] - self.kept if self.swap else self.kept], dim=1)
+        first, second = x.tensor_split(
+            [x.shape[1] - self.num_conditioning if self.swap else self.num_conditioning], dim=1
+        )
         return (second, first) if self.swap else (first, second)
 
     def _join(self, kept: Tensor, changed: Tensor) -> Tensor:
@@ -69,7 +73,9 @@ class _Coupling(Bijection):
 
     def extra_repr(self) -> str:
         """Show the channels and which of them are kept."""
-        return f"channels={self.channels}, kept={self.kept}" + (", swap=True" if self.swap else "")
+        return f"channels={self.channels}, num_conditioning={self.num_conditioning}" + (
+            ", swap=True" if self.swap else ""
+        )
 
 
 class AffineCoupling(_Coupling):
@@ -84,7 +90,7 @@ class AffineCoupling(_Coupling):
         channels: number of channels C.
         net: any network from the kept channels, followed by those of the context, to twice the changed ones: all raw
             scales, then all shifts.
-        kept: how many channels are kept, None for the first C // 2 (the last C - C // 2 with `swap`).
+        num_conditioning: how many channels are copied, None for the first C // 2 (the last C - C // 2 with `swap`).
         swap: keep the last channels and transform the first.
         context_channels: channels of the context, None for an unconditional layer.
         max_log_scale: the bound m.
@@ -109,12 +115,12 @@ class AffineCoupling(_Coupling):
         channels: int,
         net: nn.Module,
         *,
-        kept: int | None = None,
+        num_conditioning: int | None = None,
         swap: bool = False,
         context_channels: int | None = None,
         max_log_scale: float = 2.0,
     ) -> None:
-        super().__init__(channels, net, kept=kept, swap=swap, context_channels=context_channels)
+        super().__init__(channels, net, num_conditioning=num_conditioning, swap=swap, context_channels=context_channels)
         if not max_log_scale > 0:
             raise ValueError(f"max_log_scale bounds the scales and is positive, got {max_log_scale}")
         self.max_log_scale = max_log_scale
@@ -145,7 +151,7 @@ class AdditiveCoupling(_Coupling):
     Args:
         channels: number of channels C.
         net: any network from the kept channels, followed by those of the context, to as many as are changed.
-        kept: how many channels are kept, None for the first C // 2 (the last C - C // 2 with `swap`).
+        num_conditioning: how many channels are copied, None for the first C // 2 (the last C - C // 2 with `swap`).
         swap: keep the last channels and transform the first.
         context_channels: channels of the context, None for an unconditional layer.
 

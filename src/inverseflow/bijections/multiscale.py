@@ -20,7 +20,7 @@ class Multiscale(Bijection):
     bijection. The first half of the channels (rounded down) goes on, the rest leaves.
 
     Args:
-        levels: one bijection for each level.
+        scales: one bijection for each scale.
         event_shape: the shape ``(C, *spatial)`` of the data, to which this layer is tied.
 
     Shape:
@@ -39,19 +39,19 @@ class Multiscale(Bijection):
         (torch.Size([2, 16]), {'scale_1': slice(0, 8, None), 'scale_2': slice(8, 16, None)})
     """
 
-    def __init__(self, levels: Sequence[Bijection], event_shape: Shape) -> None:
+    def __init__(self, scales: Sequence[Bijection], event_shape: Shape) -> None:
         super().__init__()
-        if not levels:
-            raise ValueError("Multiscale needs at least one level")
-        self.levels = nn.ModuleList(levels)
+        if not scales:
+            raise ValueError("scales must hold at least one bijection, got none")
+        self.scales = nn.ModuleList(scales)
         self.event_shape = tuple(event_shape)
         self.latent_shapes: list[Shape] = []
         shape = self.event_shape
-        for number, level in enumerate(levels, start=1):
-            shape = level.output_shape(shape)
-            if number < len(levels):
+        for number, scale in enumerate(scales, start=1):
+            shape = scale.output_shape(shape)
+            if number < len(scales):
                 if shape[0] < 2:
-                    raise ValueError(f"level {number} leaves {shape[0]} channel, nothing to split; use fewer levels")
+                    raise ValueError(f"scale {number} leaves {shape[0]} channel, nothing to split; use fewer scales")
                 self.latent_shapes.append((shape[0] - shape[0] // 2, *shape[1:]))
                 shape = (shape[0] // 2, *shape[1:])
         self.latent_shapes.append(shape)
@@ -70,10 +70,10 @@ class Multiscale(Bijection):
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         latents: list[Tensor] = []
         total: LogDet = 0.0
-        for number, level in enumerate(self.levels, start=1):
-            x, log_det = level(x, context)
+        for number, scale in enumerate(self.scales, start=1):
+            x, log_det = scale(x, context)
             total = total + log_det
-            if number < len(self.levels):
+            if number < len(self.scales):
                 x, leaving = x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], dim=1)
                 latents.append(leaving.flatten(1))
         return torch.cat([*latents, x.flatten(1)], dim=1), total
@@ -85,11 +85,11 @@ class Multiscale(Bijection):
         ]
         total: LogDet = 0.0
         x = parts.pop()
-        for level in reversed(self.levels):
-            assert isinstance(level, Bijection)
-            if level is not self.levels[-1]:
+        for scale in reversed(self.scales):
+            assert isinstance(scale, Bijection)
+            if scale is not self.scales[-1]:
                 x = torch.cat([x, parts.pop()], dim=1)
-            x, log_det = level.inverse(x, context)
+            x, log_det = scale.inverse(x, context)
             total = total + log_det
         return x, total
 

@@ -64,7 +64,7 @@ class Dequantize(Bijection):
         level = (z * self.levels).floor().clamp(0, self.levels - 1).nan_to_num(0)
         return level.to(torch.uint8 if self.levels <= 256 else torch.int32), elements(z) * math.log(self.levels)
 
-    def centre(self, x: Tensor) -> Tensor:
+    def center(self, x: Tensor) -> Tensor:
         """Place every grey level at the middle of its interval: the point from which rounding down is safest."""
         return self._place(x, torch.full((), 0.5, dtype=self._dtype, device=x.device))
 

@@ -24,8 +24,8 @@ class QuadCoupling(Bijection):
 
     Args:
         channels: number of channels C, a multiple of `blocks`.
-        net: builds the network of a block, given its input channels (those of all blocks before, followed by those of
-            the context) and its output channels (2 C / n: all raw scales, then all shifts).
+        build_net: builds the network of a block, given its input channels (all blocks before, then the context) and
+            its output channels (2 C / n: all raw scales, then all shifts).
         blocks: number of blocks n, at least 2.
         context_channels: channels of the context, None for an unconditional layer.
         max_log_scale: the bound m on every s.
@@ -51,7 +51,7 @@ class QuadCoupling(Bijection):
     def __init__(
         self,
         channels: int,
-        net: Callable[[int, int], nn.Module],
+        build_net: Callable[[int, int], nn.Module],
         *,
         blocks: int = 4,
         context_channels: int | None = None,
@@ -70,8 +70,8 @@ class QuadCoupling(Bijection):
         self.couplings = nn.ModuleList(
             AffineCoupling(
                 seen + size,
-                net(seen + (context_channels or 0), 2 * size),
-                kept=seen,
+                build_net(seen + (context_channels or 0), 2 * size),
+                num_conditioning=seen,
                 context_channels=context_channels,
                 max_log_scale=max_log_scale,
             )
@@ -84,7 +84,7 @@ class QuadCoupling(Bijection):
         for coupling in self.couplings:
             assert isinstance(coupling, AffineCoupling)
             z, log_det = coupling(x[:, : coupling.channels], context)
-            blocks.append(z[:, coupling.kept :])
+            blocks.append(z[:, coupling.num_conditioning :])
             total = total + log_det
         return torch.cat(blocks, dim=1), total
 
@@ -93,7 +93,7 @@ class QuadCoupling(Bijection):
         total: LogDet = 0.0
         for coupling in self.couplings:
             assert isinstance(coupling, AffineCoupling)
-            block = z[:, coupling.kept : coupling.channels]
+            block = z[:, coupling.num_conditioning : coupling.channels]
             x, log_det = coupling.inverse(torch.cat([x, block], dim=1), context)
             total = total + log_det
         return x, total

@@ -190,7 +190,7 @@ class Flow(nn.Module):
             ``(B, D)``; `latent_slices` tells the scales apart.
         """
         self._check_event(x)
-        x = x if self.dequantize is None else self.dequantize.centre(x)
+        x = x if self.dequantize is None else self.dequantize.center(x)
         return self._to_latent(x, context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -38,7 +38,7 @@ def architecture(flow: Flow) -> str:
         │     ├─ Squeeze(factor=2)                      (4, 4, 4)
         │     └─ 3 × Step                               (4, 4, 4)  3 × 528
         │        ├─ ActNorm(channels=4)                 (4, 4, 4)  8
-        │        └─ AffineCoupling(channels=4, kept=2)  (4, 4, 4)  520
+        │        └─ AffineCoupling(channels=4, num_conditioning=2)  (4, 4, 4)  520
         └─ base StandardNormal(dims=64)
     """
     shapes = _output_shapes(flow)
@@ -72,8 +72,8 @@ def _branch(alike: list[nn.Module], prefix: str, indent: str, last: bool, shapes
 def _children(alike: list[nn.Module]) -> list[tuple[str, list[nn.Module]]]:
     """What is in modules that are alike and shown as one: lists of parts that are shown as one in their turn."""
     if isinstance(alike[0], Multiscale):
-        scales = zip(*(list(module.levels) for module in alike if isinstance(module, Multiscale)), strict=True)
-        return [(f"scale {number}: ", list(levels)) for number, levels in enumerate(scales, start=1)]
+        scales = zip(*(list(module.scales) for module in alike if isinstance(module, Multiscale)), strict=True)
+        return [(f"scale {number}: ", list(scale)) for number, scale in enumerate(scales, start=1)]
     if not isinstance(alike[0], Compose):
         return []
     places = zip(*(list(module.layers) for module in alike if isinstance(module, Compose)), strict=True)

@@ -23,10 +23,10 @@ def block_of(angle, log_scale, shear):
 def by_loops(layer, size):
     """Return the product of the dense factors, each filled in block by block from the definition."""
     product = torch.eye(size, dtype=torch.float64)
-    for level, factor in zip(layer.levels, layer.factors, strict=True):
-        length = size // 2**level
+    for index, factor in zip(layer.factor_indices, layer.factors, strict=True):
+        length = size // 2**index
         dense = torch.zeros(size, size, dtype=torch.float64)
-        for stretch in range(2**level):
+        for stretch in range(2**index):
             for j in range(length // 2):
                 own = 0 if layer.shared else j
                 block = block_of(
@@ -40,9 +40,9 @@ def by_loops(layer, size):
 
 @torch.no_grad()
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("levels", [(0,), (2,), (0, 1, 2, 3), (3, 0, 3)])
-def test_it_is_the_product_of_its_sparse_factors(levels, shared):
-    layer = perturb(Butterfly(4, (2, 6), levels=levels, shared=shared).double())
+@pytest.mark.parametrize("factors", [(0,), (2,), (0, 1, 2, 3), (3, 0, 3)])
+def test_it_is_the_product_of_its_sparse_factors(factors, shared):
+    layer = perturb(Butterfly(4, size=(2, 6), factors=factors, shared=shared).double())
     expected = by_loops(layer, 48)
     torch.testing.assert_close(matrix_of(layer, (4, 2, 6)), expected)
     torch.testing.assert_close(matrix_of(layer.inverse, (4, 2, 6)), torch.linalg.inv(expected))
@@ -54,7 +54,7 @@ def test_it_is_the_product_of_its_sparse_factors(levels, shared):
 def test_every_block_of_positive_determinant_is_reached():
     blocks = torch.randn(200, 2, 2, dtype=torch.float64)
     blocks = blocks[torch.linalg.det(blocks) > 0]
-    layer = Butterfly(2, (1, 1)).double()
+    layer = Butterfly(2, size=(1, 1)).double()
     (factor,) = layer.factors
     for block in blocks:
         length = block[:, 0].norm()
@@ -66,13 +66,13 @@ def test_every_block_of_positive_determinant_is_reached():
 
 
 def test_all_levels_together_couple_every_element_with_every_other():
-    layer = perturb(Butterfly(2, (2, 4), levels=range(4)).double())
+    layer = perturb(Butterfly(2, size=(2, 4), factors=range(4)).double())
     assert (matrix_of(layer, (2, 2, 4)) != 0).all()
 
 
 @pytest.mark.parametrize("brutality", [1.0, 10.0, 100.0])
 def test_no_values_of_the_parameters_make_a_block_singular(brutality):
-    layer = Butterfly(4, (2, 2), levels=(0, 1, 2)).double()
+    layer = Butterfly(4, size=(2, 2), factors=(0, 1, 2)).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=brutality)
     _, log_det = layer(torch.zeros(1, 4, 2, 2, dtype=torch.float64))
@@ -83,22 +83,22 @@ def test_no_values_of_the_parameters_make_a_block_singular(brutality):
 @pytest.mark.parametrize("shared", [False, True])
 def test_it_starts_at_the_identity(shared):
     x = torch.randn(2, 4, 2, 6)
-    z, log_det = Butterfly(4, (2, 6), levels=(0, 1, 2), shared=shared)(x)
+    z, log_det = Butterfly(4, size=(2, 6), factors=(0, 1, 2), shared=shared)(x)
     assert torch.equal(z, x)
     assert log_det.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("level", [0, 1, 3])
-def test_a_level_has_four_parameters_for_each_pair_or_for_each_stretch(level):
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_a_level_has_four_parameters_for_each_pair_or_for_each_stretch(index):
     def count(layer):
         return sum(parameter.numel() for parameter in layer.parameters())
 
-    assert count(Butterfly(4, (2, 8), levels=[level])) == 2 * 64
-    assert count(Butterfly(4, (2, 8), levels=[level], shared=True)) == 4 * 2**level
+    assert count(Butterfly(4, size=(2, 8), factors=[index])) == 2 * 64
+    assert count(Butterfly(4, size=(2, 8), factors=[index], shared=True)) == 4 * 2**index
 
 
 def test_shared_blocks_take_every_size_that_the_levels_divide():
-    layer = perturb(Butterfly(3, levels=(0, 2), shared=True))
+    layer = perturb(Butterfly(3, factors=(0, 2), shared=True))
     for size in ((4, 4), (8, 1), (8,)):
         x = torch.randn(2, 3, *size)
         torch.testing.assert_close(layer.inverse(layer(x)[0])[0], x, rtol=0, atol=1e-5)
@@ -111,7 +111,7 @@ def test_shared_blocks_take_every_size_that_the_levels_divide():
 @pytest.mark.parametrize("shared", [False, True])
 def test_another_size_than_the_one_it_is_tied_to_is_refused(shared):
     with pytest.raises(ValueError, match=r"Butterfly is tied to the size \(4, 2\) .* \(2, 2, 4\); .* size=\(2, 4\)"):
-        Butterfly(2, (4, 2), shared=shared)(torch.zeros(1, 2, 2, 4))
+        Butterfly(2, size=(4, 2), shared=shared)(torch.zeros(1, 2, 2, 4))
 
 
 BAD_OPTIONS = {
@@ -121,11 +121,14 @@ BAD_OPTIONS = {
         r"level 0 .* that 2 divides, got an event of shape \(3, 3, 5\) with 45",
     ),
     "a level too deep": (
-        {"channels": 2, "size": (2, 3), "levels": (0, 2)},
+        {"channels": 2, "size": (2, 3), "factors": (0, 2)},
         r"level 2 .* 8 divides, got an event of shape \(2, 2, 3\) with 12; leave the level out, or squeeze or pad",
     ),
-    "a negative level": ({"channels": 2, "size": (2, 2), "levels": (0, -1)}, r"counted from 0.* got levels=\(0, -1\)"),
-    "no levels": ({"channels": 2, "size": (2, 2), "levels": ()}, r"at least one, got levels=\(\)"),
+    "a negative level": (
+        {"channels": 2, "size": (2, 2), "factors": (0, -1)},
+        r"counted from 0, got \(0, -1\)",
+    ),
+    "no levels": ({"channels": 2, "size": (2, 2), "factors": ()}, r"at least one factor, .* got \(\)"),
     "no channels": ({"channels": 0, "size": (2, 2)}, "needs at least one channel, got channels=0"),
 }
 

@@ -60,7 +60,7 @@ def test_the_mixing_comes_first_in_the_form_asked_for(conv1x1, kinds):
 
 
 def test_a_bound_holds_for_the_inverse_of_the_product():
-    layer = scrambled(EmergingConv2d(2, 3, conv1x1="none", bound=0.7))
+    layer = scrambled(EmergingConv2d(2, 3, conv1x1="none", max_row_sum=0.7))
     smallest = [convolution.log_diagonal.exp().min().item() for convolution in layer.layers]
     inverse = matrix_of(layer.inverse, (2, 4, 5))
     assert inverse.abs().sum(1).max() <= (1 + 1e-9) / smallest[0] / smallest[1] / (1 - 0.7) ** 2
@@ -83,7 +83,7 @@ def test_other_bad_options_are_named():
     with pytest.raises(ValueError, match="unknown conv1x1 'qr': choose one of 'lu', 'dense', 'none'"):
         EmergingConv2d(4, conv1x1="qr")
     with pytest.raises(ValueError, match="strictly between 0 and 1, got 2"):
-        EmergingConv2d(4, bound=2)
+        EmergingConv2d(4, max_row_sum=2)
     with pytest.raises(ValueError, match="kernel_size=-1"):
         EmergingConv2d(4, -1)
     with pytest.raises(TypeError, match="a whole number or a pair"):

@@ -29,7 +29,7 @@ def matrix_exp(matrix):
 @pytest.mark.parametrize("bound", [0.1, 0.9, 3.0, 8.0])
 @pytest.mark.parametrize("deviation", [0.01, 1.0])
 def test_it_is_the_matrix_exponential_of_the_convolution(channels, kernel_size, bound, deviation):
-    layer = scrambled(ExponentialConv2d(channels, kernel_size, bound=bound), deviation)
+    layer = scrambled(ExponentialConv2d(channels, kernel_size, max_spectral_norm=bound), deviation)
     matrix = exponent(layer)
     scale = math.exp(bound)
     torch.testing.assert_close(matrix_of(layer, (channels, *SIZE)), matrix_exp(matrix), rtol=0, atol=1e-14 * scale)
@@ -44,7 +44,7 @@ def test_it_is_the_matrix_exponential_of_the_convolution(channels, kernel_size, 
 @pytest.mark.parametrize("bound", [0.2, 0.9, 4.0])
 @pytest.mark.parametrize("deviation", [1e-4, 0.1, 1e3, 1e20])
 def test_the_spectral_norm_never_exceeds_the_bound(deviation, bound, size):
-    layer = ExponentialConv2d(3, bound=bound)
+    layer = ExponentialConv2d(3, max_spectral_norm=bound)
     torch.nn.init.normal_(layer.weight, std=deviation)
     norm = conv2d_spectral_norm(layer.kernel(size), size, tolerance=1e-4).value
     assert norm <= bound * (1 + 1e-6)
@@ -53,7 +53,7 @@ def test_the_spectral_norm_never_exceeds_the_bound(deviation, bound, size):
 
 
 def test_a_weight_within_the_bound_is_left_alone():
-    layer = scrambled(ExponentialConv2d(2, bound=0.9), 1e-3)
+    layer = scrambled(ExponentialConv2d(2, max_spectral_norm=0.9), 1e-3)
     assert torch.equal(layer.kernel(SIZE), layer.weight)
 
 
@@ -61,7 +61,7 @@ def test_a_weight_within_the_bound_is_left_alone():
 @pytest.mark.parametrize("tolerance", [0.1, 1e-2, 1e-4, 1e-6, None])
 @pytest.mark.parametrize("bound", [0.9, 3.0])
 def test_both_directions_err_by_less_than_the_tolerance(bound, tolerance, dtype):
-    layer = ExponentialConv2d(2, bound=bound, tolerance=tolerance)
+    layer = ExponentialConv2d(2, max_spectral_norm=bound, tolerance=tolerance)
     torch.nn.init.constant_(layer.weight, 1.0)  # all of one sign: it stretches one image nearly by its norm
     layer = layer.to(dtype)
     matrix = exponent(layer)
@@ -80,7 +80,7 @@ def test_both_directions_err_by_less_than_the_tolerance(bound, tolerance, dtype)
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4])
 def test_the_stated_error_is_attained_within_two_orders_of_magnitude(tolerance):
-    layer = ExponentialConv2d(1, 1, bound=0.9, tolerance=tolerance).double()
+    layer = ExponentialConv2d(1, 1, max_spectral_norm=0.9, tolerance=tolerance).double()
     torch.nn.init.constant_(layer.weight, 0.9)
     error = abs(layer(torch.ones(1, 1, 1, 1).double())[0].item() - math.exp(0.9))
     assert 0.01 * tolerance < error <= tolerance
@@ -123,8 +123,8 @@ def test_it_starts_near_the_identity():
 BAD_OPTIONS = {
     "an even side": ({"kernel_size": (3, 2)}, r"odd, got kernel_size=\(3, 2\); take the next odd one"),
     "no side": ({"kernel_size": 0}, "kernel_size=0"),
-    "a bound of zero": ({"bound": 0.0}, "positive and finite, got 0.0"),
-    "an infinite bound": ({"bound": math.inf}, "positive and finite, got inf"),
+    "a bound of zero": ({"max_spectral_norm": 0.0}, "positive and finite, got 0.0"),
+    "an infinite bound": ({"max_spectral_norm": math.inf}, "positive and finite, got inf"),
     "a tolerance of zero": ({"tolerance": 0.0}, "strictly between 0 and 1, got 0.0"),
     "a tolerance that is no number": ({"tolerance": math.nan}, "got nan"),
 }

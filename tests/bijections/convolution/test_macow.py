@@ -45,7 +45,7 @@ def by_loops(layer, x):
 @each_order
 @each_kernel
 def test_it_is_what_the_definition_says_pixel_by_pixel(order, kernel_size):
-    layer = perturb(MaskedConvFlow(2, order=order, kernel_size=kernel_size, hidden=3, max_raw_scale=1.5).double())
+    layer = perturb(MaskedConvFlow(2, order=order, kernel_size=kernel_size, width=3, max_raw_scale=1.5).double())
     x = torch.randn(3, 2, 4, 5, dtype=torch.float64)
     z, log_det = layer(x)
     for i in range(3):
@@ -98,11 +98,11 @@ def test_the_width_is_that_of_the_publication_unless_given(channels, hidden):
     assert layer.conv.out_channels == hidden
     count = sum(parameter.numel() for parameter in layer.parameters())
     assert count == 8 * channels * hidden + hidden + 4 * channels
-    assert MaskedConvFlow(channels, hidden=7).conv.out_channels == 7
+    assert MaskedConvFlow(channels, width=7).conv.out_channels == 7
 
 
 def test_a_unit_is_two_normalisations_each_before_two_opposed_orders():
-    unit = MaCow(4, kernel_size=(1, 5), hidden=6)
+    unit = MaCow(4, kernel_size=(1, 5), width=6)
     assert [getattr(layer, "order", None) for layer in unit.layers] == [None, "A", "B", None, "C", "D"]
     assert isinstance(unit.layers[0], ActNorm)
     assert isinstance(unit.layers[3], ActNorm)
@@ -123,7 +123,7 @@ BAD_OPTIONS = {
     "another even side": ({"kernel_size": (3, 4)}, r"got kernel_size=\(3, 4\); choose 3 or 5"),
     "a side of zero": ({"kernel_size": (2, 0)}, r"got kernel_size=\(2, 0\); choose 1 or 3"),
     "no rows": ({"kernel_size": (0, 3)}, r"at least one earlier row, got kernel_size=\(0, 3\)"),
-    "no width": ({"hidden": 0}, "at least 1, got 0"),
+    "no width": ({"width": 0}, "at least 1, got 0"),
     "no channels": ({"channels": 0}, "needs at least one channel, got channels=0"),
 }
 

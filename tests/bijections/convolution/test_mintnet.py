@@ -12,7 +12,7 @@ each_order = pytest.mark.parametrize("order", ["A", "B"])
 
 
 def built(channels=2, size=(3, 4), **options):
-    return perturb(MintNet(channels, size, **{"copies": 3, **options}).double())
+    return perturb(MintNet(channels, size=size, **{"width": 3 * channels, **options}).double())
 
 
 def kernel_by_loops(convolution, order):
@@ -37,7 +37,7 @@ def kernel_by_loops(convolution, order):
 @torch.no_grad()
 @each_order
 @pytest.mark.parametrize(
-    "options", [{}, {"channels": 1, "copies": 1}, {"channels": 3, "kernel_size": 5}, {"kernel_size": 1}]
+    "options", [{}, {"channels": 1, "width": 1}, {"channels": 3, "kernel_size": 5}, {"kernel_size": 1}]
 )
 def test_it_is_the_sum_of_the_definition(order, options):
     layer = built(order=order, **options)
@@ -76,7 +76,7 @@ def test_its_jacobian_is_triangular_with_a_positive_diagonal_and_no_emptier_than
 
 @pytest.mark.parametrize("brutality", [1e-3, 1.0, 30.0])
 def test_the_diagonal_is_positive_whatever_the_parameters(brutality):
-    layer = MintNet(2, (3, 4), copies=4).double()
+    layer = MintNet(2, size=(3, 4), width=8).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=brutality)
     torch.nn.init.zeros_(layer.log_scale)
@@ -88,7 +88,7 @@ def test_the_diagonal_is_positive_whatever_the_parameters(brutality):
 @each_order
 def test_it_starts_near_the_identity(order):
     x = torch.randn(4, 3, 8, 8)
-    z, log_det = MintNet(3, (8, 8), order=order)(x)
+    z, log_det = MintNet(3, size=(8, 8), order=order)(x)
     assert 0 < (z - x).abs().max() < 0.05
     assert 0 < log_det.abs().max() < 0.05
 
@@ -106,7 +106,7 @@ def test_the_solution_comes_with_the_residual_of_its_values():
 def test_a_looser_tolerance_is_kept_and_reached_sooner():
     z = torch.randn(5, 2, 3, 4, dtype=torch.float64)
     strict = built()
-    loose = MintNet(2, (3, 4), copies=3, tolerance=1e-3).double()
+    loose = MintNet(2, size=(3, 4), width=6, tolerance=1e-3).double()
     loose.load_state_dict(strict.state_dict())
     assert loose.solve(z).iterations < strict.solve(z).iterations
     assert 2e-12 < loose.solve(z).residual <= 1e-3
@@ -121,7 +121,7 @@ def test_an_inverse_that_is_not_reached_is_an_error_and_no_answer():
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_strong_blocks_are_inverted_too(strength):
-    layer = MintNet(3, (6, 5), copies=6).double()
+    layer = MintNet(3, size=(6, 5), width=18).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=strength / 3)
     x = 2 * torch.randn(8, 3, 6, 5, dtype=torch.float64)
@@ -130,7 +130,7 @@ def test_strong_blocks_are_inverted_too(strength):
 
 
 def test_the_number_of_parameters_is_that_of_the_publication():
-    layer = MintNet(3, (8, 6), copies=5)
+    layer = MintNet(3, size=(8, 6), width=15)
     count = sum(parameter.numel() for parameter in layer.parameters())
     assert count == 9 * (15 * 3 + 15 * 15 + 3 * 15) + (15 + 15 + 3) + 3 * 8 * 6
 
@@ -143,7 +143,8 @@ def test_another_image_size_is_refused_with_both_sizes():
 BAD_OPTIONS = {
     "an even kernel": ({"kernel_size": 4}, "is odd, got kernel_size=4"),
     "no kernel": ({"kernel_size": -1}, "is odd, got kernel_size=-1"),
-    "no copies": ({"copies": 0}, "at least one hidden copy of each channel, got copies=0"),
+    "no width": ({"width": 0}, "width must be a positive multiple of the 2 channels, got 0; take 2"),
+    "no whole copies": ({"width": 5}, "width must be a positive multiple of the 2 channels, got 5; take 4"),
     "an unknown order": ({"order": "C"}, "unknown order 'C': choose 'A' or 'B'"),
     "no tolerance": ({"tolerance": 0.0}, "tolerance of the inverse is positive, got 0.0"),
     "no iterations": ({"max_iterations": 0}, "at least one iteration, got max_iterations=0"),

@@ -16,10 +16,10 @@ def updated_identity(update):
 
 
 BUILD = [
-    (lambda: Woodbury(3, (4, 5), channel_rank=2, spatial_rank=4), 2),
-    (lambda: Woodbury(1, (1, 6), channel_rank=3, spatial_rank=1), 2),
-    (lambda: MemoryEfficientWoodbury(3, (4, 5), channel_rank=2, spatial_rank=3), 3),
-    (lambda: MemoryEfficientWoodbury(2, (1, 4), channel_rank=1, spatial_rank=5), 3),
+    (lambda: Woodbury(3, size=(4, 5), channel_rank=2, spatial_rank=4), 2),
+    (lambda: Woodbury(1, size=(1, 6), channel_rank=3, spatial_rank=1), 2),
+    (lambda: MemoryEfficientWoodbury(3, size=(4, 5), channel_rank=2, spatial_rank=3), 3),
+    (lambda: MemoryEfficientWoodbury(2, size=(1, 4), channel_rank=1, spatial_rank=5), 3),
 ]
 each_layer = pytest.mark.parametrize(("build", "axes"), BUILD)
 
@@ -51,13 +51,13 @@ def test_the_number_of_parameters_is_that_of_the_publication():
     def count(layer):
         return sum(parameter.numel() for parameter in layer.parameters())
 
-    assert count(Woodbury(12, (16, 8))) == 2 * 16 * (12 + 16 * 8)
-    assert count(MemoryEfficientWoodbury(12, (16, 8))) == 2 * 16 * (12 + 16 + 8)
+    assert count(Woodbury(12, size=(16, 8))) == 2 * 16 * (12 + 16 * 8)
+    assert count(MemoryEfficientWoodbury(12, size=(16, 8))) == 2 * 16 * (12 + 16 + 8)
 
 
 @pytest.mark.parametrize("layer", [Woodbury, MemoryEfficientWoodbury])
 def test_another_image_size_is_refused_with_both_sizes(layer):
-    built = layer(3, (4, 5))
+    built = layer(3, size=(4, 5))
     message = rf"{layer.__name__} is tied to the size \(4, 5\) .* got an event of shape \(3, 5, 4\); .* size=\(5, 4\)"
     for direction in (built, built.inverse, lambda x: built.output_shape(tuple(x.shape[1:]))):
         with pytest.raises(ValueError, match=message):

@@ -18,7 +18,7 @@ def test_the_scales_of_macow_are_sigmoids_of_its_bounds():
 
 def test_terms_and_norm_are_the_defaults_of_the_layer():
     layer = ExponentialConv2d(3)
-    assert float(FIGURES["norm"]) == layer.bound
+    assert float(FIGURES["norm"]) == layer.max_spectral_norm
     terms = [layer.terms(dtype) for dtype in (torch.float32, torch.float64)]
     assert [int(FIGURES["terms_float32"]), int(FIGURES["terms_float64"])] == terms
 

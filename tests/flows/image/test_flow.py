@@ -39,7 +39,7 @@ def convolutions(flow):
 
 def test_a_step_is_convolution_spline_normalisation_mixing_coupling():
     flow = InverseFlow(EVENT, scales=1, steps=1, width=4)
-    (level,) = flow.bijection.levels
+    (level,) = flow.bijection.scales
     assert isinstance(level, Compose)
     squeeze, step = level.layers
     assert isinstance(squeeze, Squeeze)
@@ -49,20 +49,20 @@ def test_a_step_is_convolution_spline_normalisation_mixing_coupling():
 
 def test_glow_is_the_same_step_without_the_convolution():
     flow = Glow(EVENT, scales=1, steps=1, width=4)
-    assert layers_of(flow.bijection.levels[0].layers[1]) == [SplineActivation, ActNorm, LUConv1x1, AffineCoupling]
+    assert layers_of(flow.bijection.scales[0].layers[1]) == [SplineActivation, ActNorm, LUConv1x1, AffineCoupling]
     plain = Glow(EVENT, scales=1, steps=1, width=4, spline="none", conv1x1="dense")
-    assert layers_of(plain.bijection.levels[0].layers[1]) == [ActNorm, Conv1x1, AffineCoupling]
+    assert layers_of(plain.bijection.scales[0].layers[1]) == [ActNorm, Conv1x1, AffineCoupling]
 
 
 def test_options_leave_out_the_spline_and_the_mixing():
     flow = InverseFlow(EVENT, scales=1, steps=1, width=4, spline="none", conv1x1="none")
-    assert layers_of(flow.bijection.levels[0].layers[1]) == [InverseConv2d, ActNorm, AffineCoupling]
+    assert layers_of(flow.bijection.scales[0].layers[1]) == [InverseConv2d, ActNorm, AffineCoupling]
 
 
 def test_the_coupling_has_two_blocks_or_four_or_is_left_out():
     def last(coupling):
         flow = ImageFlow(EVENT, scales=1, steps=1, width=4, coupling=coupling)
-        return flow.bijection.levels[0].layers[1].layers[-1]
+        return flow.bijection.scales[0].layers[1].layers[-1]
 
     assert isinstance(last("affine"), AffineCoupling)
     quad = last("quad")
@@ -76,19 +76,19 @@ def test_the_coupling_has_two_blocks_or_four_or_is_left_out():
 def test_every_scale_squeezes_and_all_but_the_last_end_in_a_learned_prior(model):
     flow = model(EVENT, scales=3, steps=2, width=4)
     assert isinstance(flow.bijection, Multiscale)
-    kinds = [[type(layer) for layer in level.layers] for level in flow.bijection.levels]
+    kinds = [[type(layer) for layer in level.layers] for level in flow.bijection.scales]
     assert kinds == [[Squeeze, Step, Step, SplitPrior]] * 2 + [[Squeeze, Step, Step]]
 
 
 def test_the_corners_cycle_from_step_to_step():
     flow = InverseFlow(EVENT, scales=1, steps=6, width=2)
-    assert [layer.bijection.corner for layer in convolutions(flow)] == [*CORNERS, *CORNERS[:2]]
+    assert [layer.corner for layer in convolutions(flow)] == [*CORNERS, *CORNERS[:2]]
 
 
 def test_options_reach_their_layers():
     flow = InverseFlow(EVENT, scales=2, steps=1, kernel_size=5, bound=0.8, spline_bins=6, spline_bound=3.0, width=7)
-    assert {layer.bijection.kernel_size for layer in convolutions(flow)} == {(5, 5)}
-    assert {layer.bijection.bound for layer in convolutions(flow)} == {0.8}
+    assert {layer.kernel_size for layer in convolutions(flow)} == {(5, 5)}
+    assert {layer.max_row_sum for layer in convolutions(flow)} == {0.8}
     splines = [module for module in flow.modules() if isinstance(module, SplineActivation)]
     assert {(layer.bins, layer.bound) for layer in splines} == {(6, 3.0)}
     couplings = [module for module in flow.modules() if type(module) is AffineCoupling]

@@ -26,6 +26,7 @@ from inverseflow.ops import CORNERS
 from inverseflow.training.options import LayerName
 
 SHAPE = (4, 6, 8)
+ONE_SIDED = (CausalConv2d, InverseConv2d, FInCConv2d)
 KINDS = {
     "none": type(None),
     "inverse": InverseConv2d,
@@ -65,7 +66,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 
 def sides(layer):
-    return {tuple(module.kernel_size) for module in layer.modules() if isinstance(module, (CausalConv2d, ExactConv2d))}
+    return {tuple(module.kernel_size) for module in layer.modules() if isinstance(module, (*ONE_SIDED, ExactConv2d))}
 
 
 @pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "arma", "exact", "self-normalizing"])
@@ -87,12 +88,14 @@ def test_kernels_of_other_layers_have_their_own_meaning():
 def test_a_bound_reaches_every_one_sided_convolution(name):
     for bound in (None, 0.5):
         layer = build_layer(name, SHAPE, bound=bound)
-        assert {module.bound for module in layer.modules() if isinstance(module, CausalConv2d)} == {bound}
+        assert {
+            module.max_row_sum for module in layer.modules() if isinstance(module, (CausalConv2d, InverseConv2d))
+        } == {bound}
 
 
 def test_the_bound_of_the_exponential_is_that_of_its_spectral_norm():
-    assert build_layer("exponential", SHAPE).bound == 0.9
-    assert build_layer("exponential", SHAPE, bound=2.5).bound == 2.5
+    assert build_layer("exponential", SHAPE).max_spectral_norm == 0.9
+    assert build_layer("exponential", SHAPE, bound=2.5).max_spectral_norm == 2.5
 
 
 @pytest.mark.parametrize("name", UNBOUNDED)
@@ -134,7 +137,7 @@ def test_an_event_that_a_layer_cannot_take_is_named_with_the_layer():
 def test_corners_cycle_from_step_to_step():
     walks = [build_layer("cinc", SHAPE, index=index).corner for index in range(5)]
     assert walks == [*CORNERS, CORNERS[0]]
-    assert [build_layer("inverse", SHAPE, index=index).bijection.corner for index in range(5)] == walks
+    assert [build_layer("inverse", SHAPE, index=index).corner for index in range(5)] == walks
 
 
 @pytest.mark.parametrize(("name", "rows", "columns"), [("arma", -1, -1), ("arma-adjacent", 1, -1), ("arma-same", 1, 1)])
@@ -143,12 +146,12 @@ def test_the_two_corners_of_a_rational_convolution(name, rows, columns):
     for index in range(5):
         ahead, back = build_layer(name, SHAPE, index=index).layers
         assert ahead.corner == CORNERS[index % 4]
-        both = zip(ahead.corner.split("_"), back.bijection.corner.split("_"), strict=True)
+        both = zip(ahead.corner.split("_"), back.corner.split("_"), strict=True)
         assert [side[one] * side[other] for one, other in both] == [rows, columns]
 
 
 def test_the_levels_of_a_butterfly_cycle_through_all_that_the_event_has():
-    levels = [build_layer("butterfly", (4, 6, 2), index=index).levels for index in range(6)]
+    levels = [build_layer("butterfly", (4, 6, 2), index=index).factor_indices for index in range(6)]
     assert levels == [(0,), (1,), (2,), (3,), (0,), (1,)]  # 48 elements are 3 times 2 to the power of 4
 
 
@@ -172,8 +175,8 @@ def test_a_macow_step_is_two_units():
 
 def test_a_mintnet_step_is_a_block_of_either_order_with_the_hidden_channels_that_are_asked_for():
     blocks = build_layer("mintnet", SHAPE, width=13).layers
-    assert [(type(block), block.order, block.copies) for block in blocks] == [(MintNet, "A", 3), (MintNet, "B", 3)]
-    assert {block.copies for block in build_layer("mintnet", SHAPE, width=2).layers} == {1}
+    assert [(type(block), block.order, block.width) for block in blocks] == [(MintNet, "A", 12), (MintNet, "B", 12)]
+    assert {block.width for block in build_layer("mintnet", SHAPE, width=2).layers} == {SHAPE[0]}
 
 
 @pytest.mark.parametrize("name", ["woodbury", "memory-efficient-woodbury", "butterfly", "mintnet"])

@@ -44,7 +44,7 @@ def test_splines_bend_every_element_between_any_two_layers():
 
 def test_corners_cycle_through_the_whole_flow():
     flow = PlanarFlow(EVENT)
-    corners = [module.bijection.corner for module in flow.modules() if isinstance(module, InverseConv2d)]
+    corners = [module.corner for module in flow.modules() if isinstance(module, InverseConv2d)]
     assert corners == (["top_left", "top_right", "bottom_left", "bottom_right"] * 3)[:9]
 
 
@@ -56,7 +56,7 @@ def test_it_takes_any_layer(layer):
 
 def test_the_width_is_that_of_mintnet():
     flow = PlanarFlow((2, 4, 4), layer="mintnet", scales=1, steps=1, width=10)
-    assert {module.copies for module in flow.modules() if isinstance(module, MintNet)} == {5}
+    assert {module.width // module.channels for module in flow.modules() if isinstance(module, MintNet)} == {5}
 
 
 def test_blocks_and_layers_are_counted_as_asked():

@@ -25,7 +25,7 @@ ASKED_FOR = {
 def step(name, **options):
     """Return the layers of a step of a flow."""
     flow = create(name, EVENT, **{"scales": 1, "steps": 1, "width": 4, **options})
-    return list(flow.bijection.levels[0].layers[1].layers)
+    return list(flow.bijection.scales[0].layers[1].layers)
 
 
 def kinds(layers):

@@ -28,7 +28,7 @@ class Butterfly(Bijection):
     Args:
         channels: number of channels C.
         size: spatial shape, ``(H, W)`` for images; with `shared` None for any size that the levels divide.
-        levels: the levels, first applied first; a level may come twice.
+        factors: the indices of the factors, first applied first; an index may come twice.
         shared: one block for each stretch in place of one for each pair.
 
     Shape:
@@ -42,7 +42,7 @@ class Butterfly(Bijection):
         Meng et al., ButterflyFlow, 2022, section 3. There the four entries of a block are free and may become singular.
 
     Example:
-        >>> layer = Butterfly(4, size=(8, 6), levels=(0, 1, 2))
+        >>> layer = Butterfly(4, size=(8, 6), factors=(0, 1, 2))
         >>> x = torch.randn(2, 4, 8, 6)
         >>> z, log_det = layer(x)
         >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
@@ -50,21 +50,21 @@ class Butterfly(Bijection):
     """
 
     def __init__(
-        self, channels: int, size: Shape | None = None, *, levels: Sequence[int] = (0,), shared: bool = False
+        self, channels: int, *, size: Shape | None = None, factors: Sequence[int] = (0,), shared: bool = False
     ) -> None:
         super().__init__(channels=channels, size=size)
         if size is None and not shared:
             raise ValueError(
                 "a butterfly with a block for each pair of elements is tied to a size; pass size=(H, W), or shared=True"
             )
-        if not levels or min(levels) < 0:
-            raise ValueError(f"levels are counted from 0, and there is at least one, got levels={tuple(levels)}")
-        self.levels = tuple(levels)
+        if not factors or min(factors) < 0:
+            raise ValueError(f"factors must name at least one factor, counted from 0, got {tuple(factors)}")
+        self.factor_indices = tuple(factors)
         self.shared = shared
         if size is not None:
-            self._check_levels((channels, *size))
-        pairs = [1] * len(levels) if shared else [channels * math.prod(size or ()) // 2 ** (i + 1) for i in levels]
-        self.factors = nn.ModuleList(_Blocks(2**i, n) for i, n in zip(levels, pairs, strict=True))
+            self._check_factors((channels, *size))
+        pairs = [1] * len(factors) if shared else [channels * math.prod(size or ()) // 2 ** (i + 1) for i in factors]
+        self.factors = nn.ModuleList(_Blocks(2**i, n) for i, n in zip(factors, pairs, strict=True))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         z = x.flatten(1)
@@ -88,10 +88,10 @@ class Butterfly(Bijection):
 
     def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)
-        self._check_levels(shape)
+        self._check_factors(shape)
 
-    def _check_levels(self, shape: Shape) -> None:
-        deepest, count = max(self.levels), math.prod(shape)
+    def _check_factors(self, shape: Shape) -> None:
+        deepest, count = max(self.factor_indices), math.prod(shape)
         if count % 2 ** (deepest + 1):
             raise ValueError(
                 f"level {deepest} of a butterfly needs a number of elements that {2 ** (deepest + 1)} divides, "
@@ -101,7 +101,7 @@ class Butterfly(Bijection):
     def extra_repr(self) -> str:
         """Show what the layer was built with."""
         size = "" if self.size is None else f", size={self.size}"
-        return f"channels={self.channels}{size}, levels={self.levels}, shared={self.shared}"
+        return f"channels={self.channels}{size}, factors={self.factor_indices}, shared={self.shared}"
 
 
 class _Blocks(nn.Module):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from inverseflow.bijections.base import Bijection
 from inverseflow.bijections.combinators import Compose
-from inverseflow.bijections.convolution.causal import CausalConv2d, kernel_sides
+from inverseflow.bijections.convolution.causal import CausalConv2d
+from inverseflow.bijections.convolution.one_sided import kernel_sides
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
 
 
@@ -22,7 +25,7 @@ class EmergingConv2d(Compose):
         channels: number of channels C.
         kernel_size: side k of the window, or ``(height, width)``, odd.
         conv1x1: the form of W: ``"lu"`` (`LUConv1x1`, regular by construction), ``"dense"`` (`Conv1x1`), or ``"none"``.
-        bound: None, or ρ such that :math:`\lVert A_j^{-1} \rVert_\infty \le \max_c d_{j,c}^{-1} / (1 - \rho)`.
+        max_row_sum: None, or ρ such that :math:`\lVert A_j^{-1} \rVert_\infty \le \max_c d_{j,c}^{-1} / (1 - \rho)`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
@@ -51,8 +54,8 @@ class EmergingConv2d(Compose):
         channels: int,
         kernel_size: int | tuple[int, int] = 3,
         *,
-        conv1x1: str = "lu",
-        bound: float | None = None,
+        conv1x1: Literal["lu", "dense", "none"] = "lu",
+        max_row_sum: float | None = None,
     ) -> None:
         rows, columns = kernel_sides(kernel_size)
         if rows % 2 == 0 or columns % 2 == 0:
@@ -67,6 +70,6 @@ class EmergingConv2d(Compose):
         layers: list[Bijection] = [mix(channels) for mix in mixes[conv1x1]]
         super().__init__(
             *layers,
-            CausalConv2d(channels, half, corner="top_left", diagonal="free", bound=bound),
-            CausalConv2d(channels, half, corner="bottom_right", diagonal="free", bound=bound),
+            CausalConv2d(channels, half, corner="top_left", diagonal="free", max_row_sum=max_row_sum),
+            CausalConv2d(channels, half, corner="bottom_right", diagonal="free", max_row_sum=max_row_sum),
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, pixels
-from inverseflow.bijections.convolution.causal import kernel_sides
+from inverseflow.bijections.convolution.one_sided import kernel_sides
 from inverseflow.ops import conv2d_spectral_norm_bound, same_conv2d
 
 
@@ -19,9 +19,9 @@ class ExponentialConv2d(Bijection):
         \log|\det| = \operatorname{tr} A = HW \sum_c K_{c,c,m,m}
 
     A is the zero-padded convolution with K, m its middle. K is a free weight scaled down so that the spectral norm of
-    A on images of the size at hand is at most σ = `bound`: by what `inverseflow.ops.conv2d_spectral_norm_bound`
-    exceeds σ, if it does. The series stops at the first n whose remainder is below `tolerance` for every such A, so
-    that in either direction
+    A on images of the size at hand is at most σ = `max_spectral_norm`, judged by the bound
+    `inverseflow.ops.conv2d_spectral_norm_bound`. The series stops at the first n whose remainder is below `tolerance`
+    for every such A, so that in either direction
 
     .. math:: \lVert \text{result} - e^{\pm A} x \rVert_2 \le R_n(\sigma) \lVert x \rVert_2 \le
         \text{tolerance} \cdot \lVert x \rVert_2, \qquad
@@ -37,14 +37,14 @@ class ExponentialConv2d(Bijection):
     Args:
         channels: number of channels C.
         kernel_size: side of the kernel, or ``(height, width)``, odd.
-        bound: σ, the largest spectral norm. The determinant lies between :math:`e^{\pm CHW\sigma}`.
+        max_spectral_norm: σ, the largest spectral norm. The determinant lies between :math:`e^{\pm CHW\sigma}`.
         tolerance: the relative error of each direction, or None for the epsilon of the dtype.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: a side of the kernel is even, or bound or tolerance is out of its range.
+        ValueError: a side of the kernel is even, or max_spectral_norm or tolerance is out of its range.
 
     Reference:
         Hoogeboom et al., The Convolution Exponential and Generalized Sylvester Flows, 2020, section 3. There σ is
@@ -66,7 +66,7 @@ class ExponentialConv2d(Bijection):
         channels: int,
         kernel_size: int | tuple[int, int] = 3,
         *,
-        bound: float = 0.9,
+        max_spectral_norm: float = 0.9,
         tolerance: float | None = None,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2)
@@ -76,14 +76,14 @@ class ExponentialConv2d(Bijection):
                 f"the trace counts the tap in the middle of the kernel, so its sides are odd, "
                 f"got kernel_size={kernel_size}; take the next odd one"
             )
-        if not 0 < bound < math.inf:
-            raise ValueError(f"the bound on the spectral norm is positive and finite, got {bound}")
+        if not 0 < max_spectral_norm < math.inf:
+            raise ValueError(f"max_spectral_norm must be positive and finite, got {max_spectral_norm}")
         if tolerance is not None and not 0 < tolerance < 1:
             raise ValueError(
                 f"the tolerance lies strictly between 0 and 1, got {tolerance}; None is the dtype's epsilon"
             )
         self.kernel_size = (rows, columns)
-        self.bound = bound
+        self.max_spectral_norm = max_spectral_norm
         self.tolerance = tolerance
         self.weight = nn.Parameter(torch.randn(channels, channels, rows, columns) / (channels * rows * columns))
 
@@ -100,11 +100,11 @@ class ExponentialConv2d(Bijection):
     def kernel(self, size: tuple[int, int]) -> Tensor:
         """Return K, ``(C, C, kH, kW)``, as it acts on images of this height and width."""
         norm = conv2d_spectral_norm_bound(self.weight, size)
-        return self.weight * (self.bound / norm.clamp_min(self.bound))
+        return self.weight * (self.max_spectral_norm / norm.clamp_min(self.max_spectral_norm))
 
     def terms(self, dtype: torch.dtype) -> int:
         """Return the number n of convolutions that a direction takes in this dtype."""
-        return series_terms(self.bound, self.tolerance or torch.finfo(dtype).eps)
+        return series_terms(self.max_spectral_norm, self.tolerance or torch.finfo(dtype).eps)
 
     def _series(self, kernel: Tensor, x: Tensor) -> Tensor:
         total = term = x
@@ -119,8 +119,9 @@ class ExponentialConv2d(Bijection):
 
     def extra_repr(self) -> str:
         """Show what the layer was built with."""
+        norm = f"max_spectral_norm={self.max_spectral_norm:g}"
         tolerance = "" if self.tolerance is None else f", tolerance={self.tolerance:g}"
-        return f"channels={self.channels}, kernel_size={self.kernel_size}, bound={self.bound:g}{tolerance}"
+        return f"channels={self.channels}, kernel_size={self.kernel_size}, {norm}{tolerance}"
 
 
 def series_terms(norm: float, tolerance: float) -> int:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.convolution.causal import CausalConv2d
+from inverseflow.bijections.base import LogDet
+from inverseflow.bijections.convolution.one_sided import Diagonal, OneSidedConv2d
 
 
-class FInCConv2d(Bijection):
+class FInCConv2d(OneSidedConv2d):
     r"""Four groups of channels, each with a one-sided k×k convolution that starts at a corner of its own.
 
     .. math:: z_g = A_g x_g, \qquad g = \text{top left, top right, bottom left, bottom right}, \qquad
         \log|\det| = HW \sum_c \log d_c
 
     The groups are mirrored to start at the top left, convolved (or, backwards, solved) as the four groups of one
-    `CausalConv2d`, and mirrored back. They do not see each other: what mixes them is a 1×1 convolution after it.
+    one-sided convolution, and mirrored back. They do not see each other: what mixes them is a 1×1 convolution after it.
     Starts near the identity.
 
     Args:
         channels: number of channels C, a multiple of 4.
         kernel_size: side of the kernel, or ``(height, width)``.
         diagonal: ``"unit"`` (log-determinant 0), or ``"free"`` for a learned d.
-        bound: None, or ρ such that :math:`\lVert A_g^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
+        max_row_sum: None, or ρ such that :math:`\lVert A_g^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
@@ -48,24 +48,27 @@ class FInCConv2d(Bijection):
         channels: int,
         kernel_size: int | tuple[int, int] = 3,
         *,
-        diagonal: str = "unit",
-        bound: float | None = None,
+        diagonal: Diagonal = "unit",
+        max_row_sum: float | None = None,
     ) -> None:
-        super().__init__(channels=channels, spatial_axes=2)
         if channels % 4:
             raise ValueError(
                 f"a FInC unit has one group of channels for each corner, so their number is a multiple of 4, "
                 f"got channels={channels}; put Squeeze before it"
             )
-        self.convolution = CausalConv2d(channels, kernel_size, diagonal=diagonal, bound=bound, groups=4)
+        super().__init__(channels, kernel_size, diagonal=diagonal, max_row_sum=max_row_sum, groups=4)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        z, log_det = self.convolution(_mirror_groups(x))
+        z, log_det = self._convolve(_mirror_groups(x))
         return _mirror_groups(z), log_det
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        x, log_det = self.convolution.inverse(_mirror_groups(z))
+        x, log_det = self._solve(_mirror_groups(z))
         return _mirror_groups(x), log_det
+
+    def extra_repr(self) -> str:
+        """Show what the layer was built with."""
+        return ", ".join([f"channels={self.channels}", f"kernel_size={self.kernel_size}", *self._options_repr()])
 
 
 def _mirror_groups(x: Tensor) -> Tensor:

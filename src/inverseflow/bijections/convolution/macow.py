@@ -35,9 +35,9 @@ class MaskedConvFlow(Bijection):
 
     Args:
         channels: number of channels C.
-        order: ``"A"``, ``"B"``, ``"C"`` or ``"D"``.
         kernel_size: how many earlier rows (columns) are seen, and the side of the kernel across them, which is odd.
-        hidden: channels between the two convolutions, None for 4C up to C = 96, then 2C but at most 512.
+        order: ``"A"``, ``"B"``, ``"C"`` or ``"D"``.
+        width: channels between the two convolutions, None for 4C up to C = 96, then 2C but at most 512.
         max_raw_scale: the bound m.
 
     Shape:
@@ -61,10 +61,10 @@ class MaskedConvFlow(Bijection):
     def __init__(
         self,
         channels: int,
+        kernel_size: tuple[int, int] = (2, 3),
         *,
         order: Order = "A",
-        kernel_size: tuple[int, int] = (2, 3),
-        hidden: int | None = None,
+        width: int | None = None,
         max_raw_scale: float = 2.0,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2)
@@ -78,17 +78,17 @@ class MaskedConvFlow(Bijection):
                 f"the kernel is centred across the rows, so its second side is odd, got kernel_size={kernel_size}; "
                 f"choose {side - 1 if side > 1 else 1} or {side + 1 if side > 0 else 3}"
             )
-        if hidden is None:
-            hidden = 4 * channels if channels <= 96 else min(2 * channels, 512)
-        if hidden < 1:
-            raise ValueError(f"hidden counts channels and is at least 1, got {hidden}")
+        if width is None:
+            width = 4 * channels if channels <= 96 else min(2 * channels, 512)
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}")
         if not max_raw_scale > 0:
             raise ValueError(f"max_raw_scale bounds the scales and is positive, got {max_raw_scale}")
         self.order: Order = order
         self.max_raw_scale = max_raw_scale
         self.kernel_size = (depth, side)
-        self.conv = nn.Conv2d(channels, hidden, (depth, side))
-        self.head = ZeroConv2d(hidden, 2 * channels, kernel_size=1)
+        self.conv = nn.Conv2d(channels, width, (depth, side))
+        self.head = ZeroConv2d(width, 2 * channels, kernel_size=1)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
@@ -137,7 +137,7 @@ class MaCow(Compose):
     Args:
         channels: number of channels C.
         kernel_size: how many earlier rows (columns) are seen, and the side of the kernel across them, which is odd.
-        hidden: channels between the two convolutions of each flow, None for the default of `MaskedConvFlow`.
+        width: channels between the two convolutions of each flow, None for the default of `MaskedConvFlow`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
@@ -156,6 +156,6 @@ class MaCow(Compose):
         True
     """
 
-    def __init__(self, channels: int, *, kernel_size: tuple[int, int] = (2, 3), hidden: int | None = None) -> None:
-        a, b, c, d = (MaskedConvFlow(channels, order=order, kernel_size=kernel_size, hidden=hidden) for order in ORDERS)
+    def __init__(self, channels: int, kernel_size: tuple[int, int] = (2, 3), *, width: int | None = None) -> None:
+        a, b, c, d = (MaskedConvFlow(channels, kernel_size, order=order, width=width) for order in ORDERS)
         super().__init__(ActNorm(channels), a, b, ActNorm(channels), c, d)

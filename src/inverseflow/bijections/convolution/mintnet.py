@@ -19,10 +19,10 @@ class MintNet(Bijection):
     .. math:: z = f(x) = t \odot x + W_3\,\phi(W_2\,\phi(W_1 x + b_1) + b_2) + b_3, \qquad
         \log|\det| = \sum \log \operatorname{diag} J_f(x)
 
-    with φ = ELU and L hidden copies of each channel. A channel sees all of the channels before it and, of itself, the
-    pixels before and on its own in raster order (order A), or the mirror image of that (order B): alternate the two.
-    The weights between copies of one channel on its own pixel are absolute values times the fixed sign
-    :math:`s_\text{out} s_\text{in}`, where the signs s of the copies alternate, so that each path through them adds a
+    with φ = ELU and L hidden copies of each channel, ``width = L · channels``. A channel sees all channels before it
+    and, of itself, the pixels before and on its own in raster order (order A), or the mirror image (order B):
+    alternate the two. The weights between copies of one channel on its own pixel are absolute values times the fixed
+    sign :math:`s_\text{out} s_\text{in}`. The signs s of the copies alternate, so that each path through them adds a
     positive term to the diagonal, which is
 
     .. math:: \operatorname{diag} J_f = t + \sum_{j, i} |w^3_j|\,\phi'(h^2_j)\,|w^2_{ji}|\,\phi'(h^1_i)\,|w^1_i|
@@ -34,9 +34,9 @@ class MintNet(Bijection):
 
     Args:
         channels: number of channels C.
-        size: height and width of the image, to which t ties the layer.
-        copies: hidden copies L of each channel.
         kernel_size: side of the three kernels, odd.
+        size: height and width of the image, to which t ties the layer.
+        width: hidden channels, a multiple of `channels`; None for 8 copies of each channel.
         order: ``"A"`` or ``"B"``.
         tolerance: residual of the inverse, None for 2e-12 in float64 and 6e-6 in float32.
         max_iterations: how many iterations the inverse may take.
@@ -64,17 +64,21 @@ class MintNet(Bijection):
     def __init__(
         self,
         channels: int,
-        size: tuple[int, int],
-        *,
-        copies: int = 8,
         kernel_size: int = 3,
+        *,
+        size: tuple[int, int],
+        width: int | None = None,
         order: Literal["A", "B"] = "A",
         tolerance: float | None = None,
         max_iterations: int = 1000,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2, size=size)
-        if copies < 1:
-            raise ValueError(f"there is at least one hidden copy of each channel, got copies={copies}")
+        width = 8 * channels if width is None else width
+        if width < 1 or width % channels:
+            raise ValueError(
+                f"width must be a positive multiple of the {channels} channels, got {width}; "
+                f"take {max(width // channels, 1) * channels}"
+            )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"the kernel of a convolution that keeps the size is odd, got kernel_size={kernel_size}")
         if order not in ("A", "B"):
@@ -83,12 +87,13 @@ class MintNet(Bijection):
             raise ValueError(f"the tolerance of the inverse is positive, got {tolerance}")
         if max_iterations < 1:
             raise ValueError(f"the inverse takes at least one iteration, got max_iterations={max_iterations}")
-        self.copies = copies
+        self.width = width
         self.kernel_size = kernel_size
         self.order = order
         self.tolerance = tolerance
         self.max_iterations = max_iterations
         self.log_scale = nn.Parameter(torch.zeros(channels, *size))
+        copies = width // channels
         self.first = _MaskedConv2d(channels, 1, copies, kernel_size, order)
         self.second = _MaskedConv2d(channels, copies, copies, kernel_size, order)
         self.third = _MaskedConv2d(channels, copies, 1, kernel_size, order)
@@ -123,7 +128,7 @@ class MintNet(Bijection):
         scale = self.log_scale.exp()
         value = scale * x + self.third(F.elu(second))
 
-        gates = [h.clamp_max(0).exp().unflatten(1, (-1, self.copies)) for h in (first, second)]  # (B, C, L, H, W)
+        gates = [h.clamp_max(0).exp().unflatten(1, (self.channels, -1)) for h in (first, second)]  # (B, C, L, H, W)
         paths = self.second.own() * self.first.own().transpose(1, 2)  # (C, L, L), from copy i to copy j at [c, j, i]
         slopes = torch.einsum("cji,bcihw->bcjhw", paths, gates[0]) * gates[1]
         return value, scale + torch.einsum("cj,bcjhw->bchw", self.third.own()[:, 0], slopes)
@@ -131,7 +136,7 @@ class MintNet(Bijection):
     def extra_repr(self) -> str:
         """Show what the layer was built with."""
         return (
-            f"channels={self.channels}, size={self.size}, copies={self.copies}, kernel_size={self.kernel_size}, "
+            f"channels={self.channels}, kernel_size={self.kernel_size}, size={self.size}, width={self.width}, "
             f"order={self.order!r}"
         )
 

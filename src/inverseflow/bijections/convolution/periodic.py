@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape, per_channel
-from inverseflow.bijections.convolution.causal import kernel_sides
+from inverseflow.bijections.convolution.one_sided import kernel_sides
 from inverseflow.ops import dense_solve
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inverseflow.bijections.combinators import Compose
 from inverseflow.bijections.convolution.causal import CausalConv2d, InverseConv2d
+from inverseflow.bijections.convolution.one_sided import Diagonal
 from inverseflow.ops import Corner
 
 
@@ -31,7 +32,7 @@ class RationalConv2d(Compose):
         corner: where the walk of the convolution A₂ starts.
         inverse_corner: where the walk of the inverse A₁⁻¹ starts.
         diagonal: ``"unit"`` (log-determinant 0), or ``"free"`` for a learned d.
-        bound: ρ, between 0 and 1 (exclusive), or None for no bound.
+        max_row_sum: ρ, between 0 and 1 (exclusive), or None for no bound.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
@@ -58,10 +59,10 @@ class RationalConv2d(Compose):
         *,
         corner: Corner = "top_left",
         inverse_corner: Corner = "bottom_right",
-        diagonal: str = "unit",
-        bound: float | None = None,
+        diagonal: Diagonal = "unit",
+        max_row_sum: float | None = None,
     ) -> None:
         super().__init__(
-            CausalConv2d(channels, kernel_size, corner=corner, diagonal=diagonal, bound=bound),
-            InverseConv2d(channels, kernel_size, corner=inverse_corner, bound=bound),
+            CausalConv2d(channels, kernel_size, corner=corner, diagonal=diagonal, max_row_sum=max_row_sum),
+            InverseConv2d(channels, kernel_size, corner=inverse_corner, max_row_sum=max_row_sum),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class SelfNormalizingConv2d(ExactConv2d):
         channels: int,
         kernel_size: int | tuple[int, int] = 3,
         *,
-        gradient: str = "self_normalizing",
+        gradient: Literal["self_normalizing", "exact"] = "self_normalizing",
         reconstruction_weight: float = 100.0,
     ) -> None:
         super().__init__(channels, kernel_size)

@@ -117,7 +117,7 @@ class Woodbury(_LowRankUpdates):
         True
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], *, channel_rank: int = 16, spatial_rank: int = 16) -> None:
+    def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
         super().__init__(channels, size, (math.prod(size),), (channel_rank, spatial_rank))
 
 
@@ -153,5 +153,5 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
         True
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], *, channel_rank: int = 16, spatial_rank: int = 16) -> None:
+    def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
         super().__init__(channels, size, tuple(size), (channel_rank, spatial_rank, spatial_rank))

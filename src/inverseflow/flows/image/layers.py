@@ -87,23 +87,25 @@ def _rational(at: Place, inverse_corner: Corner) -> Bijection:
         corner=at.corner,
         inverse_corner=inverse_corner,
         diagonal="unit" if at.mixed else "free",  # beside a 1×1 convolution it could do nothing more
-        bound=at.bound,
+        max_row_sum=at.bound,
     )
 
 
 LAYERS: dict[str, Kind] = {
     "none": Kind(lambda at: None, kernel_size=False),
     "inverse": Kind(
-        lambda at: InverseConv2d(at.channels, at.kernel_size, corner=at.corner, bound=at.bound),
+        lambda at: InverseConv2d(at.channels, at.kernel_size, corner=at.corner, max_row_sum=at.bound),
         bound=True,
     ),
     "cinc": Kind(
-        lambda at: CausalConv2d(at.channels, at.kernel_size, corner=at.corner, diagonal="free", bound=at.bound),
+        lambda at: CausalConv2d(at.channels, at.kernel_size, corner=at.corner, diagonal="free", max_row_sum=at.bound),
         bound=True,
     ),
-    "finc": Kind(lambda at: FInCConv2d(at.channels, at.kernel_size, bound=at.bound), bound=True),
+    "finc": Kind(lambda at: FInCConv2d(at.channels, at.kernel_size, max_row_sum=at.bound), bound=True),
     "emerging": Kind(
-        lambda at: EmergingConv2d(at.channels, at.kernel_size, conv1x1="none" if at.mixed else "lu", bound=at.bound),
+        lambda at: EmergingConv2d(
+            at.channels, at.kernel_size, conv1x1="none" if at.mixed else "lu", max_row_sum=at.bound
+        ),
         bound=True,
     ),
     "arma": Kind(lambda at: _rational(at, at.opposite_corner), bound=True),
@@ -111,7 +113,9 @@ LAYERS: dict[str, Kind] = {
     "arma-same": Kind(lambda at: _rational(at, at.corner), bound=True),
     "periodic": Kind(lambda at: PeriodicConv2d(at.channels, at.kernel_size)),
     "exponential": Kind(
-        lambda at: ExponentialConv2d(at.channels, at.kernel_size, bound=0.9 if at.bound is None else at.bound),
+        lambda at: ExponentialConv2d(
+            at.channels, at.kernel_size, max_spectral_norm=0.9 if at.bound is None else at.bound
+        ),
         bound=True,
     ),
     "exact": Kind(lambda at: ExactConv2d(at.channels, at.kernel_size)),
@@ -119,7 +123,7 @@ LAYERS: dict[str, Kind] = {
     "woodbury": Kind(
         lambda at: Woodbury(
             at.channels,
-            at.size,
+            size=at.size,
             channel_rank=min(at.channels, MAX_RANK),
             spatial_rank=min(at.size[0] * at.size[1], MAX_RANK),
         ),
@@ -128,25 +132,25 @@ LAYERS: dict[str, Kind] = {
     "memory-efficient-woodbury": Kind(
         lambda at: MemoryEfficientWoodbury(
             at.channels,
-            at.size,
+            size=at.size,
             channel_rank=min(at.channels, MAX_RANK),
             spatial_rank=min(*at.size, MAX_RANK),
         ),
         kernel_size=False,
     ),
     "butterfly": Kind(
-        lambda at: Butterfly(at.channels, at.size, levels=(at.butterfly_level,)),
+        lambda at: Butterfly(at.channels, size=at.size, factors=(at.butterfly_level,)),
         kernel_size=False,
     ),
-    "macow": Kind(lambda at: Compose(*(MaCow(at.channels, kernel_size=(2, at.kernel_size)) for _ in range(2)))),
+    "macow": Kind(lambda at: Compose(*(MaCow(at.channels, (2, at.kernel_size)) for _ in range(2)))),
     "mintnet": Kind(
         lambda at: Compose(
             *(
                 MintNet(
                     at.channels,
-                    at.size,
-                    copies=max(at.width // at.channels, 1),
-                    kernel_size=at.kernel_size,
+                    at.kernel_size,
+                    size=at.size,
+                    width=max(at.width // at.channels, 1) * at.channels,
                     order=order,
                 )
                 for order in ("A", "B")

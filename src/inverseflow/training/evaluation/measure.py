@@ -152,7 +152,7 @@ def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.devic
     whole = Compose(flow.preprocessing, flow.bijection)
     log_det_error, worst = 0.0, 0
     for batch in _batches(images, batch_size, device):
-        z, log_det = whole(flow.dequantize.centre(batch))
+        z, log_det = whole(flow.dequantize.center(batch))
         _, inverse_log_det = whole.inverse(z)
         log_det_error = max(log_det_error, float((log_det + inverse_log_det).abs().max()) / flow.dims)
         back = flow.decode(flow.encode(batch))

@@ -23,7 +23,7 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
         run: Calls the model on the batch in question, with the random state that it had.
 
     Returns:
-        For instance "the output of bijection.levels.0.layers.1.layers.2 (ActNorm), scale 1, step 1", or None if all is
+        For instance "the output of bijection.scales.0.layers.1.layers.2 (ActNorm), scale 1, step 1", or None if all is
         finite.
 
     Example:
@@ -77,7 +77,7 @@ def last_non_finite_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> 
 
 def _position(model: nn.Module, name: str) -> str:
     """Where in a flow of several scales a layer is, as a reader counts."""
-    match = re.match(r"(.*\blevels\.(\d+)\.layers)\.(\d+)", name)
+    match = re.match(r"(.*\bscales\.(\d+)\.layers)\.(\d+)", name)
     if match is None:
         return ""
     scale, place = int(match[2]) + 1, int(match[3])
