@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inverseflow.cli.command import Command
+from inverseflow.cli.main import run_command
 from inverseflow.errors import OptionError
 
 
@@ -36,15 +37,14 @@ def bench(
         output: A JSON file for machine, versions, shapes, medians and quartiles (none by default); of page, the page.
         results: The folder that page reads op-cpu.json, op-sweeps-cpu.json and model-cpu.json from.
     """
-    import torch
+    from inverseflow.utils.device import find_device
 
     if what == "page":
         from benchmarks.page import write_page
 
         write_page(results, Path("docs/performance.md") if output is None else output)
         return
-    if device != "cpu" and not torch.cuda.is_available():
-        raise OptionError(f"device {device!r} is not here; inverseflow doctor lists what is")
+    device = str(find_device(device))
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise OptionError(f"--output {output} is not a file in a folder that is there; name one")
     if what == "op":
@@ -88,7 +88,7 @@ def _show(progress: Any, name: str) -> None:
     progress.update()
 
 
-COMMAND = Command(bench, short={"output": "o"})
+COMMAND = Command(bench, short={"output": "o"}, prog="python -m benchmarks")
 
 if __name__ == "__main__":
-    bench(**COMMAND.arguments(sys.argv[1:]))
+    sys.exit(run_command(COMMAND))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inverseflow.cli.command import Command
-from inverseflow.errors import OptionError
+from inverseflow.cli.main import run_command
 
 Name = Literal[
     "page",
@@ -62,11 +62,11 @@ def experiment(
         overwrite: Measure again what is there already.
         results: The folder that page reads quick/NAME.json and full/NAME.json from.
     """
-    import torch
     from tqdm import tqdm
 
     from experiments import Settings, experiment_named, run
     from experiments.experiment import Task, markdown
+    from inverseflow.utils.device import find_device
 
     if name == "page":
         from experiments.page import write_page
@@ -74,8 +74,7 @@ def experiment(
         write_page(results, Path("docs/experiments.md") if out is None else out)
         return
     chosen = experiment_named(name)
-    if device != "cpu" and not torch.cuda.is_available():
-        raise OptionError(f"device {device!r} is not here; inverseflow doctor lists what is")
+    device = str(find_device(device))
     folder = Path("runs/experiments") / budget if out is None else out
     settings = Settings(budget, folder, seeds, data_dir, device, overwrite)
     with tqdm(unit="measurement", leave=False) as progress:
@@ -92,7 +91,7 @@ def _show(progress: Any, name: str, number: int, count: int) -> None:
     progress.set_postfix_str(name)
 
 
-COMMAND = Command(experiment, short={"out": "o"})
+COMMAND = Command(experiment, short={"out": "o"}, prog="python -m experiments")
 
 if __name__ == "__main__":
-    experiment(**COMMAND.arguments(sys.argv[1:]))
+    sys.exit(run_command(COMMAND))

@@ -14,7 +14,6 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 EXTRAS = (
     "datasets",
     "huggingface_hub",
-    "jsonargparse",
     "lightning",
     "matplotlib",
     "pandas",

@@ -13,6 +13,10 @@ class OptionError(InverseFlowError, ValueError):
     """An option has a value that cannot work, or the chosen model does not have it. The message names both."""
 
 
+class UsageError(InverseFlowError):
+    """The command line cannot be understood. The message names the option, its value and what it takes."""
+
+
 class RunError(InverseFlowError):
     """A run folder is not there, is in the way, or does not hold what was asked for."""
 

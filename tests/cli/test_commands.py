@@ -46,7 +46,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(trained, run, tmp_path):
     code, _, error = run("sample", trained, "-o", tmp_path / "file" / "s.png")
 
     assert code == 2
-    assert error == f"inverseflow: error: cannot read or write {tmp_path / 'file' / 's.png'}: file exists\n"
+    assert error == f"inverseflow: error: --output must be a file in a folder, and {tmp_path / 'file'} is a file\n"
 
 
 def test_evaluation_prints_and_writes_what_it_measured(trained, run, tmp_path):
@@ -81,7 +81,7 @@ def test_reconstructions_are_exact(trained, run, tmp_path):
     code, text, _ = run("reconstruct", trained, "-n", 16, "-o", tmp_path / "r.png")
 
     assert code == 0
-    assert "came back within 0 grey levels" in text
+    assert "came back within 0 gray levels" in text
     assert (tmp_path / "r.png").is_file()
 
 
@@ -106,7 +106,7 @@ def test_more_images_than_there_are_is_one_line(trained, run):
     code, _, error = run("reconstruct", trained, "-n", 100_000)
 
     assert code == 2
-    assert error == "inverseflow: error: there are 360 images; cannot take 100000\n"
+    assert error == "inverseflow: error: --number must be at most 360, the number of test images, got 100000\n"
 
 
 def test_info_shows_layers_shapes_and_parameters(trained, run):
@@ -143,8 +143,9 @@ def test_a_run_that_was_interrupted_is_used_through_its_best_checkpoint(trained,
         run("sample", source, "-n", 5, "-o", tmp_path / f"{source.name}.pt")
 
     assert torch.equal(torch.load(tmp_path / "tiny.pt"), torch.load(tmp_path / "run.pt"))
-    assert "--resume continues it" in run("info", folder)[1]
-    assert "is not finished; this is its best checkpoint so far" in run("info", folder)[2]
+    state = "unfinished: step 6 of 6; using best.ckpt of step 6"
+    assert f"state      {state}; --resume continues it" in run("info", folder)[1]
+    assert run("sample", folder, "-o", tmp_path / "s.png")[2] == f"inverseflow: {folder} is {state}\n"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"title": "digits"}'])
@@ -168,13 +169,15 @@ def test_a_flow_of_real_numbers_draws_no_images(trained, run, tmp_path, monkeypa
     assert "holds a flow of real numbers" in error and error.count("\n") == 1
 
 
-def test_a_report_of_fewer_steps_than_the_settings_ask_for_says_so(trained, run, tmp_path):
+def test_a_finished_run_that_was_made_longer_says_how_far_it_is(trained, run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
     config = Run(folder).config
     config.write_text(config.read_text().replace("max_steps: 6", "max_steps: 900"))
 
-    assert "measured after 6 steps; --resume continues it" in run("info", folder)[1]
+    state = "unfinished: step 6 of 900; using the model of step 6"
+    assert f"{state}; --resume continues it" in run("info", folder)[1]
+    assert state in run("evaluate", folder, "-n", 2)[2]
 
 
 def test_a_run_without_any_weights_says_so(trained, run, tmp_path):

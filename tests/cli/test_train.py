@@ -87,7 +87,7 @@ def test_an_unknown_flow_is_refused_with_the_names_of_all(run):
     code, _, error = run("train", "digits", "--model", "realnvp")
 
     assert code == 2
-    assert "--model.name takes one of inverse-flow, glow, cinc, finc," in error and "not realnvp" in error
+    assert "--model: must be one of inverse-flow, glow, cinc, finc," in error and "got 'realnvp'" in error
 
 
 def test_a_flow_of_a_publication_is_trained_with_its_steps(tiny, run, tmp_path):
@@ -185,7 +185,8 @@ def test_a_file_of_settings_that_are_none_is_one_line(run, tmp_path):
     code, _, error = run("train", "digits", "--config", config, "--out", tmp_path / "run")
 
     assert code == 2
-    assert error == ("inverseflow: error: optimizer is a group of settings, not 3 (see inverseflow train --help)\n")
+    assert error.startswith(f"inverseflow: error: {config}: unrecognized arguments: --optimizer=3")
+    assert error.count("\n") == 1
 
 
 def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):

@@ -1,4 +1,4 @@
-"""Checks of options that several commands share, made before anything heavy is loaded."""
+"""Checks of options that several commands share. They need nothing heavy, so that a mistake is reported at once."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ from inverseflow.errors import OptionError
 
 
 def check_counts(**values: int | None) -> None:
-    """Checks that each value that was given is at least 1.
+    """Check that each value that was given is at least 1.
 
     Raises:
-        OptionError: If one is not; it is named.
+        OptionError: if one is not. The message names it.
     """
     for name, value in values.items():
         if value is not None and value < 1:
-            raise OptionError(f"{name} must be at least 1, not {value}")
+            raise OptionError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
 
 
 def check_seed(seed: int) -> None:
-    """Checks that a generator takes the seed.
+    """Check that a random generator accepts the seed.
 
     Raises:
-        OptionError: If it is out of range.
+        OptionError: if it does not.
     """
     if not 0 <= seed < 2**63:
-        raise OptionError(f"seed must be in [0, 2^63), not {seed}")
+        raise OptionError(f"--seed must be at least 0 and below 2^63, got {seed}")
 
 
 def check_output(path: Path | None, *suffixes: str) -> None:
-    """Checks that the name of a file says what is written into it.
+    """Check that the name of an output file ends in one of `suffixes`, if any are given, and that it is not a folder.
 
     Raises:
-        OptionError: If it ends in none of `suffixes`.
+        OptionError: if it does not, or is one.
     """
-    if path is not None and path.suffix not in suffixes:
+    if path is None:
+        return
+    if suffixes and path.suffix not in suffixes:
         *others, last = suffixes
         ends = f"{', '.join(others)} or {last}" if others else last
-        raise OptionError(f"cannot write {path}: its name should end in {ends}")
+        raise OptionError(f"--output must end in {ends}, got {path}")
+    if path.is_dir():
+        raise OptionError(f"--output must be a file, and {path} is a folder")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise OptionError(f"--output must be a file in a folder, and {path.parent} is a file")

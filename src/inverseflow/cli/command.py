@@ -1,20 +1,13 @@
-"""A command of the command line: what it does, and how its words are read. Imports nothing that is not always there."""
+"""A command of the command line: the function it runs and how its words are read."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from inverseflow.errors import InverseFlowError
-
-if TYPE_CHECKING:
-    from inverseflow.cli.parser import Parser
-
-
-class UsageError(InverseFlowError):
-    """The command line cannot be understood."""
+from inverseflow.cli.parser import Parser
 
 
 @dataclass(frozen=True)
@@ -22,11 +15,13 @@ class Command:
     """One word after `inverseflow`."""
 
     function: Callable[..., None]
-    """What it does. Its parameters and its docstring make the options and the help."""
+    """The function to run. Its signature and its docstring make the options and the help."""
     short: Mapping[str, str] = field(default_factory=dict)
-    """Parameters that have a short name, such as ``{"output": "o"}``."""
-    parse: Callable[[Parser, list[str]], dict[str, Any]] | None = None
-    """From the command line to the arguments of `function`, where that is more than reading them off."""
+    """Single letters by the name of the parameter, such as ``{"output": "o"}``."""
+    parse: Callable[[str, str, list[str]], dict[str, Any]] | None = None
+    """From program name, description and words to the arguments of `function`, where the signature does not suffice."""
+    prog: str | None = None
+    """The program in the help, `inverseflow NAME` by default."""
 
     @property
     def name(self) -> str:
@@ -35,25 +30,21 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the docstring."""
-        return (self.function.__doc__ or "").strip().split("\n")[0]
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def arguments(self, argv: list[str]) -> dict[str, Any]:
-        """The arguments of `function` that `argv` asks for.
+        """Return the arguments of `function` that `argv` asks for.
 
         Raises:
-            UsageError: If it cannot be understood.
-            SystemExit: After the help was printed.
+            UsageError: if `argv` cannot be understood.
+            SystemExit: after the help was printed.
         """
-        if not argv and not inspect.signature(self.function).parameters:
-            return {}  # nothing to parse, so this works without a parser, too
-        from inverseflow.cli.parser import Parser
-
+        prog = self.prog or f"inverseflow {self.name}"
         description = (inspect.getdoc(self.function) or "").split("\n\nArgs:")[0].split("\n\nRaises:")[0]
-        parser = Parser(prog=f"inverseflow {self.name}", description=description)
         if self.parse is not None:
-            return self.parse(parser, argv)
-        parser.add_function_arguments(self.function, as_group=False, as_positional=True)
-        parser.finish(self.short)
-        arguments = vars(parser.instantiate(parser.parse(argv)))
-        return {name: value for name, value in arguments.items() if name != "debug"}
+            return self.parse(prog, description, argv)
+        parser = Parser(prog, description)
+        parser.add_signature(self.function, self.short)
+        parser.add_help_and_debug()
+        return {name: value for name, value in parser.parse(argv).items() if name != "debug"}

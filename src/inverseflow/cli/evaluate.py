@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from inverseflow.cli.checks import check_counts, check_seed
+from inverseflow.cli.checks import check_counts, check_output, check_seed
 from inverseflow.cli.command import Command
+from inverseflow.training.run import Run
 
 
 def evaluate(
-    run: Path,
+    run: Run,
     split: Literal["test", "validation", "train"] = "test",
     draws: int = 3,
     importance_samples: int | None = None,
@@ -21,11 +22,11 @@ def evaluate(
     data_dir: Path | None = None,
     output: Path | None = None,
 ) -> None:
-    """Measure a trained flow: bits per dimension, with their standard error, and the exactness of its inverse.
+    """Measure bits per dimension and the exactness of the inverse of a trained flow.
 
-    Bits per dimension are those of the discrete images. Noise is drawn to make the images continuous, so they are an
-    upper bound: the mean over the images of the mean over the draws. The standard error is the standard deviation over
-    the images of their means over the draws, divided by the square root of the number of images.
+    Noise makes the discrete images continuous, so the bits per dimension are an upper bound on those of the discrete
+    images. They are the mean over the images of the mean over the draws. Their standard error is the standard deviation
+    of the images' means, divided by the square root of the number of images.
 
     Examples:
       inverseflow evaluate runs/mnist
@@ -33,35 +34,34 @@ def evaluate(
 
     Args:
         run: The run folder.
-        split: Which images.
-        draws: Dequantisation draws for each image.
-        importance_samples: Also compute the tighter, importance-weighted bound over that many draws for each image.
-        number: Measure on that many of the images. By default on all.
-        batch_size: Images at a time.
-        seed: Decides the noise.
-        device: Where to compute: auto, cpu, cuda, cuda:1 ...
-        data_dir: Where the data is now, if it has moved.
+        split: Images to measure on.
+        draws: Dequantization draws for each image.
+        importance_samples: Also compute the tighter importance-weighted bound, with this many draws for each image.
+        number: Measure on the first N images. By default on all.
+        batch_size: Number of images at a time.
+        seed: Seed of the noise.
+        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
+        data_dir: Folder that holds the data now, if it has moved.
         output: Also write the numbers to this JSON file.
     """
     check_counts(draws=draws, importance_samples=importance_samples, number=number, batch_size=batch_size)
     check_seed(seed)
+    check_output(output)
     from dataclasses import asdict
 
     from tqdm import tqdm
 
-    from inverseflow.cli.loading import data_of, trained_flow
-    from inverseflow.training import evaluation
-    from inverseflow.training.run import Run
+    from inverseflow import training
+    from inverseflow.cli.loading import load_data, load_flow
     from inverseflow.utils.files import write_json
 
-    opened = Run(run)
-    flow = trained_flow(opened, device)
-    data = data_of(opened, data_dir)
+    flow = load_flow(run, device)
+    data = load_data(run, data_dir)
     images = {"test": data.test, "validation": data.validation, "train": data.train}[split]
     if number is not None and number < len(images):
         images = images.select(range(number))
     with tqdm(total=-(-len(images) // batch_size), unit="batch", leave=False, disable=None) as bar:
-        measured = evaluation.evaluate(
+        measured = training.evaluate(
             flow,
             images,
             draws=draws,
@@ -73,19 +73,23 @@ def evaluate(
     if output is not None:
         write_json(output, {"title": data.title, "split": split, **asdict(measured)})
 
-    print(f"{data.title}, {split} images, {run}")
+    print(f"{data.title}, {split} images, {run.path}")
     deviation = measured.bits_per_dim_draw_std
     between = "" if deviation is None else f", standard deviation between draws {deviation:.4f}"
-    noun = "draw" if draws == 1 else "draws"
-    _line("bits/dim", f"{measured.bits_per_dim:.4f} ± {measured.bits_per_dim_stderr:.4f}")
-    _line("", f"{measured.images} images, {draws} {noun} each{between}")
+    count = "1 image" if measured.images == 1 else f"{measured.images} images"
+    _line("bits/dim", _with_error(measured.bits_per_dim, measured.bits_per_dim_stderr))
+    _line("", f"{count}, {draws} {'draw' if draws == 1 else 'draws'} each{between}")
     if measured.importance_bits_per_dim is not None:
-        weighted = f"{measured.importance_bits_per_dim:.4f} ± {measured.importance_bits_per_dim_stderr:.4f}"
+        weighted = _with_error(measured.importance_bits_per_dim, measured.importance_bits_per_dim_stderr)
         _line("tighter bound", f"{weighted}, importance-weighted over {importance_samples} draws")
-    _line("round trip", f"log-dets agree within {measured.log_det_round_trip_error:.1e} nats per dimension")
-    _line("", f"pixels come back within {measured.max_reconstruction_error} grey levels")
-    _line("", f"(looked for in {measured.round_trip_images} images)")
+    _line("round trip", f"log-determinants agree within {measured.log_det_round_trip_error:.1e} nats per dimension")
+    _line("", f"pixels come back within {measured.max_reconstruction_error} gray levels")
+    _line("", f"(largest errors over {measured.round_trip_images} of the images)")
     _line("sampling", f"{measured.sample_ms_per_100:.0f} ms for 100 images")
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.4f} (one image has no standard error)" if error is None else f"{value:.4f} ± {error:.4f}"
 
 
 def _line(name: str, text: str) -> None:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from inverseflow.cli.command import Command
 from inverseflow.errors import RunError
-
-if TYPE_CHECKING:
-    from inverseflow.training.run import Run
+from inverseflow.training.run import Run
 
 
-def info(run: Path) -> None:
-    """Show what a run is and the flow in it: its layers, the shape that leaves each of them, and their parameters.
+def info(run: Run) -> None:
+    """Show the settings and the state of a run, and the layers of its flow with shapes and parameter counts.
 
     Args:
         run: The run folder.
     """
-    from inverseflow.cli.loading import trained_flow
+    from inverseflow import training
     from inverseflow.flows.summary import architecture
-    from inverseflow.training.run import Run
 
-    opened = Run(run)
-    flow = trained_flow(opened, "cpu")
-    for name, text in _facts(opened).items():
+    flow = training.load_flow(run)
+    for name, text in _facts(run).items():
         print(f"{name:<11}{text}")
     print()
     print(architecture(flow))
@@ -32,6 +25,8 @@ def info(run: Path) -> None:
 
 def _facts(run: Run) -> dict[str, str]:
     import json
+
+    from inverseflow.cli.loading import unfinished
 
     options = run.options()
     facts = {
@@ -43,14 +38,14 @@ def _facts(run: Run) -> dict[str, str]:
     if run.report.is_file():
         try:
             report = json.loads(run.report.read_text("utf-8"))
-            bits, error, steps = report["test_bits_per_dim"], report["test_bits_per_dim_stderr"], report["steps"]
-            facts |= {"data": report["title"], "bits/dim": f"{bits:.3f} ± {error:.3f} on test images"}
-            if steps < options.max_steps:
-                facts["state"] = f"measured after {steps} steps; --resume continues it"
+            bits, error = report["test_bits_per_dim"], report["test_bits_per_dim_stderr"]
+            deviation = "" if error is None else f" ± {error:.3f}"
+            facts |= {"data": report["title"], "bits/dim": f"{bits:.3f}{deviation} on test images"}
         except (ValueError, TypeError, KeyError) as damage:
             raise RunError(f"{run.report} is damaged; `train --resume` writes it anew") from damage
-    else:
-        facts["state"] = "not finished; --resume continues it"
+    state = unfinished(run)
+    if state is not None:
+        facts["state"] = f"{state}; --resume continues it"
     return facts
 
 

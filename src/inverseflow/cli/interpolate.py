@@ -4,55 +4,66 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.checks import check_output, check_seed
+from inverseflow.cli.checks import check_counts, check_output, check_seed
 from inverseflow.cli.command import Command
-from inverseflow.errors import OptionError
+from inverseflow.errors import DataError, OptionError
+from inverseflow.training.run import Run
+
+_USUAL_NUMBER = 8
 
 
 def interpolate(
-    run: Path,
-    number: int = 8,
+    run: Run,
+    number: int | None = None,
     steps: int = 10,
     output: Path | None = None,
     seed: int = 0,
     device: str = "auto",
     data_dir: Path | None = None,
 ) -> None:
-    """Go from one test image to another through the latent, along the great circle between their latents.
+    """Interpolate between pairs of test images along a great circle in latent space.
 
-    The first and the last picture in a row are the two images themselves.
+    The first and the last picture in a row are the two images themselves. If there is only one test image, training
+    images are taken.
 
     Args:
         run: The run folder.
-        number: How many pairs of images, one in each row.
-        steps: Pictures in a row.
+        number: Number of pairs of images, one pair in each row. By default 8, or as many as there are.
+        steps: Number of pictures in a row.
         output: The picture (.png). By default interpolations.png in the run folder.
-        seed: Decides which images.
-        device: Where to compute: auto, cpu, cuda, cuda:1 ...
-        data_dir: Where the data is now, if it has moved.
+        seed: Seed of the choice of images.
+        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
+        data_dir: Folder that holds the data now, if it has moved.
     """
-    if steps < 2 or number < 1:
-        raise OptionError(f"a row has at least 2 steps and there is at least 1 row, not {steps} and {number}")
+    check_counts(number=number)
+    if steps < 2:
+        raise OptionError(f"--steps must be at least 2, got {steps}")
     check_seed(seed)
     check_output(output, ".png")
     import torch
 
-    from inverseflow.cli.loading import data_of, some_of, trained_flow
+    from inverseflow.cli.loading import load_data, load_flow, sample_images
     from inverseflow.flows.interpolation import great_circle
     from inverseflow.training.report import save_grid
-    from inverseflow.training.run import Run
 
-    opened = Run(run)
-    flow = trained_flow(opened, device)
-    data = data_of(opened, data_dir)
-    images = some_of(data.test, 2 * number, seed).to(next(flow.parameters()).device)
+    flow = load_flow(run, device)
+    data = load_data(run, data_dir)
+    kind, images = ("test", data.test) if len(data.test) > 1 else ("training", data.train)
+    pairs = len(images) // 2
+    if pairs == 0:
+        raise DataError(f"interpolation takes two images, and {data.title} has only one test and one training image")
+    if number is not None and number > pairs:
+        raise OptionError(f"--number must be at most {pairs}, for {len(images)} {kind} images, got {number}")
+    number = min(_USUAL_NUMBER, pairs) if number is None else number
+    ends = sample_images(images, 2 * number, seed).to(next(flow.parameters()).device)
     with torch.inference_mode():
-        first, last = flow.encode(images).chunk(2)  # (number, D) each
+        first, last = flow.encode(ends).chunk(2)  # (number, D) each
         between = great_circle(first, last, steps)  # (number, steps, D)
         pictures = flow.decode(between.flatten(0, 1))
-    path = output or opened.path / "interpolations.png"
+    path = output or run.path / "interpolations.png"
     save_grid(path, pictures, data.levels, columns=steps)
-    print(f"{number} pairs of test images of {data.title}, {steps} steps each, are in {path}")
+    noun = "pair" if number == 1 else "pairs"
+    print(f"{number} {noun} of {kind} images of {data.title}, {steps} steps each, are in {path}")
 
 
 COMMAND = Command(interpolate, short={"number": "n", "output": "o"})

@@ -1,13 +1,14 @@
-"""What every command about a run begins with."""
+"""The flow, the data and the state of a run, as every command about a run needs them."""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inverseflow.errors import OptionError
+from inverseflow.errors import CheckpointError, OptionError
 from inverseflow.training.run import Run
 
 if TYPE_CHECKING:
@@ -17,55 +18,73 @@ if TYPE_CHECKING:
     from inverseflow.flows import Flow
 
 
-def trained_flow(run: Run, device: str) -> Flow:
-    """The flow of a run, ready to be used on a device.
+def load_flow(run: Run, device: str) -> Flow:
+    """Load the trained flow of a run, and say so on standard error if the run is unfinished.
 
     Args:
-        run: The run.
-        device: As `chosen_device` takes it.
+        run: the run.
+        device: its name, or "auto".
     """
-    from inverseflow.training.model import load_flow
+    from inverseflow import training
+    from inverseflow.utils.device import find_device
 
-    if run.exists and not run.model.is_dir() and run.best.is_file():
-        print(f"inverseflow: {run.path} is not finished; this is its best checkpoint so far", file=sys.stderr)
-    return load_flow(run).to(chosen_device(device)).eval()
+    where = find_device(device)
+    flow = training.load_flow(run).to(where).eval()
+    state = unfinished(run)
+    if state is not None:
+        print(f"inverseflow: {run.path} is {state}", file=sys.stderr)
+    return flow
 
 
-def data_of(run: Run, data_dir: Path | None = None) -> ImageSplits:
-    """The images of a run.
+def load_data(run: Run, data_dir: Path | None = None) -> ImageSplits:
+    """Load the images of a run.
 
     Args:
-        run: The run.
-        data_dir: Where the data is now, if it has moved.
+        run: the run.
+        data_dir: the folder that holds the data now, if it has moved.
     """
-    from inverseflow.training.model import load_data
+    from inverseflow import training
 
     options = run.options()
-    return load_data(options if data_dir is None else replace(options, data_dir=data_dir))
+    return training.load_data(options if data_dir is None else replace(options, data_dir=data_dir))
 
 
-def some_of(images: Images, count: int, seed: int) -> torch.Tensor:
-    """That many different images, chosen by the seed, (count, C, H, W)."""
+def sample_images(images: Images, count: int, seed: int) -> torch.Tensor:
+    """Return `count` different images, chosen by the seed, (count, C, H, W)."""
     import torch
 
-    if not 1 <= count <= len(images):
-        raise OptionError(f"there are {len(images)} images; cannot take {count}")
     return images.__getitems__(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count])
 
 
-def chosen_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is a GPU if there is one.
+def number_of_images(images: Images, number: int | None, usual: int) -> int:
+    """Return how many of the test images to take: the number that was asked for, or the usual one if there are so many.
 
     Raises:
-        OptionError: If there is no such device.
+        OptionError: if more were asked for than there are.
     """
-    import torch
+    if number is not None and number > len(images):
+        raise OptionError(f"--number must be at most {len(images)}, the number of test images, got {number}")
+    return min(usual, len(images)) if number is None else number
 
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+
+def unfinished(run: Run) -> str | None:
+    """Return how far an unfinished run has come and which weights it offers, or None if the run is finished."""
+    goal = run.options().max_steps
+    if run.model.is_dir():
+        try:
+            report = json.loads(run.report.read_text("utf-8"))
+            steps, best = int(report["steps"]), int(report["best_step"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None  # the model is whole, and nothing tells how many steps it lacks
+        return None if steps >= goal else f"unfinished: step {steps} of {goal}; using the model of step {best}"
+    used = run.best if run.best.is_file() else run.last
+    return f"unfinished: step {_step(run.last)} of {goal}; using {used.name} of step {_step(used)}"
+
+
+def _step(checkpoint: Path) -> str:
+    from inverseflow.training.loop.checkpoint import read_checkpoint
+
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f"cannot use the device {name!r}: {str(error).splitlines()[0]}") from error
-    return device
+        return str(read_checkpoint(checkpoint)["global_step"])
+    except (CheckpointError, KeyError):
+        return "unknown"

@@ -1,16 +1,19 @@
-"""The entry point: finds the command, runs it, and turns what goes wrong into one line."""
+"""Entry point: find the command, run it, and turn every failure into one line."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 
-from inverseflow.cli.command import Command, UsageError
-from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted
+from inverseflow.cli.command import Command
+from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted, UsageError
 from inverseflow.utils.packages import missing_package
 
 COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "info", "doctor")
@@ -20,63 +23,36 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
-        argv: The words after `inverseflow`; those of the process by default.
+        argv: the words after `inverseflow`, by default the arguments of the process.
 
     Returns:
         The exit code: 0, 2 after an error, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        return _run(argv)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except TrainingInterrupted as interruption:
-        return _interrupted(str(interruption))
-    except KeyboardInterrupt:
-        return _interrupted("interrupted")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; don't complain at exit
-        return 0
-    except ModuleNotFoundError as error:
-        package = missing_package(error)
-        if package is None:
-            return _failed(error, argv)
-        print(f"inverseflow: error: {package.purpose} needs {package.name}: {package.remedy}", file=sys.stderr)
-        return ERROR
-    except NonFiniteError as error:
-        from inverseflow.training.loop.ranks import is_first_process
-
-        return _failed(error, argv) if is_first_process() else ERROR  # every process has the same to say
-    except Exception as error:
-        return _failed(error, argv)
+    return _exit_code(partial(_run, argv), debug="--debug" in argv)
 
 
-def _failed(error: Exception, argv: list[str]) -> int:
-    if "--debug" in argv:
-        traceback.print_exc()
-    print(f"inverseflow: error: {_one_line(error)}", file=sys.stderr)
-    return ERROR
+def run_command(command: Command, argv: list[str] | None = None) -> int:
+    """Run a command that is a program of its own, such as `python -m experiments`, with the errors of `main`."""
+    words = sys.argv[1:] if argv is None else argv
+    return _exit_code(lambda: command.function(**command.arguments(words)), debug="--debug" in words)
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help())
-        return 0
-    if argv[0] in ("-V", "--version"):
+    elif argv[0] in ("-V", "--version"):
         print(f"inverseflow {version('inverseflow')}")
-        return 0
-    if argv[0] not in _available():
-        raise UsageError(f"there is no command {argv[0]!r}; there are {', '.join(_available())}")
-    command = _command(argv[0])
-    command.function(**command.arguments(argv[1:]))
-    return 0
-
-
-def _available() -> list[str]:
-    return [name for name in COMMANDS if find_spec(f"inverseflow.cli.{name}")]
+    elif argv[0] not in COMMANDS:
+        near = get_close_matches(argv[0], COMMANDS, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"there is no command {argv[0]!r}; there are {', '.join(COMMANDS)}{meant}")
+    else:
+        command = _command(argv[0])
+        command.function(**command.arguments(argv[1:]))
 
 
 def _command(name: str) -> Command:
@@ -89,22 +65,69 @@ def _help() -> str:
     lines = [
         "usage: inverseflow COMMAND [options]",
         "",
-        "Invertible networks: train image flows, sample from them, measure them.",
+        "Invertible networks: train flows on images, sample from them, evaluate them.",
         "",
-        *(f"  {name:<13}{_command(name).summary}" for name in _available()),
+        *(f"  {name:<13}{_command(name).summary}" for name in COMMANDS),
         "",
-        "inverseflow COMMAND --help tells more about one of them; inverseflow --version tells the version.",
+        "inverseflow COMMAND --help explains a command; inverseflow --version prints the version.",
         "A first run, a few minutes on a CPU:  inverseflow train digits",
     ]
     return "\n".join(lines)
+
+
+def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = _guarded(command, debug)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            return _failed(error, debug)
+    return code
+
+
+def _guarded(command: Callable[[], object], debug: bool) -> int:
+    try:
+        command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except TrainingInterrupted as interruption:
+        return _interrupted(str(interruption))
+    except KeyboardInterrupt:
+        return _interrupted("interrupted")
+    except BrokenPipeError:
+        return 0  # the reader has seen enough
+    except NonFiniteError as error:
+        from inverseflow.training.loop.ranks import is_first_process
+
+        return _failed(error, debug) if is_first_process() else ERROR  # every process has the same to say
+    except Exception as error:
+        return _failed(error, debug)
+    return 0
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"inverseflow: error: {_one_line(error)}", file=sys.stderr)
+    return ERROR
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, InverseFlowError):
         return text
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"cannot read or write {error.filename}: {error.strerror.lower()}"
+    if isinstance(error, ModuleNotFoundError):
+        package = missing_package(error)
+        if package is not None:
+            return f"{package.name} is not installed, which is needed for {package.purpose}: {package.remedy}"
+    if isinstance(error, OSError) and error.strerror:
+        name = "a file or the output" if error.filename is None else os.fsdecode(error.filename)
+        return f"cannot read or write {name}: {error.strerror.lower()}"
     return f"{type(error).__name__}: {text or 'no message'}; run again with --debug for the traceback"
 
 
@@ -112,6 +135,6 @@ def _interrupted(message: str) -> int:
     from inverseflow.training.loop.ranks import is_first_process
 
     if not is_first_process():
-        return 0  # the first process speaks for all; another code would make the launcher believe in a crash
+        return 0  # the first process speaks for all; another code would look like a crash to the launcher
     print(f"inverseflow: {message}", file=sys.stderr)
     return INTERRUPTED

@@ -6,39 +6,42 @@ from pathlib import Path
 
 from inverseflow.cli.checks import check_counts, check_output, check_seed
 from inverseflow.cli.command import Command
+from inverseflow.training.run import Run
+
+_USUAL_NUMBER = 64
 
 
 def reconstruct(
-    run: Path,
-    number: int = 64,
+    run: Run,
+    number: int | None = None,
     output: Path | None = None,
     seed: int = 0,
     device: str = "auto",
     data_dir: Path | None = None,
 ) -> None:
-    """Take test images through the latent and back, and show where they differ.
+    """Encode and decode test images, and show where they differ.
 
     Args:
         run: The run folder.
-        number: How many images.
+        number: Number of images. By default 64, or all test images if there are fewer.
         output: The picture (.png). By default reconstructions-seedSEED.png in the run folder.
-        seed: Decides which images.
-        device: Where to compute: auto, cpu, cuda, cuda:1 ...
-        data_dir: Where the data is now, if it has moved.
+        seed: Seed of the choice of images.
+        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
+        data_dir: Folder that holds the data now, if it has moved.
     """
     check_counts(number=number)
     check_seed(seed)
     check_output(output, ".png")
-    from inverseflow.cli.loading import data_of, some_of, trained_flow
+    from inverseflow.cli.loading import load_data, load_flow, number_of_images, sample_images
     from inverseflow.training.report import reconstruct
-    from inverseflow.training.run import Run
 
-    opened = Run(run)
-    flow = trained_flow(opened, device)
-    data = data_of(opened, data_dir)
-    path = output or opened.path / f"reconstructions-seed{seed}.png"  # reconstructions.png is the training's own
-    worst = reconstruct(path, flow, some_of(data.test, number, seed), data)
-    print(f"{number} test images of {data.title} came back within {worst} grey levels; see {path}")
+    flow = load_flow(run, device)
+    data = load_data(run, data_dir)
+    number = number_of_images(data.test, number, _USUAL_NUMBER)
+    path = output or run.path / f"reconstructions-seed{seed}.png"  # training writes reconstructions.png itself
+    worst = reconstruct(path, flow, sample_images(data.test, number, seed), data)
+    of = f"all {number}" if number == len(data.test) else f"{number} of {len(data.test)}"
+    print(f"{of} test images of {data.title} came back within {worst} gray levels; see {path}")
 
 
 COMMAND = Command(reconstruct, short={"number": "n", "output": "o"})

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import fields, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from inverseflow.cli.command import Command, UsageError
+import yaml
+
+from inverseflow.cli.command import Command
+from inverseflow.cli.parser import Parser, Value, option_words
+from inverseflow.errors import OptionError, UsageError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
 
-if TYPE_CHECKING:
-    import jsonargparse
-
-    from inverseflow.cli.parser import Parser
-
 
 def train(options: TrainOptions) -> None:
-    """Train a flow on images, and leave everything in a run folder.
+    """Train a flow on images and write everything about the run into a folder.
 
-    The settings come from the preset of the data, or from --preset NAME; --config FILE changes them, and the other
-    options change them once more. The run folder gets config.yaml, metrics.csv, TensorBoard events, checkpoints, the
-    trained model, samples.png, reconstructions.png, curves.png and report.json. Ctrl-C saves, says how to go on, and
-    ends with the exit code 130.
+    The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
+    other options change them last. The value null turns an option off that may be left out.
+
+    The run folder receives config.yaml, metrics.csv, TensorBoard events, checkpoints, the trained model, samples.png,
+    reconstructions.png, curves.png and report.json. Ctrl-C saves the run, prints the command that continues it, and
+    ends with exit code 130.
 
     Examples:
       inverseflow train digits
@@ -33,65 +33,84 @@ def train(options: TrainOptions) -> None:
       inverseflow train mnist --model.steps 8 --optimizer.learning-rate 5e-4 --optimizer.ema 0.999
       inverseflow train mnist --out runs/mnist --resume
       inverseflow train cifar10 --accelerator gpu --devices 4 --strategy ddp --precision bf16-mixed
+      inverseflow train mnist --help       (shows the defaults for mnist)
 
     Args:
-        options: The settings.
+        options: the settings.
     """
     from inverseflow.training.report import closing_lines
     from inverseflow.training.trainer import train
 
     report = train(options)
     if report is not None:
-        print(closing_lines(report, Run(_out(options))))
+        print(closing_lines(report, Run(options.out or "")))
 
 
-def _parse(parser: Parser, argv: list[str]) -> dict[str, Any]:
-    parser.add_class_arguments(TrainOptions, as_positional=True)
-    parser.add_argument(
-        "--preset",
-        type=str | None,
-        default=None,
-        help=f"Named settings: {', '.join(preset_names())}. By default those of DATA.",
-    )
-    parser.add_argument("--config", action="config", help="A YAML file of settings.")
-    parser.finish({})
-    argv = [re.sub(r"^--model(?==|$)", "--model.name", word) for word in argv]
+def _parse(prog: str, description: str, argv: list[str]) -> dict[str, Any]:
+    parser = Parser(prog, description, preset=lambda given: _flat(load_preset(_preset_name(given))) if given else {})
+    parser.add_signature(TrainOptions)
+    names = ", ".join(preset_names())
+    parser.add_argument("--preset", metavar="NAME", help=f"Named settings: {names}. By default the preset of DATA.")
+    about_config = "A YAML file of settings. May be given several times."
+    parser.add_argument("--config", metavar="FILE", type=Value(Path), action="append", help=about_config)
+    parser.add_argument("--print-config", action="store_true", help="Print the settings as YAML and do nothing else.")
+    parser.add_help_and_debug()
 
-    without_questions = [word for word in argv if not word.startswith(("-h", "--help", "--print"))]
-    if len(without_questions) == len(argv) or argv[0] in preset_names():
-        _lay_ground(parser, parser.parse(without_questions))
-    parsed = parser.parse(argv)
-    for group in ("model", "optimizer"):
-        if not hasattr(parsed[group], "__dict__"):
-            raise UsageError(f"{group} is a group of settings, not {parsed[group]!r} (see {parser.prog} --help)")
-    options = parser.instantiate(parsed)
-    values = {item.name: options[item.name] for item in fields(TrainOptions)}
-    given = TrainOptions(**values)
-    return {"options": replace(given, out=given.out or Path("runs") / (parsed.preset or given.data))}
-
-
-def _lay_ground(parser: Parser, first: jsonargparse.Namespace) -> None:
-    """Makes the preset, or the settings of the run that is resumed, the defaults of all options."""
-    preset = first.preset or first.data
-    run = Run(first.out or Path("runs") / preset)
-    if first.resume and run.exists:
-        run.options()  # says what is wrong with them, if anything is
-        settings = run.settings()
-    else:
-        settings = load_preset(preset)
-    parser.set_defaults(_flat({name: value for name, value in settings.items() if name != "data"}))
+    given = parser.parse(argv)
+    preset = _preset_name(given)
+    own = {name: value for name, value in given.items() if name not in ("preset", "config", "print_config", "debug")}
+    out = own.setdefault("out", Path("runs") / preset)
+    settings = _run_settings(Run(out)) if own.get("resume") and Run(out).exists else load_preset(preset)
+    for file in given.get("config", []):
+        settings = _merged(settings, _file_settings(prog, file))
+    options = TrainOptions.from_mapping(_merged(settings, own))
+    if given.get("print_config"):
+        print(yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True), end="")
+        raise SystemExit(0)
+    return {"options": options}
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _preset_name(given: Mapping[str, Any]) -> str:
+    name: str = given.get("preset") or given["data"]
+    return name
+
+
+def _run_settings(run: Run) -> dict[str, Any]:
+    run.options()  # raises if config.yaml holds no settings of a run
+    return run.settings()
+
+
+def _file_settings(prog: str, path: Path) -> dict[str, Any]:
+    """Read the settings in a YAML file. The command line names the data, so `data` in the file is ignored."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise OptionError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise OptionError(f"{path} holds no settings; write one NAME: VALUE on each line")
+    parser = Parser(prog)
+    parser.add_signature(TrainOptions)
+    data = str(content.pop("data", "digits"))
+    try:
+        settings = parser.parse([data, *option_words(content)])
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    del settings["data"]
+    return settings
+
+
+def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(settings)
+    for name, value in changes.items():
+        merged[name] = _merged(merged.get(name, {}), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
-
-
-def _out(options: TrainOptions) -> Path:
-    assert options.out is not None
-    return options.out
 
 
 COMMAND = Command(train, parse=_parse)

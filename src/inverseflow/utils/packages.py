@@ -29,7 +29,6 @@ class Package:
 OPTIONAL = {
     "safetensors": Package("safetensors", "hub", "saving and loading flows"),
     "huggingface_hub": Package("huggingface_hub", "hub", "loading flows from the Hugging Face hub"),
-    "jsonargparse": Package("jsonargparse", "train", "the command line"),
     "yaml": Package("pyyaml", "train", "run folders"),
     "lightning": Package("lightning", "train", "training"),
     "tqdm": Package("tqdm", "train", "progress bars"),

@@ -1,0 +1,30 @@
+"""Choice of the device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from inverseflow.errors import OptionError
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called `name`, where "auto" means a GPU if there is one.
+
+    Raises:
+        OptionError: if there is no such device.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(
+            f"cannot use the device {name!r}: {reason} (`inverseflow doctor` lists the devices)"
+        ) from error
+    return device
