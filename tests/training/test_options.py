@@ -1,7 +1,10 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from inverseflow.errors import OptionError
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
@@ -16,27 +19,74 @@ def test_options_survive_the_way_to_plain_types_and_back():
     assert TrainOptions.from_mapping(options.to_mapping()) == options
 
 
-def test_an_unknown_setting_is_named():
-    with pytest.raises(OptionError, match="no_such_setting"):
-        TrainOptions.from_mapping({"data": "digits", "no_such_setting": 1})
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: TrainOptions(data="digits", max_steps=0), "max_steps must be at least 1, not 0"),
-        (lambda: TrainOptions(data="digits", batch_size=-1), "batch_size must be at least 1"),
+        (lambda: TrainOptions(data="digits", max_steps=0), "max_steps must be at least 1 .*, got 0$"),
+        (lambda: TrainOptions(data="digits", max_steps=3.5), "max_steps must be a whole number, got 3.5"),
+        (lambda: TrainOptions(data="digits", max_steps=True), "max_steps must be a whole number, got True"),
+        (lambda: TrainOptions(data="digits", batch_size=10**9), "batch_size must be .* at most 1048576, got 10*"),
+        (lambda: TrainOptions(data="digits", image_size=-3), "image_size must be at least 1 .*, got -3"),
+        (lambda: TrainOptions(data="digits", seed=2**63), "seed must be .* at most 9223372036854775807, got"),
+        (lambda: TrainOptions(data="digits", resume="yes"), "resume must be true or false, got 'yes'"),
         (lambda: TrainOptions(data="digits", resume=True, overwrite=True), "exclude each other"),
-        (lambda: TrainOptions(data="digits", seed=-1), "seed must be in"),
-        (lambda: OptimizerOptions(learning_rate=0.0), "learning_rate must be above 0"),
-        (lambda: OptimizerOptions(ema=1.0), "ema must be between 0 and 1"),
-        (lambda: OptimizerOptions(clip_norm=0.0), "clip_norm must be above 0"),
-        (lambda: OptimizerOptions(step_factor=2.0), "step_factor must be in"),
+        (lambda: TrainOptions(data="letters"), "data must be one of digits, mnist, cifar10, folder, got 'letters'"),
+        (lambda: TrainOptions(data="digits", out="a\0b"), "out must be a path without NUL characters"),
+        (lambda: TrainOptions(data="digits", out=3), "out must be a path, got 3"),
+        (lambda: TrainOptions(data="digits", channels=True), "channels must be one of 1, 3, got True"),
+        (
+            lambda: TrainOptions(data="digits", model={"steps": 1}),
+            "model must be a group of settings, got {'steps': 1}",
+        ),
+        (lambda: OptimizerOptions(learning_rate=0.0), r"optimizer\.learning_rate must be above 0, got 0$"),
+        (lambda: OptimizerOptions(learning_rate=math.nan), "learning_rate must be a finite number, got nan"),
+        (lambda: OptimizerOptions(weight_decay=math.inf), "weight_decay must be a finite number, got inf"),
+        (lambda: OptimizerOptions(learning_rate="fast"), "learning_rate must be a finite number, got 'fast'"),
+        (lambda: OptimizerOptions(ema=1.0), "ema must be above 0 and below 1, got 1; null averages nothing"),
+        (lambda: OptimizerOptions(clip_norm=0.0), "clip_norm must be above 0, got 0; null clips nothing"),
+        (lambda: OptimizerOptions(step_factor=2.0), "step_factor must be above 0 and at most 1, got 2"),
+        (lambda: OptimizerOptions(warmup_steps=-1), "warmup_steps must be at least 0 .*, got -1"),
+        (lambda: ModelOptions(steps=10**9), r"model\.steps must be .* at most 10000, got 1000000000"),
+        (lambda: ModelOptions(width=0), r"model\.width must be at least 1"),
+        (lambda: ModelOptions(spline_bound=math.inf), r"model\.spline_bound must be a finite number, got inf"),
+        (lambda: ModelOptions(alpha=0.5), r"model\.alpha must be at least 0 and below 0\.5, got 0\.5"),
+        (lambda: ModelOptions(name=7), r"model\.name must be a string, got 7"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(build, message):
     with pytest.raises(OptionError, match=message):
         build()
+
+
+def test_numbers_of_numpy_and_paths_in_strings_are_converted():
+    options = TrainOptions(
+        data="digits",
+        out="~/runs/one",
+        max_steps=np.int64(3),
+        devices=2,
+        optimizer=OptimizerOptions(learning_rate=np.float32(0.5), ema=None),
+    )
+
+    assert (type(options.max_steps), type(options.optimizer.learning_rate)) == (int, float)
+    assert options.out == Path.home() / "runs" / "one"
+    assert options.devices == "2"
+    assert yaml.safe_load(yaml.safe_dump(options.to_mapping()))["max_steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"data": "digits", "no_such_setting": 1}, "there is no setting no_such_setting"),
+        ({"data": "digits", "model": {"depth": 1}}, r"there is no setting model\.depth"),
+        ({"data": "digits", "model": [1]}, "model must be a group of settings, got list"),
+        ({"max_steps": 1}, "the setting data is missing"),
+        ({"data": "digits", "max_steps": "many"}, "max_steps must be a whole number, got 'many'"),
+        ({"data": "digits", "optimizer": {"ema": [0.9]}}, r"optimizer\.ema must be a finite number, got \[0\.9\]"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(mapping, message):
+    with pytest.raises(OptionError, match=message):
+        TrainOptions.from_mapping(mapping)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +102,7 @@ def test_a_value_that_cannot_work_is_refused(build, message):
 def test_a_resumed_run_keeps_what_its_trajectory_depends_on(change, name):
     options = TrainOptions(data="digits")
 
-    with pytest.raises(OptionError, match=f"^{name} is "):
+    with pytest.raises(OptionError, match=f"^{name} is .* start another run with --init-from"):
         options.resumed_with(replace(options, **change))
 
 

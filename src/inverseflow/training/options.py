@@ -1,35 +1,19 @@
-"""Everything that a training run can be told, as frozen dataclasses.
+"""Settings of a training run, as frozen dataclasses.
 
-Imports nothing heavy: the command line makes its help from here.
+Imports nothing heavy: the command line makes its help from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from inverseflow.errors import OptionError
+from inverseflow.training.option_checks import convert_fields, require_range
 
 DataName = Literal["digits", "mnist", "cifar10", "folder"]
-FlowName = Literal[
-    "inverse-flow",
-    "glow",
-    "cinc",
-    "finc",
-    "emerging",
-    "periodic",
-    "exponential",
-    "self-normalizing",
-    "woodbury",
-    "macow",
-    "butterfly",
-    "mintnet",
-    "arma",
-    "planar",
-    "image",
-]
 LayerName = Literal[
     "none",
     "inverse",
@@ -53,33 +37,34 @@ LayerName = Literal[
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which flow to build. Whatever is left out keeps the default of the flow.
+    """Options of the flow. An option that is left out keeps the default of the flow.
 
     Args:
-        name: Which flow; --model NAME says the same. They differ in the k×k layer of their steps: "glow" has none,
-            "image" takes any. "mintnet" is its layers and nothing else, "planar" any layers and splines, without
-            couplings.
-        layer: The k×k layer of "image" and "planar".
-        paper_architecture: Make the steps those of the flow's publication, as far as these options can.
-        scales: How many times the image is squeezed; after each but the last, half of the channels are done. In
-            "planar" there is a squeeze between two scales, and no channel is done early.
-        steps: Flow steps at each scale.
-        kernel_size: Height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
-        width: Hidden channels of the coupling networks, and of the layers of mintnet.
-        spline: Which entries share one spline activation.
-        spline_bins: Pieces of each spline.
-        spline_bound: Half the interval on which a spline acts; outside it is the identity.
-        conv1x1: The invertible 1×1 convolution that mixes channels: none, one matrix, or its LU factors (not for
+        name: which flow; --model NAME is short for it. inverse-flow, glow, cinc, finc, emerging, periodic, exponential,
+            self-normalizing, woodbury, macow, butterfly and arma differ in the k×k layer of their steps, image takes
+            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. A flow of your
+            own is found by the name that it was registered with.
+        layer: k×k layer of image and planar.
+        paper_architecture: make the steps as in the flow's publication, as far as these options can.
+        scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
+            squeezes between scales and factors nothing out.
+        steps: flow steps at each scale.
+        kernel_size: height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
+        width: hidden channels of the coupling networks, and of the layers of mintnet.
+        spline: which entries share one spline activation.
+        spline_bins: number of pieces of each spline.
+        spline_bound: half the interval on which a spline acts; it is the identity outside.
+        conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not for
             planar).
-        coupling: The coupling: affine in two halves of the channels, in four blocks, or none (not for planar).
-        bound: Bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
+        coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not for planar).
+        bound: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
             (inverse-flow, cinc, finc, emerging, arma); of exponential the largest spectral norm.
-        preprocessing: How grey levels become real numbers: "logit" spreads the ends of the range to infinity,
-            "centre" only scales.
-        alpha: How far the logit first squeezes the range, between 0 and 0.5.
+        preprocessing: how gray levels become real numbers: logit maps the ends of the range to infinity, centre only
+            shifts and scales.
+        alpha: how far logit first shrinks the range towards its middle, in [0, 0.5).
     """
 
-    name: FlowName = "inverse-flow"
+    name: str = "inverse-flow"
     layer: LayerName | None = None
     paper_architecture: bool = False
     scales: int | None = None
@@ -95,8 +80,18 @@ class ModelOptions:
     preprocessing: Literal["logit", "centre"] | None = None
     alpha: float | None = None
 
+    def __post_init__(self) -> None:
+        convert_fields(self, _MODEL)
+        require_range(self, "scales", at_least=1, at_most=64, prefix=_MODEL)
+        require_range(self, "steps", "spline_bins", at_least=1, at_most=10_000, prefix=_MODEL)
+        require_range(self, "kernel_size", at_least=1, at_most=1_000, prefix=_MODEL)
+        require_range(self, "width", at_least=1, at_most=100_000, prefix=_MODEL)
+        require_range(self, "bound", above=0, prefix=_MODEL)
+        require_range(self, "spline_bound", above=0, prefix=_MODEL)
+        require_range(self, "alpha", at_least=0, below=0.5, prefix=_MODEL)
+
     def given(self) -> dict[str, Any]:
-        """The flow's own options that were given.
+        """Return the options that were given and are the flow's own.
 
         >>> ModelOptions(name="glow", steps=4).given()
         {'steps': 4}
@@ -107,19 +102,19 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """How the weights are changed: Adam, its learning rate over time, and clipping.
+    """Options of the optimizer: Adam, its learning rate over time, and clipping.
 
     Args:
-        learning_rate: Learning rate after the warm-up.
-        schedule: What the learning rate does after the warm-up: stay, fall to zero along a cosine, or fall by a
-            factor every so often.
-        step_every: Steps between two falls of the "step" schedule.
-        step_factor: What each fall of the "step" schedule multiplies the learning rate by.
-        warmup_steps: Steps over which the learning rate rises linearly to its value.
-        weight_decay: Decoupled weight decay (AdamW). With 0 this is Adam.
-        clip_norm: Largest norm of the whole gradient; a longer one is shortened to it. Null leaves it as it is.
-        ema: Decay of the exponential moving average of the weights, for instance 0.999. With it, everything but the
-            training step uses the averaged weights. Null keeps no average.
+        learning_rate: learning rate after the warm-up.
+        schedule: learning rate after the warm-up: constant, falling to zero along a cosine, or falling by a factor at
+            regular steps.
+        step_every: training steps between two falls of the step schedule.
+        step_factor: factor of each fall of the step schedule.
+        warmup_steps: training steps over which the learning rate rises linearly to its value.
+        weight_decay: decoupled weight decay (AdamW). With 0 this is Adam.
+        clip_norm: largest norm of the whole gradient; a longer gradient is scaled down to it. Null clips nothing.
+        ema: decay of the exponential moving average of the weights, for instance 0.999. With it, validation and the
+            exported model use the averaged weights. Null averages nothing.
     """
 
     learning_rate: float = 1e-3
@@ -132,51 +127,52 @@ class OptimizerOptions:
     ema: float | None = None
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, f"optimizer.learning_rate must be above 0, not {self.learning_rate}")
-        _require(self.step_every >= 1, f"optimizer.step_every must be at least 1, not {self.step_every}")
-        _require(0 < self.step_factor <= 1, f"optimizer.step_factor must be in (0, 1], not {self.step_factor}")
-        _require(self.warmup_steps >= 0, f"optimizer.warmup_steps must not be negative, got {self.warmup_steps}")
-        _require(self.weight_decay >= 0, f"optimizer.weight_decay must not be negative, got {self.weight_decay}")
-        clip_norm = self.clip_norm
-        _require(clip_norm is None or clip_norm > 0, f"optimizer.clip_norm must be above 0, not {clip_norm}")
-        _require(self.ema is None or 0 < self.ema < 1, f"optimizer.ema must be between 0 and 1, not {self.ema}")
+        convert_fields(self, _OPTIMIZER)
+        require_range(self, "learning_rate", above=0, prefix=_OPTIMIZER)
+        require_range(self, "step_every", at_least=1, at_most=_MAX_STEPS, prefix=_OPTIMIZER)
+        require_range(self, "step_factor", above=0, at_most=1, prefix=_OPTIMIZER)
+        require_range(self, "warmup_steps", at_least=0, at_most=_MAX_STEPS, prefix=_OPTIMIZER)
+        require_range(self, "weight_decay", at_least=0, prefix=_OPTIMIZER)
+        require_range(self, "clip_norm", above=0, remedy="null clips nothing", prefix=_OPTIMIZER)
+        require_range(self, "ema", above=0, below=1, remedy="null averages nothing", prefix=_OPTIMIZER)
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """A whole training run.
+    """Settings of a whole training run.
 
     Args:
-        data: The images: "digits" (8×8, comes with scikit-learn), "mnist", "cifar10", or "folder" (any images).
-        data_dir: Folder that holds the data. Without it, mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then
+        data: the images: digits (8×8, comes with scikit-learn), mnist, cifar10, or folder (any images).
+        data_dir: folder that holds the data. Without it, mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then
             fetched from the Hugging Face hub.
-        image_size: Height and width to which the images of a "folder" are brought.
-        crop: How the images of a "folder" are brought to that size: "resize" scales the shorter side and cuts out the
-            centre, "center" cuts the centre out of the original pixels.
-        channels: Channels of the images of a "folder": 1 for grey, 3 for colour. By default what the files store.
-        out: The run folder. By default runs/PRESET.
-        resume: Continue the run in the run folder from its last checkpoint, with its own settings; start it if there is
+        image_size: height and width to which the images of a folder are brought.
+        crop: how the images of a folder are brought to that size: resize scales the shorter side and cuts out the
+            center, center cuts the center out of the original pixels.
+        channels: channels of the images of a folder: 1 for gray, 3 for color. By default what the files store.
+        out: the run folder. By default runs/PRESET.
+        resume: continue the run in the run folder from its last checkpoint, with its own settings; start it if there is
             none. Another number of devices, or another max_steps under the cosine schedule, changes the trajectory.
-        overwrite: Delete the run that is in the run folder and start anew.
-        max_steps: Training steps. A run that is resumed can be made longer, not shorter than it is.
-        batch_size: Images in a training step on each device.
-        seed: Decides the initial weights, the order of the images and all noise.
-        horizontal_flip: Mirror each training image left to right with probability one half.
-        validate_every: Steps between two validations. The last step is always validated.
-        validation_images: Validate on that many of the validation images. By default on all.
-        checkpoint_every: Steps between two checkpoints. Validation and the last step save one, too.
-        log_every: Steps between two rows of metrics.
-        initialization_images: Training images for the data-dependent initialisation.
-        evaluation_draws: Dequantisation draws for each test image after training.
-        model: Which flow to build.
-        optimizer: How the weights are changed.
-        accelerator: Where to train, as Lightning names it: auto, cpu, gpu, mps ...
-        devices: How many devices of a node, "auto", or which ones, for instance "0,1".
-        num_nodes: How many nodes.
-        strategy: How several devices share the work, as Lightning names it: auto, ddp, fsdp ...
-        precision: Arithmetic of the training steps. What is measured after training is measured in float32.
-        gradient_checkpointing: Compute activations twice instead of keeping them: less memory, more time.
-        quiet: Show no progress.
+        overwrite: delete the run in the run folder and start anew.
+        init_from: start from the trained weights of this run (or exported model), with a new optimizer and step 0.
+        max_steps: training steps. A resumed run can be made longer, not shorter than it is.
+        batch_size: images in a training step on each device.
+        seed: seed of the initial weights, the order of the images and all noise.
+        horizontal_flip: mirror each training image left to right with probability one half.
+        validate_every: training steps between two validations. The last step is always validated.
+        validation_images: validate on that many of the validation images. By default on all.
+        checkpoint_every: training steps between two checkpoints. Validation and the last step save one, too.
+        log_every: training steps between two rows of metrics.
+        initialization_images: training images for the data-dependent initialization.
+        evaluation_draws: dequantization draws for each test image after training.
+        model: options of the flow.
+        optimizer: options of the optimizer.
+        accelerator: where to train, as Lightning names it: auto, cpu, gpu, mps ...
+        devices: how many devices of a node, "auto", or which ones, for instance "0,1".
+        num_nodes: number of nodes.
+        strategy: how several devices share the work, as Lightning names it: auto, ddp, fsdp ...
+        precision: arithmetic of the training steps. Measurements after training are made in float32.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
+        quiet: show no progress.
     """
 
     data: DataName
@@ -187,6 +183,7 @@ class TrainOptions:
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False
+    init_from: Path | None = None
     max_steps: int = 1000
     batch_size: int = 64
     seed: int = 0
@@ -208,54 +205,64 @@ class TrainOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "validate_every", "checkpoint_every", "log_every", "num_nodes"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("initialization_images", "evaluation_draws", "validation_images"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, f"{name} must be at least 1, not {value}")
-        _require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), not {self.seed}")
-        _require(not (self.resume and self.overwrite), "resume and overwrite exclude each other")
+        if type(self.devices) is int:
+            object.__setattr__(self, "devices", str(self.devices))
+        convert_fields(self)
+        steps = ("max_steps", "validate_every", "checkpoint_every", "log_every")
+        require_range(self, *steps, at_least=1, at_most=_MAX_STEPS)
+        require_range(self, "batch_size", at_least=1, at_most=2**20)
+        require_range(self, "validation_images", "initialization_images", at_least=1)
+        require_range(self, "evaluation_draws", at_least=1, at_most=10_000)
+        require_range(self, "num_nodes", at_least=1, at_most=2**16)
+        require_range(self, "image_size", at_least=1, at_most=2**16)
+        require_range(self, "seed", at_least=0, at_most=2**63 - 1)
+        if self.resume and self.overwrite:
+            raise OptionError("resume and overwrite exclude each other")
 
     def to_mapping(self) -> dict[str, Any]:
-        """What config.yaml holds: every setting in plain types, without those that concern one call only."""
+        """Return the content of config.yaml: every setting in plain types, but not `out`, `resume` and `overwrite`."""
         mapping = asdict(self)
         for name in ("out", "resume", "overwrite"):
             del mapping[name]
-        mapping["data_dir"] = None if self.data_dir is None else str(self.data_dir.resolve())
+        for name in ("data_dir", "init_from"):
+            mapping[name] = None if mapping[name] is None else str(mapping[name].resolve())
         return mapping
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TrainOptions:
-        """The options that `to_mapping` came from.
+        """Return the options that `to_mapping` came from.
 
         Raises:
-            OptionError: If a setting is missing or has a name that is not known.
+            OptionError: if a setting is missing, unknown, or has a value that cannot work.
         """
         values = dict(mapping)
-        try:
-            values["model"] = ModelOptions(**values.get("model", {}))
-            values["optimizer"] = OptimizerOptions(**values.get("optimizer", {}))
-            values["data_dir"] = None if values.get("data_dir") is None else Path(values["data_dir"])
-            return cls(**values)
-        except TypeError as error:
-            raise OptionError(f"not the settings of a training run: {error}") from error
+        for name, group in (("model", ModelOptions), ("optimizer", OptimizerOptions)):
+            values[name] = _from_mapping(group, values.get(name, {}), f"{name}.")
+        return _from_mapping(cls, values, "")
 
     def resumed_with(self, new: TrainOptions) -> TrainOptions:
-        """The options of a run that was started with these and is continued with `new` ones.
+        """Return the options of a run that was started with these and is continued with `new` ones.
 
         Raises:
-            OptionError: If `new` changes what the trajectory of the run depends on.
+            OptionError: if `new` changes what the trajectory of the run depends on.
         """
+        if new.init_from is None:
+            new = replace(new, init_from=self.init_from)
         for item in fields(self):
             before, after = getattr(self, item.name), getattr(new, item.name)
+            if item.name == "init_from":
+                before, after = (None if path is None else path.resolve() for path in (before, after))
             if before != after and item.name not in _CHANGEABLE_ON_RESUME:
                 name, before, after = _first_difference(item.name, before, after)
                 raise OptionError(
-                    f"{name} is {before} in the run and {after} here; a run resumes with its own settings"
+                    f"{name} is {before} in the run and {after} here, and a run resumes with its own settings; "
+                    "to train its weights further with other settings, start another run with --init-from"
                 )
         return replace(new, resume=True)
 
 
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MAX_STEPS = 2**31 - 1
 _CHANGEABLE_ON_RESUME = frozenset(
     [
         *("data_dir", "out", "resume", "overwrite", "quiet"),
@@ -263,6 +270,20 @@ _CHANGEABLE_ON_RESUME = frozenset(
         *("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_checkpointing"),
     ]
 )
+_Options = TypeVar("_Options", ModelOptions, OptimizerOptions, TrainOptions)
+
+
+def _from_mapping(cls: type[_Options], mapping: Any, prefix: str) -> _Options:
+    if not isinstance(mapping, Mapping):
+        raise OptionError(f"{prefix.rstrip('.')} must be a group of settings, got {type(mapping).__name__}")
+    known = {item.name: item for item in fields(cls)}
+    for name in mapping:
+        if name not in known:
+            raise OptionError(f"there is no setting {prefix}{name}")
+    for name, item in known.items():
+        if item.default is MISSING and item.default_factory is MISSING and name not in mapping:
+            raise OptionError(f"the setting {prefix}{name} is missing")
+    return cls(**mapping)
 
 
 def _first_difference(name: str, before: Any, after: Any) -> tuple[str, Any, Any]:
@@ -272,8 +293,3 @@ def _first_difference(name: str, before: Any, after: Any) -> tuple[str, Any, Any
             if inner[0] != inner[1]:
                 return f"{name}.{item.name}", *inner
     return name, before, after
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise OptionError(message)
