@@ -1,3 +1,5 @@
+import os
+import shlex
 import subprocess
 import sys
 
@@ -118,9 +120,9 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_a_missing_package_is_named_with_the_remedy(run, monkeypatch):
+def test_a_missing_package_is_named_with_the_remedy(trained, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    code, _, error = run("evaluate", "somewhere")
+    code, _, error = run("evaluate", trained)
 
     assert code == 2
     assert error == (
@@ -163,3 +165,30 @@ def test_main_takes_the_words_of_the_process(monkeypatch, capsys):
 
     assert main() == 0
     assert capsys.readouterr().out.startswith("inverseflow ")
+
+
+def output_to(redirection: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = shlex.join([sys.executable, "-m", "inverseflow.cli", *words])
+    return subprocess.run(["bash", "-c", f"{command} {redirection}"], capture_output=True, text=True)
+
+
+def test_output_that_cannot_be_written_is_one_line():
+    done = output_to("> /dev/full", "--version")
+
+    assert done.returncode == 2
+    assert done.stderr == "inverseflow: error: cannot write the output: no space left on device\n"
+
+
+@pytest.mark.parametrize("redirection", [">&-", "| true"])
+def test_output_that_nobody_reads_is_no_error(redirection):
+    done = output_to(redirection, "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_that_no_terminal_can_show_are_escaped(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    done = output_to("", "info", str(tmp_path / name))
+
+    assert done.returncode == 2
+    assert f"{tmp_path}/caf\\udce9 does not exist" in done.stderr

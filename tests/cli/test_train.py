@@ -1,8 +1,8 @@
 import json
 import os
+import shlex
 import signal
-import subprocess
-import sys
+import threading
 import time
 
 import numpy as np
@@ -28,22 +28,18 @@ def test_a_run_reports_everything_that_was_asked_for(trained):
     assert report["versions"].keys() >= {"inverseflow", "python", "torch", "lightning"}
 
 
-def test_the_closing_summary_compares_with_the_baselines(tiny, run, tmp_path):
-    code, text, _ = run("train", "digits", "--config", tiny, "--out", tmp_path / "run", "--max-steps", 4)
+def test_a_run_tells_its_progress_and_closes_with_a_comparison_with_the_baselines(tiny, run, tmp_path):
+    code, text, error = run("train", "digits", "--config", tiny, "--out", tmp_path / "run")
+    lines = error.splitlines()
 
     assert code == 0
+    assert [line.split("  ")[0] for line in lines] == ["step 3/6", "step 6/6", "measuring on 360 test images"]
+    assert all("bits/dim, validation" in line for line in lines[:2]) and "nan" not in error
+    assert "ms/step" in lines[1]
     assert text.startswith("digits: ")
     assert " between draws" in text.splitlines()[0]
     assert "± " in text and "ms/step" in text and str(tmp_path / "run") in text
     assert "the baseline pixel histogram, 2.4" in text and "the baseline gaussian, 2.9" in text
-
-
-def test_progress_tells_bits_and_ms_per_step(tiny, run, tmp_path):
-    _, _, error = run("train", "digits", "--config", tiny, "--out", tmp_path / "run")
-    lines = error.splitlines()
-
-    assert [line.split("  ")[0] for line in lines] == ["step 3/6", "step 6/6", "measuring on 360 test images"]
-    assert all("bits/dim, validation" in line and "ms/step" in line for line in lines[:2])
 
 
 def test_help_tells_the_exit_code_of_ctrl_c_and_what_resuming_changes(run):
@@ -52,19 +48,47 @@ def test_help_tells_the_exit_code_of_ctrl_c_and_what_resuming_changes(run):
     assert "exit code 130" in text and "changes the trajectory" in text
 
 
-def test_quiet_is_quiet(tiny, run, tmp_path):
-    assert run("train", "digits", "--config", tiny, "--out", tmp_path / "run", "--quiet")[2] == ""
-
-
 @pytest.mark.parametrize("order", [0, 1])
-def test_the_command_line_overrides_the_file_wherever_it_stands(tiny, run, tmp_path, order):
+def test_the_command_line_overrides_the_file_wherever_it_stands(tiny, run, order):
     words = [["--config", tiny], ["--max_steps", 1, "--model.width=6", "--optimizer.learning-rate", "0.5"]]
-    code, _, error = run("train", "digits", *words[order], *words[1 - order], "--out", tmp_path / "run")
-    options = Run(tmp_path / "run").options()
+    code, text, error = run("train", "digits", *words[order], *words[1 - order], "--print-config")
+    settings = yaml.safe_load(text)
 
     assert code == 0, error
-    assert (options.max_steps, options.model.width, options.optimizer.learning_rate) == (1, 6, 0.5)
-    assert options.batch_size == 16
+    assert (settings["max_steps"], settings["model"]["width"], settings["optimizer"]["learning_rate"]) == (1, 6, 0.5)
+    assert settings["batch_size"] == 16
+
+
+def test_of_two_files_the_later_one_wins(tiny, run, tmp_path):
+    (tmp_path / "more.yaml").write_text("model: {width: 9}\nbatch_size: 1_7\noptimizer: {learning_rate: 1e-3}\n")
+    _, text, _ = run("train", "digits", "--config", tiny, "--config", tmp_path / "more.yaml", "--print-config")
+    settings = yaml.safe_load(text)
+
+    assert (settings["model"]["width"], settings["model"]["spline_bins"], settings["batch_size"]) == (9, 4, 17)
+    assert settings["optimizer"]["learning_rate"] == 1e-3  # without a point, YAML reads it as a string
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("optimizer: 3\n", "unrecognized arguments: --optimizer=3"),
+        ("max_steps: many\n", "argument --max-steps: must be a whole number, got 'many'"),
+        ("max_steps: null\n", "argument --max-steps: must be a whole number, got 'null'"),
+        ("max_stops: 3\n", "unrecognized arguments: --max-stops=3"),
+        ("help: true\n", "unrecognized arguments: --help"),
+        ("data: stamps\n", "argument DATA: must be one of digits,"),
+        ("[1, 2]\n", "holds no settings"),
+        ("[" * 3000, "is not valid YAML"),
+        ("\xff", "is not valid YAML"),
+    ],
+)
+def test_a_file_of_wrong_settings_is_one_line(run, tmp_path, content, message):
+    config = tmp_path / "config.yaml"
+    config.write_text(content, "latin-1")
+    code, _, error = run("train", "digits", "--config", config, "--out", tmp_path / "run")
+
+    assert code == 2
+    assert error.startswith(f"inverseflow: error: {config}") and message in error and error.count("\n") == 1
 
 
 def test_a_preset_is_the_ground(run):
@@ -87,7 +111,7 @@ def test_an_unknown_flow_is_refused_with_the_names_of_all(run):
     code, _, error = run("train", "digits", "--model", "realnvp")
 
     assert code == 2
-    assert "--model: must be one of inverse-flow, glow, cinc, finc," in error and "got 'realnvp'" in error
+    assert "unknown flow 'realnvp'" in error and "emerging, exponential, finc, glow" in error
 
 
 def test_a_flow_of_a_publication_is_trained_with_its_steps(tiny, run, tmp_path):
@@ -99,19 +123,22 @@ def test_a_flow_of_a_publication_is_trained_with_its_steps(tiny, run, tmp_path):
     assert "CInCFlow" in text and "QuadCoupling" in text and "Spline" not in text
 
 
-def test_help_shows_the_defaults_of_the_preset(run):
-    _, digits, _ = run("train", "digits", "--help")
-    _, mnist, _ = run("train", "mnist", "--help")
+@pytest.mark.parametrize("words", [["digits"], ["mnist"], ["mnist", "--preset", "mnist-paper"]])
+def test_help_shows_the_defaults_of_the_preset(run, words):
+    _, text, _ = run("train", *words, "--help")
+    preset = load_preset(words[-1])
+    shown = " ".join(text.split())
 
-    for name, text in {"digits": digits, "mnist": mnist}.items():
-        assert f"Images in a training step on each device. [{load_preset(name)['batch_size']}]" in text
+    assert f"[{preset['batch_size']}]" in shown.split("--batch-size N")[1].split("--")[0]
+    assert f"[{preset['model']['steps']}]" in shown.split("--model.steps N")[1].split("--")[0]
+    assert f"[{preset['optimizer']['learning_rate']}]" in shown.split("--optimizer.learning-rate X")[1].split("--")[0]
 
 
 def test_without_a_place_a_run_goes_to_the_folder_of_its_preset(tiny, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, text, _ = run("train", "digits", "--config", tiny, "--max-steps", 1)
+    code, text, error = run("train", "digits", "--config", tiny, "--max-steps", 1, "--quiet")
 
-    assert code == 0
+    assert (code, error) == (0, "")
     assert Run("runs/digits").exists
     assert "runs/digits" in text
 
@@ -174,19 +201,7 @@ def test_settings_that_are_none_are_one_line_on_resume(trained, run, tmp_path):
     code, _, error = run("train", "digits", "--out", config.parent, "--resume")
 
     assert code == 2
-    assert (
-        error.startswith(f"inverseflow: error: {config}: not the settings of a training run") and error.count("\n") == 1
-    )
-
-
-def test_a_file_of_settings_that_are_none_is_one_line(run, tmp_path):
-    config = tmp_path / "config.yaml"
-    config.write_text("optimizer: 3\n")
-    code, _, error = run("train", "digits", "--config", config, "--out", tmp_path / "run")
-
-    assert code == 2
-    assert error.startswith(f"inverseflow: error: {config}: unrecognized arguments: --optimizer=3")
-    assert error.count("\n") == 1
+    assert error == f"inverseflow: error: {config}: optimizer must be a group of settings, got int\n"
 
 
 def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):
@@ -202,22 +217,26 @@ def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny, run, tmp_path):
     out = tmp_path / "run"
-    words = ["train", "digits", "--config", str(tiny), "--out", str(out), "--max-steps", "100000", "--log-every", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "inverseflow.cli", *words], stderr=subprocess.PIPE, text=True, env=os.environ
-    )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (Run(out).last.exists() and len(read_metrics(Run(out).metrics)) > 5):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    rows = Run(out).metrics
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (rows.exists() and len(read_metrics(rows)) > 3):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    code, _, error = run("train", "digits", "--config", tiny, "--out", out, "--max-steps", 100_000, "--log-every", 1)
+    thread.join()
     *lines, answer = error.strip().splitlines()
 
-    assert process.returncode == 130
-    assert "stopping after this step; once more stops at once" in lines
+    assert code == 130
+    assert any("once more stops at once" in line for line in lines)
     assert answer.startswith("inverseflow: stopped after step ")
-    assert answer.endswith(f"continue with: inverseflow train digits --out {out} --resume")
     steps = int(answer.split("step ")[1].split(";")[0])
-    code, text, _ = run(*answer.split("inverseflow ")[1].split(), "--max-steps", steps + 2)
+    state = f"unfinished: step {steps} of 100000; using "
+    assert state in run("info", out)[1]
+    code, text, _ = run(*shlex.split(answer.partition("continue with: inverseflow ")[2]), "--max-steps", steps + 2)
     assert code == 0
     assert f"{steps + 2} steps" in text

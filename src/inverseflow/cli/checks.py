@@ -5,6 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from inverseflow.errors import OptionError
+from inverseflow.training.run import Run
+
+
+def check_run(run: Run) -> None:
+    """Check that there is a run in the folder, with settings that can be used.
+
+    Raises:
+        RunError: if there is none.
+    """
+    run.options()
 
 
 def check_counts(**values: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from inverseflow.cli.checks import check_counts, check_output, check_seed
+from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.cli.command import Command
 from inverseflow.training.run import Run
 
@@ -33,20 +33,21 @@ def evaluate(
       inverseflow evaluate runs/mnist --importance-samples 50 -n 1000 -o evaluation.json
 
     Args:
-        run: The run folder.
-        split: Images to measure on.
-        draws: Dequantization draws for each image.
-        importance_samples: Also compute the tighter importance-weighted bound, with this many draws for each image.
-        number: Measure on the first N images. By default on all.
-        batch_size: Number of images at a time.
-        seed: Seed of the noise.
-        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
-        data_dir: Folder that holds the data now, if it has moved.
-        output: Also write the numbers to this JSON file.
+        run: the run folder.
+        split: images to measure on.
+        draws: dequantization draws for each image.
+        importance_samples: also compute the tighter importance-weighted bound, with this many draws for each image.
+        number: measure on the first N images. By default on all.
+        batch_size: number of images at a time.
+        seed: seed of the noise.
+        device: device to compute on: auto, cpu, cuda, cuda:1 ...
+        data_dir: folder that holds the data now, if it has moved.
+        output: also write the numbers to this JSON file.
     """
     check_counts(draws=draws, importance_samples=importance_samples, number=number, batch_size=batch_size)
     check_seed(seed)
     check_output(output)
+    check_run(run)
     from dataclasses import asdict
 
     from tqdm import tqdm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inverseflow.cli.checks import check_run
 from inverseflow.cli.command import Command
 from inverseflow.errors import RunError
 from inverseflow.training.run import Run
@@ -11,8 +12,9 @@ def info(run: Run) -> None:
     """Show the settings and the state of a run, and the layers of its flow with shapes and parameter counts.
 
     Args:
-        run: The run folder.
+        run: the run folder.
     """
+    check_run(run)
     from inverseflow import training
     from inverseflow.flows.summary import architecture
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.checks import check_counts, check_output, check_seed
+from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.cli.command import Command
 from inverseflow.errors import DataError, OptionError
 from inverseflow.training.run import Run
@@ -27,19 +27,20 @@ def interpolate(
     images are taken.
 
     Args:
-        run: The run folder.
-        number: Number of pairs of images, one pair in each row. By default 8, or as many as there are.
-        steps: Number of pictures in a row.
-        output: The picture (.png). By default interpolations.png in the run folder.
-        seed: Seed of the choice of images.
-        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
-        data_dir: Folder that holds the data now, if it has moved.
+        run: the run folder.
+        number: number of pairs of images, one pair in each row. By default 8, or as many as there are.
+        steps: number of pictures in a row.
+        output: the picture (.png). By default interpolations.png in the run folder.
+        seed: seed of the choice of images.
+        device: device to compute on: auto, cpu, cuda, cuda:1 ...
+        data_dir: folder that holds the data now, if it has moved.
     """
     check_counts(number=number)
     if steps < 2:
         raise OptionError(f"--steps must be at least 2, got {steps}")
     check_seed(seed)
     check_output(output, ".png")
+    check_run(run)
     import torch
 
     from inverseflow.cli.loading import load_data, load_flow, sample_images

@@ -84,13 +84,13 @@ class Parser(argparse.ArgumentParser):
         preset = self._preset(given)
         for action, text, default in self._described:
             value = preset.get(action.dest, default)
-            action.help = text if value is None or value is False else f"{text} [{value}]".replace("%", "%%")
+            action.help = _escaped(text if value is None or value is False else f"{text} [{value}]")
 
     def _add(self, source: Callable[..., Any], short: Mapping[str, str], prefix: str) -> None:
         group = self.add_argument_group(prefix.rstrip("."), _summary(source)) if prefix else self
         types_of, texts = get_type_hints(source), _descriptions(source)
         for name, parameter in inspect.signature(source).parameters.items():
-            kind, text = types_of[name], texts.get(name, "").replace("%", "%%")
+            kind, text = types_of[name], texts.get(name, "")
             if is_dataclass(kind):
                 self._add(kind, {}, f"{prefix}{name}.")  # type: ignore[arg-type]
                 continue
@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
             if value.choices and value.metavar == "NAME":
                 text += f" One of {', '.join(value.choices)}."
             if parameter.default is parameter.empty:
-                group.add_argument(prefix + name, metavar=name.upper(), type=value, help=text)
+                group.add_argument(prefix + name, metavar=name.upper(), type=value, help=_escaped(text))
                 continue
             flags = [f"-{short[name]}"] if name in short else []
             flags.append(f"--{prefix}{name}".replace("_", "-"))
@@ -107,7 +107,7 @@ class Parser(argparse.ArgumentParser):
             how: dict[str, Any] = {"type": value, "metavar": value.metavar}
             if kind is bool:
                 how = {"action": argparse.BooleanOptionalAction, "default": argparse.SUPPRESS}
-            action = group.add_argument(*flags, dest=prefix + name, help=text, **how)
+            action = group.add_argument(*flags, dest=prefix + name, **how)
             self._described.append((action, text, parameter.default))
 
 
@@ -204,7 +204,15 @@ def _descriptions(source: Callable[..., Any]) -> dict[str, str]:
     """Return the descriptions in the section `Args:` of a docstring, by parameter."""
     section = (inspect.getdoc(source) or "").partition("\nArgs:\n")[2].split("\n\n")[0]
     entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    return {name: _capitalized(" ".join(text.split())) for name, text in entries}
+
+
+def _capitalized(text: str) -> str:
+    return text[0].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")  # argparse formats it with the % operator
 
 
 def _summary(source: Callable[..., Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.checks import check_counts, check_output, check_seed
+from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.cli.command import Command
 from inverseflow.training.run import Run
 
@@ -22,16 +22,17 @@ def reconstruct(
     """Encode and decode test images, and show where they differ.
 
     Args:
-        run: The run folder.
-        number: Number of images. By default 64, or all test images if there are fewer.
-        output: The picture (.png). By default reconstructions-seedSEED.png in the run folder.
-        seed: Seed of the choice of images.
-        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
-        data_dir: Folder that holds the data now, if it has moved.
+        run: the run folder.
+        number: number of images. By default 64, or all test images if there are fewer.
+        output: the picture (.png). By default reconstructions-seedSEED.png in the run folder.
+        seed: seed of the choice of images.
+        device: device to compute on: auto, cpu, cuda, cuda:1 ...
+        data_dir: folder that holds the data now, if it has moved.
     """
     check_counts(number=number)
     check_seed(seed)
     check_output(output, ".png")
+    check_run(run)
     from inverseflow.cli.loading import load_data, load_flow, number_of_images, sample_images
     from inverseflow.training.report import reconstruct
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inverseflow.cli.checks import check_counts, check_output, check_seed
+from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.cli.command import Command
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.run import Run
@@ -28,21 +28,22 @@ def sample(
       inverseflow sample runs/mnist -n 10000 --temperature 0.8 -o samples.npz
 
     Args:
-        run: The run folder.
-        number: Number of images.
-        temperature: Standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
+        run: the run folder.
+        number: number of images.
+        temperature: standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
             unlikely images.
-        output: A picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt). The
+        output: a picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt). The
             archive and the tensor hold gray levels, uint8, (N, C, H, W).
-        seed: Seed of the noise.
-        batch_size: Number of images drawn at a time.
-        device: Device to compute on: auto, cpu, cuda, cuda:1 ...
+        seed: seed of the noise.
+        batch_size: number of images drawn at a time.
+        device: device to compute on: auto, cpu, cuda, cuda:1 ...
     """
     check_counts(number=number, batch_size=batch_size)
     check_seed(seed)
     if temperature < 0:
         raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
     check_output(output, ".png", ".npz", ".pt")
+    check_run(run)
     import numpy as np
     import torch
 
