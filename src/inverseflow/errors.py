@@ -41,9 +41,16 @@ class BackendError(InverseFlowError, RuntimeError):
     """A backend that was asked for cannot serve a call. The message says which, and why."""
 
 
-class ConvergenceError(InverseFlowError, ArithmeticError):
+class LayerError(InverseFlowError):
+    """A layer could not be evaluated on this input."""
+
+    layer: object | None = None
+    """The innermost bijection that the error passed through, None outside of one."""
+
+
+class ConvergenceError(LayerError, ArithmeticError):
     """An iteration did not reach its tolerance. The message names the residual, the iterations and the remedy."""
 
 
-class SingularError(InverseFlowError, ValueError):
+class SingularError(LayerError, ValueError):
     """A map that is to be inverted has no inverse. The message says how many of its matrices are singular."""

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from inverseflow.bijections import ActNorm, Bijection, elements, per_channel, pixels, sum_event
+from inverseflow.bijections import ActNorm, Bijection
+from inverseflow.bijections.events import elements, per_channel, pixels, sum_event
 
 
 class Returning(Bijection):
@@ -76,7 +77,7 @@ def test_a_layer_must_write_both_directions():
 
 @pytest.mark.parametrize("channels", [0, -1])
 def test_a_layer_needs_a_channel(channels):
-    with pytest.raises(ValueError, match=f"ActNorm needs at least one channel, got channels={channels}"):
+    with pytest.raises(ValueError, match=f"channels must be at least 1, got {channels}"):
         ActNorm(channels)
 
 

@@ -71,7 +71,7 @@ def test_only_a_composition_that_begins_with_dequantisation_takes_integers():
     x = torch.randint(4, (2, 3), dtype=torch.uint8)
     flow = Compose(Dequantize(4), Logit())
     assert torch.equal(flow.inverse(flow(x)[0])[0], x)
-    with pytest.raises(TypeError, match="Compose expects floating-point input"):
+    with pytest.raises(TypeError, match="Logit expects floating-point input"):
         Compose(Logit(), Scale(2.0))(x)
 
 

@@ -98,7 +98,7 @@ def test_an_integer_context_is_converted():
 @pytest.mark.parametrize("build", [AffineCoupling, AdditiveCoupling])
 @pytest.mark.parametrize("channels", [1, 0])
 def test_it_needs_two_channels(build, channels):
-    with pytest.raises(ValueError, match=f"channel.*got channels={channels}"):
+    with pytest.raises(ValueError, match=f"channel.*got {channels}"):
         build(channels, nn.Identity())
 
 

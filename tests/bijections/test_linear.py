@@ -84,5 +84,5 @@ def test_it_keeps_full_precision_under_autocast(build):
 
 @pytest.mark.parametrize("build", [Conv1x1, LUConv1x1])
 def test_it_needs_a_channel(build):
-    with pytest.raises(ValueError, match="at least one channel, got channels=0"):
+    with pytest.raises(ValueError, match="channels must be at least 1, got 0"):
         build(0)

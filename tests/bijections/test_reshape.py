@@ -78,5 +78,5 @@ def test_a_list_that_is_no_permutation_is_refused(bad):
 
 
 def test_a_permutation_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one channel"):
+    with pytest.raises(ValueError, match="channels must be at least 1"):
         Permute([])

@@ -82,7 +82,7 @@ BAD_OPTIONS = {
     "a bound that is no number": ({"bound": math.nan}, "positive, got nan"),
     "a size without channels": ({"size": (2, 2)}, r"needs the channels too, got size=\(2, 2\)"),
     "more bins than fit": ({"bins": 1000}, "1000 bins"),
-    "no channels": ({"channels": 0}, "at least one channel, got channels=0"),
+    "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }
 
 

@@ -1,8 +1,8 @@
 """Every invertible layer, and the combinators that make one bijection of several."""
 
 from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
-from inverseflow.bijections.base import Bijection, Shape, elements, per_channel, pixels, sum_event
-from inverseflow.bijections.combinators import Compose, Inverse
+from inverseflow.bijections.base import Bijection, Shape
+from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
 from inverseflow.bijections.convolution import (
     Butterfly,
     CausalConv2d,
@@ -35,6 +35,7 @@ __all__ = [
     "Bijection",
     "Butterfly",
     "CausalConv2d",
+    "CheckpointedCompose",
     "Compose",
     "Conv1x1",
     "Dequantize",
@@ -62,9 +63,5 @@ __all__ = [
     "SplitPrior",
     "Squeeze",
     "Woodbury",
-    "elements",
     "initialize_from_data",
-    "per_channel",
-    "pixels",
-    "sum_event",
 ]

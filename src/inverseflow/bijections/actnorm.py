@@ -1,11 +1,14 @@
-"""Activation normalisation and its data-dependent initialisation."""
+"""Activation normalization and its data-dependent initialization."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, per_channel, pixels
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import at_least_single, per_channel, pixels
 
 
 class ActNorm(Bijection):
@@ -20,7 +23,7 @@ class ActNorm(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Reference:
-        Kingma & Dhariwal, Glow, 2018, section 3.1.
+        Kingma and Dhariwal, Glow, 2018, section 3.1, https://arxiv.org/abs/1807.03039.
 
     Example:
         >>> layer = ActNorm(3)
@@ -34,8 +37,8 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels=channels)
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(self.channels))
+        self.log_scale = nn.Parameter(torch.zeros(self.channels))
         self.register_buffer("initialized", torch.tensor(False))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
@@ -48,11 +51,29 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def whiten(self, x: Tensor) -> None:
-        """Set mean 0 and deviation 1 on this batch; a channel that is constant on it keeps scale 1."""
-        by_channel = x.transpose(0, 1).flatten(1)
-        deviation = by_channel.std(1, correction=0)
-        self.bias.copy_(-by_channel.mean(1))
-        self.log_scale.copy_(-torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).log())
+        """Set the mean of each channel to 0 and its deviation to 1 on this batch.
+
+        A channel that is constant on the batch, up to rounding, keeps scale 1; only its mean is set to 0.
+
+        Args:
+            x: ``(B, C, *spatial)``, in any unit.
+
+        Raises:
+            ValueError: if a value is not finite, or so large or small that the scale has no finite value.
+        """
+        self._check_forward(x, None)
+        broken = int((~x.isfinite()).sum())
+        if broken:
+            raise ValueError(f"ActNorm can't whiten a batch in which {broken} of {x.numel()} values are not finite")
+        mean, deviation = _moments(x)
+        log_scale = -deviation.log()
+        if not (mean.isfinite() & log_scale.exp().isfinite() & (-log_scale).exp().isfinite()).all():
+            raise ValueError(
+                f"ActNorm can't whiten channels whose deviations range from {deviation.min().item():g} to "
+                f"{deviation.max().item():g} in {x.dtype}; change the unit of the data"
+            )
+        self.bias.copy_(-mean)
+        self.log_scale.copy_(log_scale)
         self.initialized.fill_(True)
 
     def extra_repr(self) -> str:
@@ -60,9 +81,26 @@ class ActNorm(Bijection):
         return f"channels={self.channels}"
 
 
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the deviation of each channel, 1 in place of the deviation of a constant one."""
+    by_channel = at_least_single(x.transpose(0, 1).flatten(1))
+    mean, deviation = by_channel.mean(1), by_channel.std(1, correction=0)
+    largest = by_channel.abs().amax(1)
+    rounding = 4 * torch.finfo(x.dtype).eps * largest
+    doubtful = ~(deviation.isfinite() & mean.isfinite() & (deviation > rounding))
+    if doubtful.any():  # the squares may have left the range of the dtype although the values are within it
+        unit = largest.double().clamp_min(torch.finfo(torch.float64).tiny)
+        scaled = by_channel.double() / unit[:, None]
+        mean = torch.where(doubtful, (unit * scaled.mean(1)).to(mean.dtype), mean)
+        deviation = torch.where(doubtful, (unit * scaled.std(1, correction=0)).to(mean.dtype), deviation)
+    return mean, torch.where(deviation > rounding, deviation, torch.ones_like(deviation))
+
+
 @torch.no_grad()
 def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None = None) -> None:
-    """Pass a batch through once and let every `ActNorm` that is not yet initialised whiten what reaches it.
+    """Pass a batch through once; every `ActNorm` that is not yet initialized whitens its input.
+
+    After an error all layers are as they were before.
 
     Args:
         bijection: a layer, or a module made of layers, whose ``forward`` takes the batch.
@@ -70,9 +108,10 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         context: the batch's context, for a conditional bijection.
 
     Raises:
-        ValueError: the batch is empty.
-        RuntimeError: the module is in evaluation mode, or an ActNorm is not on the forward path (inside an
-            `Inverse`, say).
+        ValueError: if the batch is empty, or an ActNorm can't whiten its input, because a value is not finite for
+            example. The message names the layer.
+        RuntimeError: if the module is in evaluation mode, or the forward pass does not reach an ActNorm, inside an
+            `Inverse` for example.
 
     Example:
         >>> flow = Compose(ActNorm(2), ActNorm(2))
@@ -81,22 +120,37 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         True
     """
     if x.shape[0] == 0:
-        raise ValueError("data-dependent initialisation needs data, got an empty batch")
+        raise ValueError("data-dependent initialization needs data, got an empty batch")
     if not bijection.training:
-        raise RuntimeError("data-dependent initialisation in evaluation mode; call .train() first")
+        raise RuntimeError("data-dependent initialization in evaluation mode; call .train() first")
     waiting = {name: m for name, m in bijection.named_modules() if isinstance(m, ActNorm) and not m.initialized}
-    hooks = [layer.register_forward_pre_hook(_whiten_first) for layer in waiting.values()]
+    before = {name: {key: value.clone() for key, value in m.state_dict().items()} for name, m in waiting.items()}
+    hooks = [layer.register_forward_pre_hook(_whiten_as(name)) for name, layer in waiting.items()]
     try:
         bijection(x) if context is None else bijection(x, context)
+        missed = [name for name, layer in waiting.items() if not layer.initialized]
+        if missed:
+            raise RuntimeError(
+                f"the forward pass does not reach {', '.join(missed)}; initialize them with .whiten(batch)"
+            )
+    except Exception:
+        for name, layer in waiting.items():
+            layer.load_state_dict(before[name])
+        raise
     finally:
         for hook in hooks:
             hook.remove()
-    missed = [name for name, layer in waiting.items() if not layer.initialized]
-    if missed:
-        raise RuntimeError(f"the forward pass does not reach {', '.join(missed)}; initialise them with .whiten(batch)")
 
 
-def _whiten_first(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    assert isinstance(layer, ActNorm)
-    if not layer.initialized:
-        layer.whiten(inputs[0])
+def _whiten_as(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Return a hook that whitens the first input of a layer and names the layer where that fails."""
+
+    def whiten_first(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if not isinstance(layer, ActNorm) or layer.initialized:
+            return
+        try:
+            layer.whiten(inputs[0])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name else str(error)) from None
+
+    return whiten_first

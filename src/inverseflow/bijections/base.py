@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from inverseflow.errors import LayerError
+from inverseflow.utils.arguments import whole_number
 
 Shape = tuple[int, ...]
 LogDet = Tensor | float
@@ -15,23 +18,24 @@ LogDet = Tensor | float
 class Bijection(nn.Module, ABC):
     r"""An invertible map with the log-determinant of its Jacobian, in both directions.
 
-    A subclass writes `_forward` and `_inverse`, pure mathematics on a batch ``(B, C, *spatial)`` that return the
-    image and the log-determinant *of their own direction* as a number, a scalar or a ``(B,)`` tensor. This class
-    checks the input once for all layers and returns every log-determinant as a ``(B,)`` tensor, in the input's dtype
-    but never below float32. A layer that changes the shape of an event also overrides `output_shape` and `input_shape`.
+    A subclass writes `_forward` and `_inverse`, pure mathematics on a batch ``(B, C, *spatial)``. Both return the image
+    and the log-determinant *of their own direction*, as a number, a scalar or a ``(B,)`` tensor. This class checks
+    the input of every layer. It returns every log-determinant as a ``(B,)`` tensor in the input's dtype, but at least
+    in float32. A layer that changes the shape of an event also overrides `output_shape` and `input_shape`.
 
     Args:
-        channels: number of channels C that the layer is built for, None for any.
-        spatial_axes: number of spatial axes that the layer needs, None for any, none included.
-        context_channels: channels of the context that the layer is conditioned on, None if it ignores the context.
-        size: spatial shape, say ``(H, W)``, of the only events that the layer takes, None for any.
+        channels: number of channels C, None for any.
+        spatial_axes: number of spatial axes, None for any.
+        context_channels: channels of the context that conditions the layer, None if it ignores the context.
+        size: spatial shape, such as ``(H, W)``, of the only events that the layer takes, None for any.
 
     Raises:
-        ValueError: an input has the wrong rank, channels, spatial axes or device, or its context does not fit.
-        TypeError: an input is not floating-point, or not of the layer's dtype.
+        ValueError: if an input has the wrong rank, channels, spatial axes or device, or its context does not fit.
+        TypeError: if an input is not floating-point, or not of the layer's dtype.
 
     Example:
         >>> import math
+        >>> from inverseflow.bijections.events import elements
         >>> class Double(Bijection):
         ...     def _forward(self, x, context):
         ...         return 2 * x, elements(x) * math.log(2)
@@ -43,7 +47,7 @@ class Bijection(nn.Module, ABC):
     """
 
     accepts_integers = False
-    """Whether `forward` takes integer tensors: only dequantisation does."""
+    """Whether `forward` takes integer tensors: only dequantization does."""
 
     def __init__(
         self,
@@ -54,21 +58,12 @@ class Bijection(nn.Module, ABC):
         size: Shape | None = None,
     ) -> None:
         super().__init__()
-        if channels is not None and channels < 1:
-            raise ValueError(f"{type(self).__name__} needs at least one channel, got channels={channels}")
-        if context_channels is not None and context_channels < 1:
-            raise ValueError(
-                f"a context has at least one channel, got context_channels={context_channels}; pass None for no context"
-            )
-        if size is not None and (len(size) != (spatial_axes or len(size)) or min(size, default=1) < 1):
-            raise ValueError(
-                f"{type(self).__name__} takes the size of an event without its channels, (H, W) for an image, each at "
-                f"least 1; got size={size}"
-            )
-        self.channels = channels
-        self.spatial_axes = spatial_axes if size is None else len(size)
-        self.size = None if size is None else tuple(size)
-        self.context_channels = context_channels
+        self.channels = None if channels is None else whole_number("channels", channels, at_least=1)
+        self.context_channels = (
+            None if context_channels is None else whole_number("context_channels", context_channels, at_least=1)
+        )
+        self.size = None if size is None else _checked_size(size, spatial_axes)
+        self.spatial_axes = spatial_axes if self.size is None else len(self.size)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map data to latent.
@@ -80,10 +75,8 @@ class Bijection(nn.Module, ABC):
         Returns:
             z, and :math:`\log|\det \partial z/\partial x|` of shape ``(B,)`` in nats.
         """
-        self._check(x, context, self.accepts_integers)
-        self.output_shape(tuple(x.shape[1:]))
-        z, log_det = self._forward(x, context)
-        return z, _one_each(log_det, z)
+        self._check_forward(x, context)
+        return self._run(self._forward, x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map latent to data.
@@ -95,10 +88,8 @@ class Bijection(nn.Module, ABC):
         Returns:
             x, and :math:`\log|\det \partial x/\partial z|` of shape ``(B,)`` in nats.
         """
-        self._check(z, context, False)
-        self.input_shape(tuple(z.shape[1:]))
-        x, log_det = self._inverse(z, context)
-        return x, _one_each(log_det, z)
+        self._check_inverse(z, context)
+        return self._run(self._inverse, z, context)
 
     @abstractmethod
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
@@ -109,7 +100,7 @@ class Bijection(nn.Module, ABC):
         """Map latent to data."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape ``(C', *spatial')`` of the latent of an event, or raise if it can't be taken."""
+        """Return the shape ``(C', *spatial')`` of the latent of an event, or raise if the layer can't take it."""
         self._check_shape(shape)
         return shape
 
@@ -117,6 +108,25 @@ class Bijection(nn.Module, ABC):
         """Return the shape of the event whose latent has this shape, or raise if the layer can't take it."""
         self._check_shape(shape)
         return shape
+
+    def _run(
+        self, direction: Callable[[Tensor, Tensor | None], tuple[Tensor, LogDet]], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        try:
+            z, log_det = direction(x, context)
+        except LayerError as error:
+            if error.layer is None:
+                error.layer = self
+            raise
+        return z, _as_batch(log_det, z if z.is_floating_point() else x)
+
+    def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
+        self._check_input(x, context, integers=self.accepts_integers)
+        self.output_shape(tuple(x.shape[1:]))
+
+    def _check_inverse(self, z: Tensor, context: Tensor | None) -> None:
+        self._check_input(z, context, integers=False)
+        self.input_shape(tuple(z.shape[1:]))
 
     def _check_shape(self, shape: Shape) -> None:
         name = type(self).__name__
@@ -132,25 +142,27 @@ class Bijection(nn.Module, ABC):
                 f"build one with size={shape[1:]}"
             )
 
-    def _check(self, x: Tensor, context: Tensor | None, integers: bool) -> None:
+    def _check_input(self, x: Tensor, context: Tensor | None, *, integers: bool) -> None:
         name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} expects a tensor, got {type(x).__name__}; convert with torch.as_tensor")
         if x.ndim < 2:
             raise ValueError(
                 f"{name} expects a batch (B, C, *spatial), got shape {tuple(x.shape)}; add the missing axes"
             )
-        if not x.is_floating_point():
-            if not integers:
-                raise TypeError(
-                    f"{name} expects floating-point input, got {x.dtype}; convert with .float() or put Dequantize first"
-                )
-        else:
-            for parameter in self.parameters():
-                self._check_matches(x, parameter)
-                break
+        if x.is_floating_point():
+            self._check_matches(x)
+        elif not integers:
+            raise TypeError(
+                f"{name} expects floating-point input, got {x.dtype}; convert with .float() or put Dequantize first"
+            )
         if self.context_channels is not None:
             self._check_context(x, context, self.context_channels)
 
-    def _check_matches(self, x: Tensor, parameter: Tensor) -> None:
+    def _check_matches(self, x: Tensor) -> None:
+        parameter = _first_parameter(self)
+        if parameter is None:
+            return
         name = type(self).__name__
         if x.device != parameter.device:
             raise ValueError(f"{name} lives on {parameter.device}, got input on {x.device}; move one with .to()")
@@ -161,42 +173,40 @@ class Bijection(nn.Module, ABC):
 
     def _check_context(self, x: Tensor, context: Tensor | None, channels: int) -> None:
         name = type(self).__name__
-        batch, spatial = x.shape[0], tuple(x.shape[2:])
+        vector = (x.shape[0], channels)
         if context is None:
-            raise ValueError(f"{name} is conditional: pass a context of shape ({batch}, {channels})")
-        if tuple(context.shape) not in {(batch, channels), (batch, channels, *spatial)}:
-            raise ValueError(
-                f"{name} expects a context of shape {(batch, channels)} or {(batch, channels, *spatial)}, "
-                f"got {tuple(context.shape)}"
-            )
+            raise ValueError(f"{name} is conditional: pass a context of shape {vector}")
+        image = (*vector, *x.shape[2:])
+        shape = tuple(context.shape)
+        if shape != vector and shape != image:
+            raise ValueError(f"{name} expects a context of shape {vector} or {image}, got {shape}")
         if context.device != x.device:
             raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
 
 
-def pixels(x: Tensor) -> int:
-    """Return the number of spatial positions of one event: H·W for an image, 1 for a vector."""
-    return math.prod(x.shape[2:])
+def _checked_size(size: Shape, spatial_axes: int | None) -> Shape:
+    if not isinstance(size, (tuple, list)) or len(size) != (spatial_axes or len(size)):
+        raise ValueError(f"size must be the spatial shape of an event, (H, W) for an image, got {size!r}")
+    return tuple(whole_number("a side of size", side, at_least=1) for side in size)
 
 
-def elements(x: Tensor) -> int:
-    """Return the number of elements of one event."""
-    return math.prod(x.shape[1:])
+def _first_parameter(module: nn.Module) -> Tensor | None:
+    """Return the first of `module.parameters`, without its bookkeeping, which takes longer than a small layer."""
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            return parameter
+    for child in module._modules.values():
+        parameter = None if child is None else _first_parameter(child)
+        if parameter is not None:
+            return parameter
+    return None
 
 
-def per_channel(parameter: Tensor, x: Tensor) -> Tensor:
-    """Reshape a ``(C,)`` parameter so that it broadcasts against ``(B, C, *spatial)``."""
-    return parameter.view(-1, *[1] * (x.ndim - 2))
-
-
-def sum_event(x: Tensor) -> Tensor:
-    """Sum all axes but the first, never below float32."""
-    return x.flatten(1).sum(1, dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def _one_each(log_det: LogDet, z: Tensor) -> Tensor:
-    dtype = torch.promote_types(z.dtype, torch.float32) if z.is_floating_point() else torch.get_default_dtype()
+def _as_batch(log_det: LogDet, like: Tensor) -> Tensor:
+    """Return a log-determinant for each of a batch, in at least single precision."""
+    dtype = torch.promote_types(like.dtype, torch.float32) if like.is_floating_point() else torch.get_default_dtype()
     if not isinstance(log_det, Tensor):
-        return torch.full((z.shape[0],), float(log_det), dtype=dtype, device=z.device)
-    if log_det.shape == z.shape[:1] and log_det.dtype == dtype and log_det.is_contiguous():
+        return torch.full((like.shape[0],), float(log_det), dtype=dtype, device=like.device)
+    if log_det.shape == like.shape[:1] and log_det.dtype == dtype and log_det.is_contiguous():
         return log_det
-    return log_det.to(dtype).expand(z.shape[0]).contiguous()
+    return log_det.to(dtype).expand(like.shape[0]).contiguous()

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.module_list import TypedModuleList
 
 
-class Compose(Bijection):
-    r"""Apply bijections one after the other.
-
-    .. math:: z = f_n(\dots f_2(f_1(x))), \qquad \log|\det| = \sum_j \log|\det J_{f_j}|
+class Chain(Bijection):
+    """Base class of bijections that apply others one after the other.
 
     Args:
         layers: the bijections, first applied first.
-
-    Shape:
-        x: whatever the first layer takes; z: whatever the last one returns.
-
-    Example:
-        >>> flow = Compose(ActNorm(4), Permute.reverse(4))
-        >>> z, log_det = flow(torch.randn(2, 4))
-        >>> x, _ = flow.inverse(z)
+        channels: number of channels C of the whole, None for any.
+        spatial_axes: number of spatial axes of the whole, None for any.
     """
 
-    def __init__(self, *layers: Bijection) -> None:
-        super().__init__()
+    layers: TypedModuleList[Bijection]
+
+    def __init__(self, *layers: Bijection, channels: int | None = None, spatial_axes: int | None = None) -> None:
+        super().__init__(channels=channels, spatial_axes=spatial_axes)
         for layer in layers:
             if not isinstance(layer, Bijection):
-                raise TypeError(f"Compose takes bijections, got {layer!r}; pass several as Compose(*layers)")
-        self.layers = nn.ModuleList(layers)
-        self.accepts_integers = bool(layers) and layers[0].accepts_integers
+                raise TypeError(
+                    f"{type(self).__name__} takes bijections, got {layer!r}; pass several as Compose(*layers)"
+                )
+        self.layers = TypedModuleList(layers)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         total: LogDet = 0.0
@@ -42,36 +40,104 @@ class Compose(Bijection):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         total: LogDet = 0.0
         for layer in reversed(self.layers):
-            assert isinstance(layer, Bijection)
             z, log_det = layer.inverse(z, context)
             total = total + log_det
         return z, total
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the latent's shape for an event of this shape, or raise if a layer can't take it."""
+        self._check_shape(shape)
         for layer in self.layers:
-            assert isinstance(layer, Bijection)
             shape = layer.output_shape(shape)
         return shape
 
     def input_shape(self, shape: Shape) -> Shape:
         """Return the shape of the event whose latent has this shape, or raise if a layer can't take it."""
         for layer in reversed(self.layers):
-            assert isinstance(layer, Bijection)
             shape = layer.input_shape(shape)
+        self._check_shape(shape)
         return shape
+
+    # Each layer checks its own input, so that every check is made once, however deep the nesting.
+
+    def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
+        if not self.layers:
+            super()._check_forward(x, context)
+
+    def _check_inverse(self, z: Tensor, context: Tensor | None) -> None:
+        if not self.layers:
+            super()._check_inverse(z, context)
+
+
+class Compose(Chain):
+    r"""Apply bijections one after the other.
+
+    .. math:: z = f_n(\dots f_2(f_1(x))), \qquad \log|\det| = \sum_j \log|\det J_{f_j}|
+
+    Args:
+        layers: the bijections, first applied first.
+
+    Shape:
+        x: any that the first layer takes; z: the one that the last layer returns.
+
+    Example:
+        >>> flow = Compose(ActNorm(4), Permute.reverse(4))
+        >>> z, log_det = flow(torch.randn(2, 4))
+        >>> x, _ = flow.inverse(z)
+    """
+
+    def __init__(self, *layers: Bijection) -> None:
+        super().__init__(*layers)
+
+
+class CheckpointedCompose(Compose):
+    """Apply bijections one after the other, and on demand recompute their activations in the backward pass.
+
+    With ``gradient_checkpointing = True`` only the input is stored for the backward pass, in either direction. This
+    takes less memory and about a third more time. Values and gradients stay the same.
+
+    Args:
+        layers: the bijections, first applied first.
+
+    Shape:
+        x: any that the first layer takes; z: the one that the last layer returns.
+
+    Reference:
+        Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016, https://arxiv.org/abs/1604.06174.
+
+    Example:
+        >>> step = CheckpointedCompose(ActNorm(4), LUConv1x1(4))
+        >>> step.gradient_checkpointing = True
+        >>> z, log_det = step(torch.randn(2, 4))
+        >>> log_det.sum().backward()
+    """
+
+    gradient_checkpointing: bool = False
+    """Whether activations are recomputed."""
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return super()._forward(x, context)
+        z, log_det = checkpoint(super()._forward, x, context, use_reentrant=False)
+        return z, log_det
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return super()._inverse(z, context)
+        x, log_det = checkpoint(super()._inverse, z, context, use_reentrant=False)
+        return x, log_det
 
 
 class Inverse(Bijection):
-    r"""The same bijection, the other way round.
+    r"""The same bijection with its directions swapped.
 
     .. math:: z = f^{-1}(x)
 
     Args:
-        bijection: the bijection f whose directions are swapped. Its parameters are shared, not copied.
+        bijection: the bijection f. Its parameters are shared, not copied.
 
     Shape:
-        x: whatever f returns; z: whatever f takes.
+        x: any that f returns; z: any that f takes.
 
     Example:
         >>> layer = ActNorm(3)
@@ -90,8 +156,8 @@ class Inverse(Bijection):
         return self.bijection.inverse(x, context)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        z, log_det = self.bijection(z, context)
-        return z, log_det
+        x, log_det = self.bijection(z, context)
+        return x, log_det
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape that the inner bijection takes to return this one."""
@@ -100,3 +166,9 @@ class Inverse(Bijection):
     def input_shape(self, shape: Shape) -> Shape:
         """Return the shape that the inner bijection returns for this one."""
         return self.bijection.output_shape(shape)
+
+    # The inner bijection checks the input of both directions.
+
+    def _check_forward(self, x: Tensor, context: Tensor | None) -> None: ...
+
+    def _check_inverse(self, z: Tensor, context: Tensor | None) -> None: ...

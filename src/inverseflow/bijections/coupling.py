@@ -7,7 +7,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, sum_event
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import sum_event
 from inverseflow.nets import ZeroConv2d
 
 
@@ -25,7 +26,7 @@ class _Coupling(Bijection):
     ) -> None:
         super().__init__(channels=channels, context_channels=context_channels)
         if channels < 2:
-            raise ValueError(f"a coupling needs at least 2 channels to split, got channels={channels}")
+            raise ValueError(f"channels must be at least 2 for a coupling, got {channels}")
         half = channels - channels // 2 if swap else channels // 2
         self.num_conditioning = half if num_conditioning is None else num_conditioning
         if not 0 < self.num_conditioning < channels:

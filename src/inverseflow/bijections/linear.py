@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, pixels
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import pixels
 from inverseflow.ops.dense_solve import dense_solve
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.module_list import TypedModuleList
 
 
 class Multiscale(Bijection):
@@ -43,7 +44,7 @@ class Multiscale(Bijection):
         super().__init__()
         if not scales:
             raise ValueError("scales must hold at least one bijection, got none")
-        self.scales = nn.ModuleList(scales)
+        self.scales: TypedModuleList[Bijection] = TypedModuleList(scales)
         self.event_shape = tuple(event_shape)
         self.latent_shapes: list[Shape] = []
         shape = self.event_shape
@@ -70,10 +71,10 @@ class Multiscale(Bijection):
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         latents: list[Tensor] = []
         total: LogDet = 0.0
-        for number, scale in enumerate(self.scales, start=1):
+        for index, scale in enumerate(self.scales):
             x, log_det = scale(x, context)
             total = total + log_det
-            if number < len(self.scales):
+            if index < len(self.scales) - 1:
                 x, leaving = x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], dim=1)
                 latents.append(leaving.flatten(1))
         return torch.cat([*latents, x.flatten(1)], dim=1), total
@@ -84,12 +85,11 @@ class Multiscale(Bijection):
             part.reshape(-1, *shape) for part, shape in zip(z.split(sizes, dim=1), self.latent_shapes, strict=True)
         ]
         total: LogDet = 0.0
-        x = parts.pop()
-        for scale in reversed(self.scales):
-            assert isinstance(scale, Bijection)
-            if scale is not self.scales[-1]:
-                x = torch.cat([x, parts.pop()], dim=1)
-            x, log_det = scale.inverse(x, context)
+        x = parts[-1]
+        for index in reversed(range(len(self.scales))):
+            if index < len(self.scales) - 1:
+                x = torch.cat([x, parts[index]], dim=1)
+            x, log_det = self.scales[index].inverse(x, context)
             total = total + log_det
         return x, total
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inverseflow.bijections.base import Bijection, LogDet, elements, sum_event
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import elements, sum_event
 from inverseflow.ops._mapped import every_slice
 
 

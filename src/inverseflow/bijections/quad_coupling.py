@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.coupling import AffineCoupling
+from inverseflow.bijections.module_list import TypedModuleList
 
 
 class QuadCoupling(Bijection):
@@ -67,7 +68,7 @@ class QuadCoupling(Bijection):
             )
         self.blocks = blocks
         size = channels // blocks
-        self.couplings = nn.ModuleList(
+        self.couplings: TypedModuleList[AffineCoupling] = TypedModuleList(
             AffineCoupling(
                 seen + size,
                 build_net(seen + (context_channels or 0), 2 * size),
@@ -82,7 +83,6 @@ class QuadCoupling(Bijection):
         blocks = [x[:, : x.shape[1] // self.blocks]]
         total: LogDet = 0.0
         for coupling in self.couplings:
-            assert isinstance(coupling, AffineCoupling)
             z, log_det = coupling(x[:, : coupling.channels], context)
             blocks.append(z[:, coupling.num_conditioning :])
             total = total + log_det
@@ -92,7 +92,6 @@ class QuadCoupling(Bijection):
         x = z[:, : z.shape[1] // self.blocks]
         total: LogDet = 0.0
         for coupling in self.couplings:
-            assert isinstance(coupling, AffineCoupling)
             block = z[:, coupling.num_conditioning : coupling.channels]
             x, log_det = coupling.inverse(torch.cat([x, block], dim=1), context)
             total = total + log_det

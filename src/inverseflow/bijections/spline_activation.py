@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape, sum_event
+from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.events import sum_event
 from inverseflow.ops import rational_quadratic_spline
 from inverseflow.ops.spline import MIN_BIN
 

@@ -129,7 +129,7 @@ BAD_OPTIONS = {
         r"counted from 0, got \(0, -1\)",
     ),
     "no levels": ({"channels": 2, "size": (2, 2), "factors": ()}, r"at least one factor, .* got \(\)"),
-    "no channels": ({"channels": 0, "size": (2, 2)}, "needs at least one channel, got channels=0"),
+    "no channels": ({"channels": 0, "size": (2, 2)}, "channels must be at least 1, got 0"),
 }
 
 

@@ -164,7 +164,7 @@ BAD_OPTIONS = {
     "a bound that is no number": ({"channels": 2, "max_row_sum": math.nan}, "got nan"),
     "a kernel without rows": ({"channels": 2, "kernel_size": (0, 3)}, r"kernel_size=\(0, 3\)"),
     "a kernel of size zero": ({"channels": 2, "kernel_size": 0}, "kernel_size=0"),
-    "no channels": ({"channels": 0}, "needs at least one channel, got channels=0"),
+    "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }
 
 

@@ -81,7 +81,7 @@ def test_it_starts_near_the_identity(channels, kernel_size):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 0}, "needs at least one channel"),
+        ({"channels": 0}, "channels must be at least 1"),
         ({"channels": 2, "kernel_size": 0}, "kernel_size=0"),
     ],
 )

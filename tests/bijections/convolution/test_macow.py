@@ -124,7 +124,7 @@ BAD_OPTIONS = {
     "a side of zero": ({"kernel_size": (2, 0)}, r"got kernel_size=\(2, 0\); choose 1 or 3"),
     "no rows": ({"kernel_size": (0, 3)}, r"at least one earlier row, got kernel_size=\(0, 3\)"),
     "no width": ({"width": 0}, "at least 1, got 0"),
-    "no channels": ({"channels": 0}, "needs at least one channel, got channels=0"),
+    "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }
 
 

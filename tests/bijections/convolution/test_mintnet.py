@@ -148,7 +148,7 @@ BAD_OPTIONS = {
     "an unknown order": ({"order": "C"}, "unknown order 'C': choose 'A' or 'B'"),
     "no tolerance": ({"tolerance": 0.0}, "tolerance of the inverse is positive, got 0.0"),
     "no iterations": ({"max_iterations": 0}, "at least one iteration, got max_iterations=0"),
-    "no channels": ({"channels": 0}, "needs at least one channel, got channels=0"),
+    "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }
 
 

@@ -65,11 +65,11 @@ def test_another_image_size_is_refused_with_both_sizes(layer):
 
 
 BAD_OPTIONS = {
-    "no channels": ({"channels": 0, "size": (4, 4)}, "needs at least one channel, got channels=0"),
+    "no channels": ({"channels": 0, "size": (4, 4)}, "channels must be at least 1, got 0"),
     "no rank": ({"channels": 2, "size": (4, 4), "channel_rank": 0}, "rank of an update is at least 1, got 0"),
     "no spatial rank": ({"channels": 2, "size": (4, 4), "spatial_rank": -1}, "at least 1, got -1"),
-    "a size with channels": ({"channels": 2, "size": (2, 4, 4)}, r"\(H, W\) for an image.* got size=\(2, 4, 4\)"),
-    "an empty size": ({"channels": 2, "size": (0, 4)}, r"each at least 1; got size=\(0, 4\)"),
+    "a size with channels": ({"channels": 2, "size": (2, 4, 4)}, r"\(H, W\) for an image.* got \(2, 4, 4\)"),
+    "an empty size": ({"channels": 2, "size": (0, 4)}, "a side of size must be at least 1, got 0"),
 }
 
 

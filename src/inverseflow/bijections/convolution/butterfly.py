@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape, elements
+from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.events import elements
+from inverseflow.bijections.module_list import TypedModuleList
 
 
 class Butterfly(Bijection):
@@ -64,27 +65,26 @@ class Butterfly(Bijection):
         if size is not None:
             self._check_factors((channels, *size))
         pairs = [1] * len(factors) if shared else [channels * math.prod(size or ()) // 2 ** (i + 1) for i in factors]
-        self.factors = nn.ModuleList(_Blocks(2**i, n) for i, n in zip(factors, pairs, strict=True))
+        self.factors: TypedModuleList[_Blocks] = TypedModuleList(
+            _Blocks(2**i, n) for i, n in zip(factors, pairs, strict=True)
+        )
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         z = x.flatten(1)
-        for factor in self._factors():
+        for factor in self.factors:
             z = factor(z)
         return z.view(x.shape), self._log_det(x)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x = z.flatten(1)
-        for factor in reversed(self._factors()):
+        for factor in reversed(self.factors):
             x = factor.inverse(x)
         return x.view(z.shape), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
         pairs = elements(x) // 2
-        log_dets = [pairs // factor.angle.numel() * factor.log_scale.sum() for factor in self._factors()]
+        log_dets = [pairs // factor.angle.numel() * factor.log_scale.sum() for factor in self.factors]
         return torch.stack(log_dets).sum()
-
-    def _factors(self) -> list[_Blocks]:
-        return [cast(_Blocks, factor) for factor in self.factors]
 
     def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)

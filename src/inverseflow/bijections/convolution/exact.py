@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape, per_channel
+from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.events import per_channel
 from inverseflow.ops import same_conv2d, same_conv2d_factor_numel, same_conv2d_log_det, same_conv2d_solve
 
 MAX_FACTOR_NUMEL = 2**28

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, pixels
+from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.events import pixels
 from inverseflow.ops import conv2d_spectral_norm_bound, same_conv2d
 
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inverseflow.bijections.actnorm import ActNorm
-from inverseflow.bijections.base import Bijection, LogDet, sum_event
+from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.combinators import Compose
+from inverseflow.bijections.events import sum_event
 from inverseflow.nets import ZeroConv2d
 
 Order = Literal["A", "B", "C", "D"]

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, sum_event
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import sum_event
 from inverseflow.ops import FixedPoint, invert_triangular
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, per_channel, pixels
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import per_channel, pixels
 from inverseflow.ops import CORNERS, Corner, causal_conv2d, inv_conv2d
 
 Diagonal = Literal["unit", "free"]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape, per_channel
+from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.events import per_channel
 from inverseflow.ops import dense_solve
 
 

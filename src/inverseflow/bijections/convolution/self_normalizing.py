@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import LogDet, per_channel, sum_event
+from inverseflow.bijections.base import LogDet
 from inverseflow.bijections.convolution.exact import ExactConv2d
+from inverseflow.bijections.events import per_channel, sum_event
 from inverseflow.ops import same_conv2d, same_conv2d_log_det
 
 

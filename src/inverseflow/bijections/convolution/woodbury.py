@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, elements
+from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.events import elements
+from inverseflow.bijections.module_list import TypedModuleList
 from inverseflow.ops.dense_solve import dense_solve
 
 
@@ -51,7 +53,9 @@ class _LowRankUpdates(Bijection):
     def __init__(self, channels: int, size: tuple[int, int], layout: tuple[int, ...], ranks: tuple[int, ...]) -> None:
         super().__init__(channels=channels, spatial_axes=2, size=size)
         self.layout = (channels, *layout)
-        self.updates = nn.ModuleList(_LowRankUpdate(*each) for each in zip(self.layout, ranks, strict=True))
+        self.updates: TypedModuleList[_LowRankUpdate] = TypedModuleList(
+            _LowRankUpdate(*each) for each in zip(self.layout, ranks, strict=True)
+        )
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
@@ -63,7 +67,7 @@ class _LowRankUpdates(Bijection):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
             x = self._laid_out(z)
-            for axis, update in reversed(self._by_axis()):
+            for axis, update in reversed(list(self._by_axis())):
                 x = update.inverse(x.movedim(axis, -1)).movedim(-1, axis)
             return x.reshape(z.shape), -self._log_det(z)
 
@@ -75,8 +79,8 @@ class _LowRankUpdates(Bijection):
         log_dets = [n * update.log_det() for n, (_, update) in zip(vectors, self._by_axis(), strict=True)]
         return torch.stack(log_dets).sum()
 
-    def _by_axis(self) -> list[tuple[int, _LowRankUpdate]]:
-        return [(axis, cast(_LowRankUpdate, update)) for axis, update in enumerate(self.updates, start=1)]
+    def _by_axis(self) -> Iterable[tuple[int, _LowRankUpdate]]:
+        return enumerate(self.updates, start=1)
 
     def extra_repr(self) -> str:
         """Show the channels and the size."""

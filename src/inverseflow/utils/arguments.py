@@ -1,0 +1,106 @@
+"""Checks of arguments: numbers are converted or refused where they enter."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def whole_number(name: str, value: Any, *, at_least: int | None = None, at_most: int | None = None) -> int:
+    """Return an argument as an `int`.
+
+    Args:
+        name: what the error calls the argument.
+        value: anything that has ``__index__``, such as a NumPy integer, but no boolean.
+        at_least: the smallest value allowed, None for no limit.
+        at_most: the largest value allowed, None for no limit.
+
+    Raises:
+        TypeError: if the value is not a whole number.
+        ValueError: if it is out of range.
+
+    Example:
+        >>> whole_number("width", 2.0)
+        Traceback (most recent call last):
+        ...
+        TypeError: width must be a whole number, got 2.0
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+    if (at_least is not None and number < at_least) or (at_most is not None and number > at_most):
+        raise ValueError(f"{name} must be {_range(at_least, at_most)}, got {number}")
+    return number
+
+
+def finite_number(
+    name: str, value: Any, *, above: float = -math.inf, below: float = math.inf, at_least: float = -math.inf
+) -> float:
+    """Return an argument as a finite `float`.
+
+    Args:
+        name: what the error calls the argument.
+        value: anything that has ``__float__``, such as a NumPy number, but no boolean.
+        above: the value must be greater.
+        below: the value must be smaller.
+        at_least: the value must not be smaller.
+
+    Raises:
+        TypeError: if the value is not a number.
+        ValueError: if it is infinite, not a number, or out of range.
+
+    Example:
+        >>> finite_number("bound", float("inf"), above=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: bound must be finite and above 0, got inf
+    """
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not (math.isfinite(number) and above < number < below and number >= at_least):
+        limits = [f"at least {at_least:g}"] if at_least > -math.inf else []
+        limits += [f"above {above:g}"] if above > -math.inf else []
+        limits += [f"below {below:g}"] if below < math.inf else []
+        raise ValueError(f"{name} must be {' and '.join(['finite', *limits])}, got {value}")
+    return number
+
+
+def one_of(name: str, value: Choice, options: Iterable[Choice]) -> Choice:
+    """Return an argument that is one of several words.
+
+    Args:
+        name: what the error calls the argument.
+        value: the word.
+        options: the words allowed.
+
+    Raises:
+        ValueError: if the word is another.
+
+    Example:
+        >>> one_of("order", "C", ("A", "B"))
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown order 'C': choose 'A' or 'B'
+    """
+    options = tuple(options)
+    if value not in options:
+        *others, last = map(repr, options)
+        raise ValueError(f"unknown {name} {value!r}: choose {', '.join(others)}{' or ' if others else ''}{last}")
+    return value
+
+
+def _range(at_least: int | None, at_most: int | None) -> str:
+    if at_most is None:
+        return f"at least {at_least}"
+    return f"at most {at_most}" if at_least is None else f"between {at_least} and {at_most}"
