@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow import bijections, distributions, flows, nets, ops, training
+    from inverseflow import bijections, data, distributions, flows, nets, ops, training
     from inverseflow.bijections import CausalConv2d, InverseConv2d
     from inverseflow.flows import Flow, Glow, InverseFlow
     from inverseflow.ops import causal_conv2d, inv_conv2d
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "bijections",
     "causal_conv2d",
+    "data",
     "distributions",
     "flows",
     "inv_conv2d",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 # Importing torch takes seconds, so names are fetched when they are first used: the command line's help needs none.
-_FLOORS = ("bijections", "distributions", "flows", "nets", "ops", "training")
+_FLOORS = ("bijections", "data", "distributions", "flows", "nets", "ops", "training")
 _HOMES = {
     "CausalConv2d": "bijections",
     "InverseConv2d": "bijections",

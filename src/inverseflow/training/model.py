@@ -9,6 +9,7 @@ from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import OptionError, RunError
 from inverseflow.flows import Flow
 from inverseflow.training.loop.checkpoint import load_weights, read_checkpoint
+from inverseflow.training.loop.ranks import is_first_process
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
 from inverseflow.utils.seeding import seeded
@@ -50,6 +51,7 @@ def load_data(options: TrainOptions) -> ImageSplits:
         image_size=options.image_size,
         crop=options.crop,
         channels=options.channels,
+        progress=not options.quiet and is_first_process(),
     )
 
 

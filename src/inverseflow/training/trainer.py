@@ -66,7 +66,12 @@ def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | No
         options = run.options().resumed_with(options)
     try:
         with _quiet():
-            return _train(options, run, first, load_data(options) if data is None else data)
+            if data is None:
+                data = load_data(options)
+                if first:
+                    for note in data.notes:
+                        print(note, file=sys.stderr, flush=True)
+            return _train(options, run, first, data)
     except KeyboardInterrupt:
         if not run.last.is_file():
             raise
