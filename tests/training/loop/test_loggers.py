@@ -1,7 +1,8 @@
 import pytest
 
 from inverseflow.errors import RunError
-from inverseflow.training.loop.metrics import CsvLogger, read_metrics
+from inverseflow.training.loop.loggers import CsvLogger
+from inverseflow.training.run.metrics import read_metrics
 
 
 def test_rows_are_kept_when_a_run_is_resumed_up_to_the_step_it_resumes_from(tmp_path):
