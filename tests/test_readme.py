@@ -75,3 +75,15 @@ def test_the_commands_of_the_readme_on_mnist_are_understood() -> None:
     assert on_mnist
     for words in on_mnist:
         assert main([*words, "--print-config"]) == 0, words
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_that_a_document_names_is_there(document: str) -> None:
+    text = (REPOSITORY / document).read_text()
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?)`", text))
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    roots = (REPOSITORY, REPOSITORY / "src" / "inverseflow")
+    ours = {name for name in named if not name.startswith(("runs/", "mnist/", "cifar10-jpeg/"))}
+
+    assert [name for name in ours if not any((root / name).exists() for root in roots)] == []
+    assert [link for link in links if not (REPOSITORY / document).parent.joinpath(link).exists()] == []
