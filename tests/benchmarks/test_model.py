@@ -3,7 +3,7 @@ import json
 import torch
 
 from benchmarks import ModelBenchmark
-from benchmarks.turned import pixel_by_pixel, substitute, turned_round
+from benchmarks.sequential import pixel_by_pixel, substitute, swap_direction
 from inverseflow.bijections import CausalConv2d, InverseConv2d
 from inverseflow.cli.main import main
 from inverseflow.flows import InverseFlow
@@ -29,14 +29,14 @@ def test_the_solve_is_a_part_of_the_step(model_benchmark):
 
 
 def test_turning_round_swaps_every_solve_for_a_convolution():
-    turned = turned_round(small_flow())
+    turned = swap_direction(small_flow())
     assert not [module for module in turned.modules() if isinstance(module, InverseConv2d)]
     assert len([module for module in turned.modules() if isinstance(module, CausalConv2d)]) == 8
     assert turned.config is None
 
 
 def test_sampling_pixel_by_pixel_gives_the_same_images():
-    turned = turned_round(small_flow())
+    turned = swap_direction(small_flow())
     turned.initialize(torch.randint(17, (16, 1, 8, 8), dtype=torch.uint8))
     z = turned.base.sample(4)
     torch.testing.assert_close(pixel_by_pixel(turned).decode(z), turned.decode(z))

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import BUDGETS, OpBenchmark, bench_op
+from benchmarks import OP_BUDGETS, OpBenchmark, bench_op
 from benchmarks.cases import GRID, SWEEPS, Case
 from benchmarks.contenders import contenders, convolution, problem, residual, training_step, unitriangular
 from inverseflow.cli.main import main
@@ -82,7 +82,7 @@ def test_the_command_prints_ratios_and_writes_json(tmp_path, capsys):
 
 
 def test_every_budget_counts_its_cases():
-    smoke = BUDGETS["smoke"]
+    smoke = OP_BUDGETS["smoke"]
     seen = []
     bench_op("smoke", on_case=seen.append)
     assert len(seen) == smoke.cases
