@@ -76,7 +76,7 @@ def _op(options: Namespace) -> None:
     from inverseflow.utils.files import write_json
 
     device = _checked(options)
-    with tqdm(total=OP_BUDGETS[options.budget].cases, unit="case", leave=False) as progress:
+    with tqdm(total=OP_BUDGETS[options.budget].cases, unit="case", leave=False, disable=None) as progress:
 
         def show(name: str) -> None:
             progress.set_postfix_str(name)

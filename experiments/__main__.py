@@ -90,7 +90,7 @@ def _run(options: Namespace) -> None:
     experiment = experiment_named(options.name)
     out = Path("runs/experiments") / options.budget if options.out is None else options.out
     settings = Settings(options.budget, out, options.seeds, options.data_dir, device, options.overwrite)
-    with tqdm(unit="measurement", leave=False) as progress:
+    with tqdm(unit="measurement", leave=False, disable=None) as progress:
 
         def show(task: Task, number: int, count: int) -> None:
             progress.total, progress.n = count, number

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.blurred import NOISE
+from experiments.deblurring.blurred import NOISE
 from inverseflow.bijections import InverseConv2d
 from inverseflow.errors import NonFiniteError
 from inverseflow.ops import CORNERS

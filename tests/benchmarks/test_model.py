@@ -3,9 +3,9 @@ import json
 import torch
 
 from benchmarks import ModelBenchmark
+from benchmarks.__main__ import main
 from benchmarks.sequential import pixel_by_pixel, substitute, swap_direction
 from inverseflow.bijections import CausalConv2d, InverseConv2d
-from inverseflow.cli.main import main
 from inverseflow.flows import InverseFlow
 from inverseflow.ops import inv_conv2d
 
@@ -54,11 +54,11 @@ def test_measurements_survive_json(model_benchmark):
 
 
 def test_the_command_prints_times_and_writes_json(tmp_path, capsys):
-    assert main(["bench", "model", "--budget", "smoke", "-o", str(tmp_path / "model.json")]) == 0
+    assert main(["model", "--budget", "smoke", "-o", str(tmp_path / "model.json")]) == 0
     assert "sequential alternative, pixel by pixel" in capsys.readouterr().out
     assert json.loads((tmp_path / "model.json").read_text())["rows"][0]["parameters"] > 0
 
 
 def test_models_have_no_sweeps(capsys):
-    assert main(["bench", "model", "--budget", "sweeps"]) == 2
+    assert main(["model", "--budget", "sweeps"]) == 2
     assert "choose one of smoke, default" in capsys.readouterr().err

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from benchmarks import OP_BUDGETS, OpBenchmark, bench_op
+from benchmarks.__main__ import main
 from benchmarks.cases import GRID, SWEEPS, Case
 from benchmarks.contenders import contenders, convolution, problem, residual, training_step, unitriangular
-from inverseflow.cli.main import main
 from inverseflow.ops import backend, causal_conv2d, explain
 
 
@@ -73,7 +73,7 @@ def test_measurements_survive_json(op_benchmark):
 
 
 def test_the_command_prints_ratios_and_writes_json(tmp_path, capsys):
-    assert main(["bench", "op", "--budget", "smoke", "-o", str(tmp_path / "op.json")]) == 0
+    assert main(["op", "--budget", "smoke", "-o", str(tmp_path / "op.json")]) == 0
     printed = capsys.readouterr().out
     assert "geometric mean" in printed and "exponent" in printed
     written = json.loads((tmp_path / "op.json").read_text())

@@ -20,7 +20,7 @@ SHOWN = re.findall(r"^  - `(.*)`$", PAGE, re.MULTILINE)
 
 
 @cache
-def tests_in(path):
+def named_tests(path):
     tree = ast.parse((REPOSITORY / path).read_text("utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -44,7 +44,7 @@ def test_every_named_test_and_command_exists():
                 assert command in COMMANDS, shown
             case _:
                 path, _, test = shown.partition("::")
-                assert test in tests_in(path), shown
+                assert test in named_tests(path), shown
 
 
 def test_every_computed_number_is_used_and_current():

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments.__main__ import main
 from experiments.classifier.experiment import EFFORTS
 from experiments.classifier.report import (
     BY_ACTIVATIONS,
@@ -18,7 +19,6 @@ from experiments.classifier.report import (
 from experiments.experiment import Settings
 from experiments.registry import experiment_named
 from experiments.result import Result, Row
-from inverseflow.cli.main import main
 from inverseflow.data import ImageSplits, TensorImages
 
 SMALL = replace(EFFORTS["smoke"], search_epochs=1, epochs=1)
@@ -30,7 +30,7 @@ def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classifier")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(EFFORTS, "smoke", SMALL)
-        assert main(["experiment", "classifier", "--budget", "smoke", "--seeds", "2", "-o", str(folder)]) == 0
+        assert main(["classifier", "--budget", "smoke", "--seeds", "2", "-o", str(folder)]) == 0
     return folder
 
 
@@ -99,7 +99,7 @@ def test_what_is_there_is_not_fitted_again(smoke, monkeypatch):
 
     monkeypatch.setitem(EFFORTS, "smoke", SMALL)
     monkeypatch.setattr("experiments.classifier.experiment.fit", never)
-    assert main(["experiment", "classifier", "--budget", "smoke", "--seeds", "2", "-o", str(smoke)]) == 0
+    assert main(["classifier", "--budget", "smoke", "--seeds", "2", "-o", str(smoke)]) == 0
 
 
 def test_the_published_figure_stands_beside_mnist_alone(result):
@@ -134,7 +134,7 @@ def test_images_of_the_size_of_mnist_are_taken(tmp_path, monkeypatch):
     fake = ImageSplits("mnist", "MNIST", 256, some.shape, some, some, some)
     monkeypatch.setattr("experiments.classifier.experiment.images", lambda *arguments: fake)
     monkeypatch.setitem(EFFORTS, "quick", replace(SMALL, data="mnist"))
-    assert main(["experiment", "classifier", "--budget", "quick", "--seeds", "1", "-o", str(tmp_path)]) == 0
+    assert main(["classifier", "--budget", "quick", "--seeds", "1", "-o", str(tmp_path)]) == 0
     assert "What the paper prints:" in (tmp_path / "classifier.md").read_text()
     assert (tmp_path / "classifier.png").read_bytes().startswith(b"\x89PNG")
 
@@ -142,5 +142,5 @@ def test_images_of_the_size_of_mnist_are_taken(tmp_path, monkeypatch):
 def test_absent_data_are_an_error_that_names_the_folder(tmp_path, capsys):
     absent = tmp_path / "absent"
     arguments = ["--budget", "quick", "--data-dir", str(absent), "-o", str(tmp_path / "out")]
-    assert main(["experiment", "classifier", *arguments]) == 2
+    assert main(["classifier", *arguments]) == 2
     assert str(absent) in capsys.readouterr().err
