@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from skimage import restoration
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
-
-from inverseflow.utils.packages import packages_for
 
 Method = Callable[[Tensor], Tensor]
 """From a blurred picture ``(H, W)`` to its estimate."""
@@ -43,8 +43,6 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
         >>> round(psnr(torch.full((8, 8), 0.6), torch.full((8, 8), 0.5)), 3)
         20.0
     """
-    with packages_for("the experiment deblurring"):
-        from skimage.metrics import peak_signal_noise_ratio
     return float(peak_signal_noise_ratio(truth.numpy(), estimate.numpy(), data_range=1))
 
 
@@ -56,8 +54,6 @@ def ssim(estimate: Tensor, truth: Tensor) -> float:
         >>> ssim(picture, picture)
         1.0
     """
-    with packages_for("the experiment deblurring"):
-        from skimage.metrics import structural_similarity
     return float(structural_similarity(truth.double().numpy(), estimate.double().numpy(), data_range=1))
 
 
@@ -92,8 +88,6 @@ def wiener(psf: Tensor, balance: float, blurred: Tensor) -> Tensor:
         balance: between fidelity and smoothness.
         blurred: ``(H, W)``.
     """
-    with packages_for("the experiment deblurring"):
-        from skimage import restoration
     estimate = restoration.wiener(endless(blurred).double().numpy(), psf.double().numpy(), balance)
     return _beginning(estimate, blurred)
 
@@ -107,8 +101,6 @@ def unsupervised(psf: Tensor, blurred: Tensor) -> Tensor:
         psf: point spread function.
         blurred: ``(H, W)``.
     """
-    with packages_for("the experiment deblurring"):
-        from skimage import restoration
     estimate, _ = restoration.unsupervised_wiener(endless(blurred).double().numpy(), psf.double().numpy(), rng=0)
     return _beginning(estimate, blurred)
 
@@ -121,8 +113,6 @@ def richardson_lucy(psf: Tensor, iterations: int, blurred: Tensor) -> Tensor:
         iterations: how many.
         blurred: ``(H, W)``.
     """
-    with packages_for("the experiment deblurring"):
-        from skimage import restoration
     positive = blurred.clamp(min=0).double().numpy()
     return torch.from_numpy(restoration.richardson_lucy(positive, psf.double().numpy(), iterations)).float()
 

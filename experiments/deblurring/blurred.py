@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from skimage import color, data
+from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from inverseflow.utils.packages import packages_for
 from inverseflow.utils.seeding import derived_seed
 
 RADIUS = 7
@@ -72,9 +73,6 @@ def picture(name: str, side: int) -> Tensor:
         name: in ``skimage.data``, or of an image of scikit-learn, with its ending.
         side: its height and width are at most this.
 
-    Raises:
-        DataError: scikit-image or scikit-learn is not installed.
-
     Returns:
         ``(H, W)``, float32 between 0 and 1.
 
@@ -82,14 +80,7 @@ def picture(name: str, side: int) -> Tensor:
         >>> picture("camera", 256).shape
         torch.Size([256, 256])
     """
-    with packages_for("the experiment deblurring"):
-        from skimage import color, data
-    if "." in name:
-        with packages_for("the experiment deblurring"):
-            from sklearn.datasets import load_sample_image
-        pixels = load_sample_image(name)
-    else:
-        pixels = getattr(data, name)()
+    pixels = load_sample_image(name) if "." in name else getattr(data, name)()
     if isinstance(pixels, tuple):  # both views of a stereo pair, and their disparity
         pixels = pixels[0]
     grey = torch.from_numpy(color.rgb2gray(pixels) if pixels.ndim == 3 else pixels / 255.0).float()

@@ -51,6 +51,16 @@ def test_an_error_is_one_line_and_exit_code_2(main, words, message, capsys):
     assert message in error and error.startswith("python -m ") and error.count("\n") == 1
 
 
+def test_a_package_that_is_missing_is_named_with_the_remedy(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "skimage"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith("experiments.deblurring.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert experiments.__main__.main(["deblurring", "--budget", "smoke"]) == 2
+    assert "the package skimage is not installed: pip install -e '.[dev]'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), TrainingInterrupted("stopped in a row; go on")])
 def test_an_interruption_is_exit_code_130(interruption, monkeypatch, capsys):
     def interrupted(*arguments):

@@ -1,4 +1,3 @@
-import builtins
 import math
 from dataclasses import replace
 from functools import partial
@@ -32,7 +31,7 @@ from experiments.deblurring.four_corners import (
 )
 from experiments.deblurring.report import METHODS, above, parts, without
 from experiments.result import Result, Row
-from inverseflow.errors import DataError, NonFiniteError
+from inverseflow.errors import NonFiniteError
 from inverseflow.ops import CORNERS
 
 BLURS = blurs()
@@ -337,16 +336,3 @@ def test_every_blur_has_its_own_sentence_about_the_control():
     result = Result("deblurring", "smoke", 1, {}, True, tuple(rows))
     said = [text for text in parts(result) if text.startswith("Without inverse convolutions")]
     assert ["(50%)" in text for text in said] == [True, False] and "(25%)" in said[1]
-
-
-def test_without_scikit_image_one_sentence_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.partition(".")[0] == "skimage":
-            raise ImportError(name=name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DataError, match=r"deblurring needs the package 'skimage'.*pip install 'inverseflow\[train\]'"):
-        picture("camera", 64)
