@@ -18,6 +18,7 @@ def _public_names(doctest_namespace: dict[str, Any]) -> None:
         inverseflow.nets,
         inverseflow.distributions,
         inverseflow.bijections,
+        inverseflow.densities,
         inverseflow.flows,
     ):
         doctest_namespace.update({name: getattr(floor, name) for name in floor.__all__})

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from matplotlib.figure import Figure
 
-from benchmarks.plotting import save_figure
 from experiments.result import Result, Row, Values, read_result
 from inverseflow.errors import InverseFlowError, OptionError, RunError, TrainingInterrupted
-from inverseflow.utils.files import write_json, write_text
+from inverseflow.utils.files import atomic_write, write_json, write_text
 from inverseflow.utils.machine import Machine, machine
 
 Budget = Literal["smoke", "quick", "full"]
@@ -46,7 +44,7 @@ class Settings:
         if self.budget not in BUDGETS:
             raise OptionError(f"there is no budget {self.budget!r}; there are {', '.join(BUDGETS)}")
         if self.seeds is not None and self.seeds < 1:
-            raise OptionError(f"seeds must be at least 1, got {self.seeds}")
+            raise OptionError(f"seeds must be at least 1, not {self.seeds}")
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ class Experiment:
     """What there is to measure, in order."""
     parts: Callable[[Result], list[str]]
     """The result as Markdown: tables and sentences."""
-    draw: Callable[[Result], Figure]
-    """The result as a plot."""
+    draw: Callable[[Path, Result], None]
+    """Draws the result into a PNG file."""
     seeds: Mapping[Budget, int] = field(default_factory=lambda: dict.fromkeys(BUDGETS, 1))
     """Number of seeds of each budget, where training is involved."""
 
@@ -137,7 +135,8 @@ def run(
     whole = result(True)
     write_json(path, whole.to_json())
     write_text(path.with_suffix(".md"), markdown(experiment, whole))
-    save_figure(path.with_suffix(".png"), experiment.draw(whole))
+    with atomic_write(path.with_suffix(".png")) as temporary:
+        experiment.draw(temporary, whole)
     return whole
 
 

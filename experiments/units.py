@@ -1,31 +1,33 @@
-"""Conversion between bits per dimension and nats per image."""
+"""Bits per dimension and nats per image, by the one conversion that a flow has."""
 
 from __future__ import annotations
 
-import math
+import torch
 
-from inverseflow.bijections import Shape
+from inverseflow.bijections import Compose, Shape
+from inverseflow.flows import Flow
 
 
 def bits_per_dim(nats: float, event_shape: Shape) -> float:
-    """Convert nats per image to bits per dimension.
+    """Convert the negative log-likelihood of an image from nats of the whole to bits per dimension.
 
     Args:
-        nats: negative log-likelihood of one image.
+        nats: of one image.
         event_shape: (C, H, W).
 
     Example:
         >>> round(bits_per_dim(350, (1, 28, 28)), 3)
         0.644
     """
-    return nats / (math.prod(event_shape) * math.log(2))
+    flow = Flow(Compose(), event_shape)
+    return float(flow.to_bits_per_dim(torch.tensor(-nats, dtype=torch.float64)))
 
 
 def nats_per_image(bits: float, event_shape: Shape) -> float:
-    """Convert bits per dimension to nats per image.
+    """Convert the negative log-likelihood of an image from bits per dimension to nats of the whole.
 
     Args:
-        bits: negative log-likelihood per dimension.
+        bits: per dimension.
         event_shape: (C, H, W).
 
     Example:

@@ -5,8 +5,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow import bijections, data, distributions, flows, nets, ops, training
+    from inverseflow import bijections, densities, distributions, flows, nets, ops, training
     from inverseflow.bijections import CausalConv2d, InverseConv2d
+    from inverseflow.densities import Density
     from inverseflow.flows import Flow, Glow, InverseFlow
     from inverseflow.ops import causal_conv2d, inv_conv2d
 
@@ -14,6 +15,7 @@ __version__ = version("inverseflow")
 
 __all__ = [
     "CausalConv2d",
+    "Density",
     "Flow",
     "Glow",
     "InverseConv2d",
@@ -21,7 +23,7 @@ __all__ = [
     "__version__",
     "bijections",
     "causal_conv2d",
-    "data",
+    "densities",
     "distributions",
     "flows",
     "inv_conv2d",
@@ -31,10 +33,11 @@ __all__ = [
 ]
 
 # Importing torch takes seconds, so names are fetched when they are first used: the command line's help needs none.
-_FLOORS = ("bijections", "data", "distributions", "flows", "nets", "ops", "training")
+_FLOORS = ("bijections", "densities", "distributions", "flows", "nets", "ops", "training")
 _HOMES = {
     "CausalConv2d": "bijections",
     "InverseConv2d": "bijections",
+    "Density": "densities",
     "Flow": "flows",
     "Glow": "flows",
     "InverseFlow": "flows",

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from inverseflow.training.loop.metrics import read_metrics
 from inverseflow.training.presets import load_preset
 from inverseflow.training.run import Run
-from inverseflow.training.run.metrics import read_metrics
 
 
 def test_a_run_reports_everything_that_was_asked_for(trained):
@@ -115,7 +115,7 @@ def test_an_unknown_flow_is_refused_with_the_names_of_all(run):
 
 
 def test_a_flow_of_a_publication_is_trained_with_its_steps(tiny, run, tmp_path):
-    words = ["--model", "cinc", "--model.paper-architecture", "--max-steps", 1, "--out", tmp_path / "run"]
+    words = ["--model", "cinc", "--model.paper-options", "--max-steps", 1, "--out", tmp_path / "run"]
     code, _, error = run("train", "digits", "--config", tiny, *words)
     _, text, _ = run("info", tmp_path / "run")
 

@@ -320,7 +320,7 @@ FLOWS = [
     ),
     Case(
         "inverse-flow-discrete-conditional",
-        partial(InverseFlow, (1, 4, 4), levels=5, scales=1, steps=2, **LEAN, context_channels=2, bound=0.9),
+        partial(InverseFlow, (1, 4, 4), levels=5, scales=1, steps=2, **LEAN, context_channels=2, max_row_sum=0.9),
         (1, 4, 4),
         context=(2,),
         levels=5,
@@ -337,7 +337,7 @@ FLOWS = [
             **LEAN,
             spline="element",
             conv1x1="dense",
-            preprocessing="centre",
+            preprocessing="center",
         ),
         (2, 2, 4),
         levels=1000,

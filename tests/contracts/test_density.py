@@ -168,7 +168,7 @@ def test_the_probabilities_of_all_images_sum_to_one(model):
 
 @torch.no_grad()
 def test_without_a_logit_they_sum_to_the_mass_that_lies_on_images():
-    flow = prepared(InverseFlow((1, 2, 2), levels=2, **TINY, preprocessing="centre"))
+    flow = prepared(InverseFlow((1, 2, 2), levels=2, **TINY, preprocessing="center"))
     sums = cell_probabilities(flow).sum(1)
     z = flow.base.sample(40_000, generator=torch.Generator().manual_seed(1))
     point = flow.preprocessing.inverse(flow.bijection.inverse(z)[0])[0]

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from experiments.arma import ALONE, EXPERIMENTS, OURS, TWO, difference, verdict
-from experiments.experiment import Settings
-from experiments.result import Row
+from experiments import Row, Settings
+from experiments.arma import ALONE, EXPERIMENT, OURS, TWO, difference, verdict
 from inverseflow.flows.image.layers import build_layer
+from inverseflow.flows.image.options import StepOptions
 
 
 def beside(*more, stderr=0.01):
@@ -48,7 +48,7 @@ def test_the_verdict_is_on_either_part_alone_and_on_two_convolutions(more, text)
 
 def test_all_lines_are_trained_alike_but_for_their_layer(tmp_path):
     by_part = {}
-    for task in EXPERIMENTS[0].tasks(Settings("quick", tmp_path, seeds=1)):
+    for task in EXPERIMENT.tasks(Settings("quick", tmp_path, seeds=1)):
         if len(task.settings) == 1:
             ((name, settings),) = task.settings.items()
             own = ("out", "model.name", "model.layer", "model.kernel_size")
@@ -62,13 +62,13 @@ def test_all_lines_are_trained_alike_but_for_their_layer(tmp_path):
 
 def test_two_convolutions_have_as_many_taps_as_an_arma_convolution():
     def taps(name, kernel_size):
-        layer = build_layer(name, (4, 8, 8), kernel_size=kernel_size, mixed=True)
+        layer = build_layer(StepOptions(name, kernel_size=kernel_size), (4, 8, 8))
         return sorted(parameter.numel() for parameter in layer.parameters() if parameter.numel() > 4)
 
     assert taps("emerging", 5) == taps("arma", 3) == taps("arma-same", 3)
 
 
 def test_arma_scales_its_channels_where_nothing_else_in_the_step_does():
-    alone, mixed = (build_layer("arma", (4, 8, 8), mixed=mixed) for mixed in (False, True))
+    alone, mixed = (build_layer(StepOptions("arma", conv1x1=form), (4, 8, 8)) for form in ("none", "lu"))
     count = {layer: sum(parameter.numel() for parameter in layer.parameters()) for layer in (alone, mixed)}
     assert count[alone] == count[mixed] + 4

@@ -21,8 +21,8 @@ def test_what_is_given_reaches_the_flow():
 
 
 def test_the_architecture_of_the_paper_is_a_ground_that_other_options_stand_on():
-    plain, paper = build(name="cinc"), build(name="cinc", paper_architecture=True)
-    mixed = build(name="cinc", paper_architecture=True, conv1x1="dense")
+    plain, paper = build(name="cinc"), build(name="cinc", paper_options=True)
+    mixed = build(name="cinc", paper_options=True, conv1x1="dense")
     options = [
         [flow.config["options"][name] for name in ("coupling", "conv1x1", "spline")] for flow in (plain, paper, mixed)
     ]
@@ -32,9 +32,9 @@ def test_the_architecture_of_the_paper_is_a_ground_that_other_options_stand_on()
 
 @pytest.mark.parametrize("name", ["arma", "image"])
 def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
-    message = f"cannot build {name} for images .* no publication describes it, so paper_architecture has no effect"
+    message = f"cannot build {name} for images .* no publication describes it, so that paper_options=True can't"
     with pytest.raises(OptionError, match=message):
-        build(name=name, paper_architecture=True)
+        build(name=name, paper_options=True)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
     [
         (
             {"name": "woodbury", "kernel_size": 5},
-            "the flow 'woodbury' has no option kernel_size; it has levels, scales",
+            "'woodbury' has no option kernel_size; it has levels, scales",
         ),
-        ({"name": "periodic", "bound": 0.5}, "the flow 'periodic' has no option bound"),
-        ({"name": "finc", "layer": "cinc"}, "the flow 'finc' has no option layer"),
-        ({"name": "planar", "coupling": "quad"}, "the flow 'planar' has no option coupling"),
+        ({"name": "periodic", "max_row_sum": 0.5}, "'periodic' has no option max_row_sum"),
+        ({"name": "finc", "layer": "cinc"}, "'finc' has no option layer"),
+        ({"name": "planar", "coupling": "quad"}, "'planar' has no option coupling"),
         ({"name": "image", "layer": "butterfly", "kernel_size": 3}, "the layer 'butterfly' has no kernel_size"),
         ({"name": "emerging", "kernel_size": 4}, "the layer 'emerging' can't be built .* take the next odd one"),
     ],

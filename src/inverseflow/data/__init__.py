@@ -1,6 +1,4 @@
-"""Named data sets and folders of images, split into training, validation and test images."""
-
-from __future__ import annotations
+"""Named data sets and folders of images, as ``uint8`` splits."""
 
 from inverseflow.data.augmentation import Augmentation, horizontal_flip
 from inverseflow.data.decoding import Crop, FileImages

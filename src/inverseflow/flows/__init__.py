@@ -1,10 +1,8 @@
-"""Density models: `Flow`, the ready-made image flows, and their registry."""
+"""Flows: `Flow`, the ready-made image flows, and their registry."""
 
-from inverseflow.flows.distribution import FlowDistribution
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.flow import ImageFlow
-from inverseflow.flows.image.planar import PlanarFlow
-from inverseflow.flows.image.presets import (
+from inverseflow.flows.image.named import (
     ARMAFlow,
     ButterflyFlow,
     CInCFlow,
@@ -19,6 +17,8 @@ from inverseflow.flows.image.presets import (
     SelfNormalizingFlow,
     WoodburyFlow,
 )
+from inverseflow.flows.image.options import StepOptions
+from inverseflow.flows.image.planar import PlanarFlow
 from inverseflow.flows.image.step import Step
 from inverseflow.flows.registry import create, flow_class, names, register
 
@@ -30,7 +30,6 @@ __all__ = [
     "ExponentialFlow",
     "FInCFlow",
     "Flow",
-    "FlowDistribution",
     "Glow",
     "ImageFlow",
     "InverseFlow",
@@ -40,6 +39,7 @@ __all__ = [
     "PlanarFlow",
     "SelfNormalizingFlow",
     "Step",
+    "StepOptions",
     "WoodburyFlow",
     "create",
     "flow_class",

@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from inverseflow.bijections import Bijection, Compose, Dequantize, Multiscale, Shape, initialize_from_data
-from inverseflow.distributions import StandardNormal
-from inverseflow.errors import ConvergenceError, SingularError
-from inverseflow.flows import pretrained
-from inverseflow.flows.distribution import FlowDistribution
-from inverseflow.flows.failing import failing_layer
-from inverseflow.flows.image.step import Step
+from inverseflow.bijections import (
+    Bijection,
+    CheckpointedCompose,
+    Compose,
+    Dequantize,
+    Multiscale,
+    initialize_from_data,
+)
+from inverseflow.densities import Density, DensityDistribution, load, save
+from inverseflow.distributions import Base, StandardNormal
+from inverseflow.errors import LayerError
+from inverseflow.flows.error_context import name_failing_layer
+from inverseflow.utils.arguments import whole_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Flow(nn.Module):
+class Flow(Density):
     r"""A density over data x through a bijection f and a base density p.
 
     .. math:: \log p(x) = \log p_z(f(x)) + \log|\det \partial f / \partial x|
 
-    With `levels`, x are integer grey levels and the flow dequantises them itself: ``log_prob`` is then a one-sample
+    With `levels`, x are integer gray levels and the flow dequantizes them itself: ``log_prob`` is then a one-sample
     estimate of a lower bound on the log probability of the discrete image (its expectation over the noise is the
-    bound), and ``bits_per_dim`` the corresponding upper bound. Without, x is continuous and ``log_prob`` its exact
-    log density.
+    bound), and ``bits_per_dim`` the corresponding upper bound. Without, x is continuous and ``log_prob`` is exact.
 
     Args:
         bijection: from preprocessed data to the latent.
         event_shape: the shape of one datum, ``(C, *spatial)``.
-        levels: number of grey levels of integer data, None for continuous data.
-        preprocessing: a fixed bijection applied first (after dequantisation), None for none.
-        base: density of the flat latent ``(B, D)``: a module with ``log_prob(z)`` and ``sample(n, temperature=,
-            generator=)``; a standard normal by default.
+        levels: number of gray levels of integer data, None for continuous data.
+        preprocessing: a fixed bijection applied first (after dequantization), None for none.
+        base: density of the flat latent ``(B, D)``; a standard normal by default.
 
     Shape:
-        x: ``(B, *event_shape)``; log_prob: ``(B,)``; latent: ``(B, D)``.
+        x: ``(B, *event_shape)``; context: ``(B, K)``; log_prob: ``(B,)``; latent: ``(B, D)``.
 
     Raises:
-        ValueError: a layer can't take the shape that reaches it, or the latent has another number of dimensions.
+        ValueError: if a layer can't take the shape that reaches it, or the latent has another number of dimensions.
+
+    Reference:
+        Rezende and Mohamed, `Variational Inference with Normalizing Flows <https://arxiv.org/abs/1505.05770>`_, 2015.
 
     Example:
         >>> flow = Flow(Compose(ActNorm(2), AffineCoupling(2, MLP(1, 2, width=8))), (2,))
@@ -53,36 +61,27 @@ class Flow(nn.Module):
         (torch.Size([5]), torch.Size([3, 2]))
     """
 
-    config: dict[str, Any] | None = None
-    """What a registered flow was built with: ``{"flow": name, "options": {...}}``."""
-
-    paper_architecture: ClassVar[Mapping[str, Any] | None] = None
-    """Options that bring a ready-made flow closer to its publication's, None where there is no publication."""
-
     def __init__(
         self,
         bijection: Bijection,
-        event_shape: Shape,
+        event_shape: Sequence[int],
         *,
         levels: int | None = None,
         preprocessing: Bijection | None = None,
-        base: nn.Module | None = None,
+        base: Base | None = None,
     ) -> None:
-        super().__init__()
-        self.event_shape: Shape = tuple(event_shape)
-        self.dims = math.prod(self.event_shape)
-        self.levels = levels
-        self.dequantize = Dequantize(levels) if levels is not None else None
+        super().__init__(event_shape, levels=levels)
+        self.dequantize = Dequantize(self.levels) if self.levels is not None else None
         self.preprocessing = preprocessing if preprocessing is not None else Compose()
         self.bijection = bijection
         self._latent_shape = bijection.output_shape(self.preprocessing.output_shape(self.event_shape))
         if math.prod(self._latent_shape) != self.dims:
             raise ValueError(f"a latent of shape {self._latent_shape} can't stand for data of shape {self.event_shape}")
-        self.base: Any = base if base is not None else StandardNormal(self.dims)
+        self.base: Base = base if base is not None else StandardNormal(self.dims)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return `log_prob`, so that wrappers for parallel training and compilation see the likelihood."""
-        self._check_event(x)
+        self._check_events(x)
         if self.dequantize is None:
             return self._log_density(x, context)
         x, log_det = self.dequantize(x)
@@ -90,29 +89,17 @@ class Flow(nn.Module):
         return log_prob
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log likelihood of each datum in nats; for grey levels a one-sample estimate of its lower bound.
+        """Return the log likelihood of each datum in nats; for gray levels a one-sample estimate of its lower bound.
 
         Args:
-            x: ``(B, *event_shape)``; grey levels of an integer dtype when the flow has `levels`.
-            context: ``(B, K)`` for a conditional flow.
+            x: ``(B, *event_shape)``; gray levels of an integer dtype when the flow has `levels`.
+            context: ``(B, K)`` for a conditional flow; an unconditional one ignores it.
 
         Returns:
             ``(B,)``.
         """
         log_prob: Tensor = self(x, context)
         return log_prob
-
-    def bits_per_dim(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        r"""Return :math:`-\log p(x) / (D \log 2)` for each datum: the mean number of bits that one element costs.
-
-        For grey levels these are bits of the *discrete* image (an upper bound); for continuous data they are the
-        negative log density in bits and depend on its unit.
-        """
-        return self.to_bits_per_dim(self.log_prob(x, context))
-
-    def to_bits_per_dim(self, log_prob: Tensor) -> Tensor:
-        """Convert nats of a whole datum to bits per dimension."""
-        return -log_prob / (self.dims * math.log(2))
 
     @torch.no_grad()
     def sample(
@@ -123,18 +110,41 @@ class Flow(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw n data.
+        """Draw n data, without gradients; `rsample` and `sample_with_log_prob` keep them.
 
         Args:
-            n: how many.
+            n: number of samples.
             context: ``(n, K)``, one for each sample, or ``(1, K)`` or ``(K,)`` for all.
             temperature: standard deviation of the base's noise; 1 samples the model itself, below 1 its more likely
                 part.
             generator: source of the noise.
 
         Returns:
-            ``(n, *event_shape)``: grey levels when the flow has `levels`, else floating-point.
+            ``(n, *event_shape)``: gray levels when the flow has `levels`, else floating-point.
         """
+        x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
+        return x
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples can carry gradients: gray levels, being integers, can't."""
+        return self.levels is None
+
+    def rsample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw n data that are differentiable with respect to parameters and context; arguments as for `sample`.
+
+        Raises:
+            NotImplementedError: if the flow has `levels`.
+        """
+        if not self.has_rsample:
+            return super().rsample(n, context)
         x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
         return x
 
@@ -148,30 +158,36 @@ class Flow(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Draw n data with their log density under the model, differentiable with respect to its parameters.
 
-        With `levels` the log density is that of the continuous point in units of grey levels, before it is rounded
-        down: what `log_prob` of the sample returns when its noise happens to be the fraction that was cut off.
+        With `levels` the log density belongs to the continuous point in units of gray levels, before it is rounded
+        down: `log_prob` of the sample returns it if its noise happens to be the fraction that was cut off.
 
         Args:
-            n: how many.
+            n: number of samples.
             context: ``(n, K)``, one for each sample, or ``(1, K)`` or ``(K,)`` for all.
             temperature: standard deviation of the base's noise; the log density is the model's, at temperature 1.
             generator: source of the noise.
 
         Returns:
             ``(n, *event_shape)`` and ``(n,)`` in nats.
+
+        Raises:
+            TypeError: if n is not an integer.
+            ValueError: if n or the temperature is negative, or the number of contexts is neither 1 nor n.
         """
-        if not isinstance(n, int):
-            raise TypeError(f"the number of samples is a whole number, got {n!r}")
+        if type(n) is not int:
+            n = whole_number("the number of samples", n)
         if n < 0:
-            raise ValueError(f"can't draw {n} samples")
-        if not temperature >= 0:
-            raise ValueError(f"the temperature is a standard deviation and not negative, got {temperature}")
+            raise ValueError(f"the number of samples must be at least 0, got {n}")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
         if context is not None:
-            context = torch.atleast_2d(context).flatten(0, -2)
+            context = torch.atleast_2d(self._check_context(context)).flatten(0, -2)
             if context.shape[0] not in (1, n):
                 raise ValueError(f"{n} samples need one context or {n} of them, got shape {tuple(context.shape)}")
             context = context.expand(n, -1)
-        z = self.base.sample(n, temperature=temperature, generator=generator)
+        # Without a generator, none is passed on: as an argument of torch.randn it breaks compilation with a dynamic n.
+        source = {} if generator is None else {"generator": generator}
+        z = self.base.sample(n, temperature=temperature, **source)
         x, log_det = self._from_latent(z, context)
         return x, self.base.log_prob(z) - log_det
 
@@ -189,12 +205,12 @@ class Flow(nn.Module):
         Returns:
             ``(B, D)``; `latent_slices` tells the scales apart.
         """
-        self._check_event(x)
+        self._check_events(x)
         x = x if self.dequantize is None else self.dequantize.center(x)
         return self._to_latent(x, context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the data whose latents these are.
+        """Return the data that have these latents.
 
         Args:
             z: ``(B, D)``.
@@ -203,6 +219,8 @@ class Flow(nn.Module):
         Returns:
             ``(B, *event_shape)``.
         """
+        if not isinstance(z, Tensor):
+            raise TypeError(f"decode takes tensors, got {type(z).__name__}; convert with torch.as_tensor(z)")
         if z.ndim != 2 or z.shape[1] != self.dims:
             raise ValueError(f"latents have shape (B, {self.dims}), got {tuple(z.shape)}")
         return self._from_latent(z, context)[0]
@@ -226,91 +244,100 @@ class Flow(nn.Module):
             tensor([0., 0., 0.])
         """
         z = self.encode(x, context)
-        error = (self.decode(z, context).to(z.dtype) - x.to(z.dtype)).abs().flatten(1).amax(1)
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        error = (self.decode(z, context).to(dtype) - x.to(dtype)).abs().flatten(1).amax(1)
         return torch.where(z.isfinite().all(1), error, torch.inf).nan_to_num(torch.inf, torch.inf)
 
     @property
     def latent_slices(self) -> dict[str, slice]:
-        """Which part of the flat latent belongs to which scale, ``scale_1`` the finest."""
+        """The part of the flat latent that belongs to each scale, ``scale_1`` the finest."""
         if isinstance(self.bijection, Multiscale):
             return self.bijection.latent_slices
         return {"scale_1": slice(0, self.dims)}
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let every ActNorm that is not yet initialised whiten what reaches it of this batch; once, before training.
+        """Let every ActNorm that is not yet initialized whiten what reaches it of this batch; once, before training.
 
         Args:
             x: one batch of data, large enough for stable means and deviations.
             context: the batch's context for a conditional flow.
 
         Raises:
-            RuntimeError: the flow is in evaluation mode.
+            RuntimeError: if the flow is in evaluation mode.
         """
+        self._check_events(x)
         initialize_from_data(self, x, context)
 
-    def condition(self, context: Tensor | None = None) -> FlowDistribution:
+    def condition(self, context: Tensor | None = None) -> DensityDistribution:
         """Return the flow as a `torch.distributions.Distribution`.
 
         Args:
-            context: None, ``(K,)``, or ``(B, K)`` for a batch of distributions.
+            context: None, ``(K,)``, or ``(*batch_shape, K)`` for a batch of distributions.
         """
-        return FlowDistribution(self, context)
+        return DensityDistribution(self, context)
 
     @property
     def gradient_checkpointing(self) -> bool:
         """Whether steps recompute their activations in the backward pass: less memory for about a third more time."""
-        return any(step.gradient_checkpointing for step in self._steps())
+        return any(layer.gradient_checkpointing for layer in self._recomputing_layers())
 
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, enabled: bool) -> None:
-        for step in self._steps():
-            step.gradient_checkpointing = enabled
+        for layer in self._recomputing_layers():
+            layer.gradient_checkpointing = enabled
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``; needs the extra ``inverseflow[hub]``.
 
-        Each file is written aside and renamed, so that a failure leaves what was there before.
-
         Args:
-            folder: where; made if it does not exist.
+            folder: the folder, made if it does not exist. A failure leaves what was there before.
 
         Raises:
-            CheckpointError: the flow is not a registered one, or the files can't be written.
+            CheckpointError: if the flow is not a registered one, or the files can't be written.
         """
-        pretrained.save(self, Path(folder))
+        save(self, folder)
 
     @classmethod
     def from_pretrained(cls, folder_or_hub_id: str | Path) -> Self:
-        """Load what `save_pretrained` wrote, from a folder or from the Hugging Face hub; executes no code from it.
+        """Load a saved flow from a folder or from the Hugging Face hub, without running code from it.
 
         Args:
             folder_or_hub_id: a folder, or ``owner/name`` on the hub.
 
         Raises:
-            CheckpointError: files are missing, damaged, or belong to another kind of flow.
+            CheckpointError: if files are missing or damaged, hold a value that is not finite, or belong to another
+                kind of flow.
         """
-        flow = pretrained.load(folder_or_hub_id)
-        return pretrained.checked(flow, cls, folder_or_hub_id)
+        return load(folder_or_hub_id, cls)
 
-    def _steps(self) -> list[Step]:
-        return [module for module in self.modules() if isinstance(module, Step)]
+    def _recomputing_layers(self) -> list[CheckpointedCompose]:
+        return [module for module in self.bijection.modules() if isinstance(module, CheckpointedCompose)]
 
     def _log_density(self, x: Tensor, context: Tensor | None) -> Tensor:
         z, log_det = self._to_latent(x, context)
-        log_prob: Tensor = self.base.log_prob(z) + log_det
-        return log_prob
+        return self.base.log_prob(z) + log_det
 
     def _to_latent(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if context is not None:
+            context = self._check_context(context)
         x, log_det = self.preprocessing(x, context)
+        if (
+            self.dequantize is not None
+        ):  # gray levels are preprocessed in float32 at least, and the layers may have less
+            x = x.to(self._layer_dtype())
         z, log_det_of_bijection = self.bijection(x, context)
         return z.flatten(1), log_det + log_det_of_bijection
 
     def _from_latent(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if context is not None:
+            context = self._check_context(context)
         try:
-            x, log_det = self.bijection.inverse(z.reshape(-1, *self._latent_shape), context)
-        except (ConvergenceError, SingularError) as error:
-            error.args = (f"{failing_layer(error, self)}: {error}", *error.args[1:])
+            x, log_det = self.bijection.inverse(z.reshape(z.shape[0], *self._latent_shape), context)
+        except LayerError as error:
+            name_failing_layer(error, self)
             raise
+        if self.dequantize is not None:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
         x, log_det_of_preprocessing = self.preprocessing.inverse(x, context)
         log_det = log_det + log_det_of_preprocessing
         if self.dequantize is None:
@@ -318,8 +345,12 @@ class Flow(nn.Module):
         x, log_det_of_levels = self.dequantize.inverse(x)
         return x, log_det + log_det_of_levels
 
-    def _check_event(self, x: Tensor) -> None:
-        if x.ndim != 1 + len(self.event_shape) or tuple(x.shape[1:]) != self.event_shape:
-            raise ValueError(
-                f"this flow takes batches of shape (B, {', '.join(map(str, self.event_shape))}), got {tuple(x.shape)}"
-            )
+    def _check_context(self, context: Tensor) -> Tensor:
+        """Return a context in the dtype of the layers: labels and counts may come as integers."""
+        if not isinstance(context, Tensor):
+            raise TypeError(f"a context is a tensor, got {type(context).__name__}; convert with torch.as_tensor(...)")
+        return context.to(self._layer_dtype())
+
+    def _layer_dtype(self) -> torch.dtype:
+        tensors: Iterator[Tensor] = chain(self.bijection.parameters(), self.bijection.buffers(), self.buffers())
+        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.get_default_dtype())

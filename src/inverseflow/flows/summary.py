@@ -44,7 +44,7 @@ def architecture(flow: Flow) -> str:
     shapes = _output_shapes(flow)
     parts = [("", flow.dequantize), ("", flow.preprocessing), ("", flow.bijection), ("base ", flow.base)]
     lines = [_Line(type(flow).__name__, f"{tuple(flow.event_shape)}", f"{_count(flow):,}")]
-    present = [(prefix, part) for prefix, part in parts if part is not None]
+    present = [(prefix, part) for prefix, part in parts if isinstance(part, nn.Module)]
     for number, (prefix, part) in enumerate(present):
         lines += _branch([part], prefix, "", number == len(present) - 1, shapes)
     widths = [max(len(line.label) for line in lines), max(len(line.shape) for line in lines)]

@@ -11,28 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from inverseflow.errors import OptionError
+from inverseflow.names import LayerName
 from inverseflow.training.option_checks import convert_fields, require_range
 
 DataName = Literal["digits", "mnist", "cifar10", "folder"]
-LayerName = Literal[
-    "none",
-    "inverse",
-    "cinc",
-    "finc",
-    "emerging",
-    "arma",
-    "arma-adjacent",
-    "arma-same",
-    "periodic",
-    "exponential",
-    "exact",
-    "self-normalizing",
-    "woodbury",
-    "memory-efficient-woodbury",
-    "butterfly",
-    "macow",
-    "mintnet",
-]
 
 
 @dataclass(frozen=True)
@@ -45,7 +27,7 @@ class ModelOptions:
             any layer, planar any layers and splines without couplings, and mintnet is its layers alone. A flow of your
             own is found by the name that it was registered with.
         layer: k×k layer of image and planar.
-        paper_architecture: make the steps as in the flow's publication, as far as these options can.
+        paper_options: make the steps as in the flow's publication, as far as these options can.
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
             squeezes between scales and factors nothing out.
         steps: flow steps at each scale.
@@ -57,16 +39,17 @@ class ModelOptions:
         conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not for
             planar).
         coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not for planar).
-        bound: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
-            (inverse-flow, cinc, finc, emerging, arma); of exponential the largest spectral norm.
-        preprocessing: how gray levels become real numbers: logit maps the ends of the range to infinity, centre only
+        max_row_sum: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
+            (inverse-flow, cinc, finc, emerging, arma).
+        max_spectral_norm: largest spectral norm of the kernels of exponential.
+        preprocessing: how gray levels become real numbers: logit maps the ends of the range to infinity, center only
             shifts and scales.
         alpha: how far logit first shrinks the range towards its middle, in [0, 0.5).
     """
 
     name: str = "inverse-flow"
     layer: LayerName | None = None
-    paper_architecture: bool = False
+    paper_options: bool = False
     scales: int | None = None
     steps: int | None = None
     kernel_size: int | None = None
@@ -76,8 +59,9 @@ class ModelOptions:
     spline_bound: float | None = None
     conv1x1: Literal["none", "dense", "lu"] | None = None
     coupling: Literal["affine", "quad", "none"] | None = None
-    bound: float | None = None
-    preprocessing: Literal["logit", "centre"] | None = None
+    max_row_sum: float | None = None
+    max_spectral_norm: float | None = None
+    preprocessing: Literal["logit", "center"] | None = None
     alpha: float | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +70,7 @@ class ModelOptions:
         require_range(self, "steps", "spline_bins", at_least=1, at_most=10_000, prefix=_MODEL)
         require_range(self, "kernel_size", at_least=1, at_most=1_000, prefix=_MODEL)
         require_range(self, "width", at_least=1, at_most=100_000, prefix=_MODEL)
-        require_range(self, "bound", above=0, prefix=_MODEL)
+        require_range(self, "max_row_sum", "max_spectral_norm", above=0, prefix=_MODEL)
         require_range(self, "spline_bound", above=0, prefix=_MODEL)
         require_range(self, "alpha", at_least=0, below=0.5, prefix=_MODEL)
 
@@ -96,7 +80,7 @@ class ModelOptions:
         >>> ModelOptions(name="glow", steps=4).given()
         {'steps': 4}
         """
-        about = ("name", "paper_architecture")
+        about = ("name", "paper_options")
         return {key: value for key, value in asdict(self).items() if key not in about and value is not None}
 
 
@@ -205,9 +189,8 @@ class TrainOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        devices: Any = self.devices
-        if type(devices) is int:
-            object.__setattr__(self, "devices", str(devices))
+        if type(self.devices) is int:
+            object.__setattr__(self, "devices", str(self.devices))
         convert_fields(self)
         steps = ("max_steps", "validate_every", "checkpoint_every", "log_every")
         require_range(self, *steps, at_least=1, at_most=_MAX_STEPS)
@@ -237,8 +220,8 @@ class TrainOptions:
             OptionError: if a setting is missing, unknown, or has a value that cannot work.
         """
         values = dict(mapping)
-        values["model"] = _from_mapping(ModelOptions, values.get("model", {}), _MODEL)
-        values["optimizer"] = _from_mapping(OptimizerOptions, values.get("optimizer", {}), _OPTIMIZER)
+        for name, group in (("model", ModelOptions), ("optimizer", OptimizerOptions)):
+            values[name] = _from_mapping(group, values.get(name, {}), f"{name}.")
         return _from_mapping(cls, values, "")
 
     def resumed_with(self, new: TrainOptions) -> TrainOptions:

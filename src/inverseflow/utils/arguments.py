@@ -100,6 +100,44 @@ def one_of(name: str, value: Choice, options: Iterable[Choice]) -> Choice:
     return value
 
 
+def whole_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple of `int`.
+
+    Args:
+        name: what the error calls the argument.
+        shape: a sequence of whole numbers such as a list, a `torch.Size` or an array.
+
+    Raises:
+        TypeError: if it is not a sequence of whole numbers.
+        ValueError: if it is empty, or a size is below 1.
+
+    Example:
+        >>> whole_shape("event_shape", [1, 8, 8])
+        (1, 8, 8)
+    """
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise TypeError(f"{name} must be a sequence of whole numbers such as (1, 28, 28), got {shape!r}")
+    sizes = tuple(whole_number(f"each size of {name}", size) for size in shape)
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"{name} must have at least one size, each at least 1, got {sizes}")
+    return sizes
+
+
+def builtin_numbers(value: Any) -> Any:
+    """Return numbers of NumPy and PyTorch as Python's own, and sequences of them as tuples; leave the rest alone.
+
+    Example:
+        >>> import numpy as np
+        >>> builtin_numbers([np.float64(0.5), np.int64(3), None])
+        (0.5, 3, None)
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(builtin_numbers(item) for item in value)
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # arrays and tensors, zero-dimensional ones included
+        return builtin_numbers(value.tolist()) if value.shape else value.item()
+    return value
+
+
 def _range(at_least: int | None, at_most: int | None) -> str:
     if at_most is None:
         return f"at least {at_least}"

@@ -1,9 +1,9 @@
 """The architecture of the image flow, of its presets, and what they refuse to be built with."""
 
-import inspect
-
+import numpy as np
 import pytest
 import torch
+from typing_extensions import Unpack
 
 from inverseflow.bijections import (
     ActNorm,
@@ -20,9 +20,9 @@ from inverseflow.bijections import (
     SplitPrior,
     Squeeze,
 )
-from inverseflow.flows import Glow, ImageFlow, InverseFlow, Step, create
-from inverseflow.flows import registry as registry_module
-from inverseflow.flows.image.flow import preset
+from inverseflow.densities import registry as registry_module
+from inverseflow.flows import Glow, ImageFlow, InverseFlow, Step, create, flow_class, names, register
+from inverseflow.flows.image.options import OneSidedFlowKwargs
 from inverseflow.nets import ConvNet
 from inverseflow.ops import CORNERS
 
@@ -86,7 +86,9 @@ def test_the_corners_cycle_from_step_to_step():
 
 
 def test_options_reach_their_layers():
-    flow = InverseFlow(EVENT, scales=2, steps=1, kernel_size=5, bound=0.8, spline_bins=6, spline_bound=3.0, width=7)
+    flow = InverseFlow(
+        EVENT, scales=2, steps=1, kernel_size=5, max_row_sum=0.8, spline_bins=6, spline_bound=3.0, width=7
+    )
     assert {layer.kernel_size for layer in convolutions(flow)} == {(5, 5)}
     assert {layer.max_row_sum for layer in convolutions(flow)} == {0.8}
     splines = [module for module in flow.modules() if isinstance(module, SplineActivation)]
@@ -107,7 +109,7 @@ def test_splines_are_shared_as_asked(sharing, functions):
 def test_preprocessing_is_the_logit_or_centring_and_only_for_grey_levels():
     assert isinstance(InverseFlow(EVENT, steps=1, width=2).preprocessing, Logit)
     assert InverseFlow(EVENT, steps=1, width=2, alpha=0.05).preprocessing.alpha == 0.05
-    centring = InverseFlow(EVENT, steps=1, width=2, preprocessing="centre").preprocessing
+    centring = InverseFlow(EVENT, steps=1, width=2, preprocessing="center").preprocessing
     assert isinstance(centring, Scale)
     assert centring(torch.tensor([[0.0, 1.0]]))[0].tolist() == [[-1.0, 1.0]]
     assert list(InverseFlow(EVENT, levels=None, steps=1, width=2).preprocessing.layers) == []
@@ -139,25 +141,25 @@ BAD_OPTIONS = {
         {"event_shape": (1, 28, 28), "scales": 3},
         r"the height 7 of an event of shape \(4, 7, 7\) by 2: pad it to 8, or use fewer scales",
     ),
-    "no channel axis": ({"event_shape": (28, 28)}, r"Squeeze needs 2 spatial axes .* got an event of shape \(28, 28\)"),
-    "a volume": ({"event_shape": (1, 4, 4, 4)}, "needs 2 spatial axes"),
-    "no channels": ({"event_shape": (0, 4, 4)}, r"at least one channel, row and column, got shape \(0, 4, 4\)"),
-    "no height": ({"event_shape": (1, 0, 4)}, r"got shape \(1, 0, 4\)"),
-    "no scales": ({"scales": 0}, "scales is at least 1, got 0"),
-    "no steps": ({"steps": 0}, "steps is at least 1, got 0"),
+    "no channel axis": ({"event_shape": (28, 28)}, r"an image has the shape \(C, H, W\), got \(28, 28\)"),
+    "a volume": ({"event_shape": (1, 4, 4, 4)}, r"an image has the shape \(C, H, W\)"),
+    "no channels": ({"event_shape": (0, 4, 4)}, r"each at least 1, got \(0, 4, 4\)"),
+    "no height": ({"event_shape": (1, 0, 4)}, r"each at least 1, got \(1, 0, 4\)"),
+    "no scales": ({"scales": 0}, "scales must be at least 1, got 0"),
+    "no steps": ({"steps": 0}, "steps must be at least 1, got 0"),
     "one level": ({"levels": 1}, "between 2 and 65536, got 1"),
     "an unknown spline": (
         {"spline": "cubic"},
-        "unknown spline 'cubic': choose one of 'none', 'shared', 'channel', 'el",
+        "unknown spline 'cubic': choose 'none', 'shared', 'channel' or 'el",
     ),
-    "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose one of 'none', 'dense', 'lu'"),
-    "an unknown preprocessing": ({"preprocessing": "none"}, "unknown preprocessing 'none': choose one of 'logit', 'ce"),
+    "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose 'none', 'dense' or 'lu'"),
+    "an unknown preprocessing": ({"preprocessing": "none"}, "unknown preprocessing 'none': choose 'logit' or 'ce"),
     "one bin": ({"spline_bins": 1}, "at least 2 bins, got bins=1"),
-    "a spline without length": ({"spline_bound": 0.0}, "positive, got 0.0"),
-    "an unknown coupling": ({"coupling": "cubic"}, "unknown coupling 'cubic': choose one of 'affine', 'quad', 'none'"),
-    "no width": ({"width": 0}, "width .* at least 1, got 0"),
+    "a spline without length": ({"spline_bound": 0.0}, "finite and above 0, got 0.0"),
+    "an unknown coupling": ({"coupling": "cubic"}, "unknown coupling 'cubic': choose 'affine', 'quad' or 'none'"),
+    "no width": ({"width": 0}, "width must be at least 1, got 0"),
     "a squash out of range": ({"alpha": 0.5}, r"lies in \[0, 0.5\), got 0.5"),
-    "no context channels": ({"context_channels": 0}, "context_channels=0; pass None for no context"),
+    "no context channels": ({"context_channels": 0}, "context_channels must be at least 1, got 0"),
 }
 
 
@@ -172,9 +174,9 @@ def test_a_bad_option_is_named_with_its_remedy(model, bad):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kernel_size": 0}, "kernel_size=0"),
-        ({"bound": 1.0}, "strictly between 0 and 1, got 1.0"),
-        ({"bound": -0.5}, "got -0.5"),
+        ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
+        ({"max_row_sum": 1.0}, "strictly between 0 and 1, got 1.0"),
+        ({"max_row_sum": -0.5}, "got -0.5"),
     ],
 )
 def test_a_bad_option_of_the_convolution_is_named_too(options, message):
@@ -193,39 +195,80 @@ def test_a_context_that_nothing_would_look_at_is_refused():
 @pytest.fixture
 def own_registry(monkeypatch):
     """Lets a test register flows that the other tests don't see."""
-    monkeypatch.setattr(registry_module, "_FLOWS", dict(registry_module._FLOWS))
+    monkeypatch.setattr(registry_module, "_DENSITIES", dict(registry_module._DENSITIES))
 
 
-def test_a_preset_has_the_arguments_of_the_image_flow_without_those_that_its_layer_lacks(own_registry):
-    @preset("mixed", layer="none", conv1x1="dense", paper={"steps": 7})
+def test_a_named_flow_of_ones_own_is_three_lines(own_registry):
+    @register("mixed")
     class Mixed(ImageFlow):
-        pass
+        def __init__(self, event_shape, **options: Unpack[OneSidedFlowKwargs]):
+            super().__init__(event_shape, layer="inverse", **{"conv1x1": "dense", **options})
 
-    full, own = (inspect.signature(cls).parameters for cls in (ImageFlow, Mixed))
-    assert list(own) == [name for name in full if name not in ("layer", "kernel_size", "bound")]
-    assert (own["conv1x1"].default, own["width"].default) == ("dense", full["width"].default)
-    assert Mixed.paper_architecture == {"steps": 7}
-    with pytest.raises(TypeError, match="unexpected keyword argument 'layer'"):
-        Mixed((1, 4, 4), layer="inverse")
-
-
-def test_a_preset_remembers_what_it_was_built_with_and_nothing_of_its_parent(own_registry):
-    @preset("mixed", layer="inverse", conv1x1="dense")
-    class Mixed(ImageFlow):
-        pass
-
-    flow = Mixed((1, 4, 4), scales=1, steps=1, width=2, bound=0.5)
-    assert flow.config["flow"] == "mixed"
+    flow = Mixed((1, 4, 4), scales=1, steps=1, width=2, max_row_sum=0.5)
+    assert flow.config["density"] == "mixed"
     assert flow.config["options"] == {
-        "event_shape": (1, 4, 4), "levels": 256, "scales": 1, "steps": 1, "kernel_size": 3, "bound": 0.5,
+        "event_shape": (1, 4, 4), "levels": 256, "scales": 1, "steps": 1, "kernel_size": 3, "max_row_sum": 0.5,
         "spline": "channel", "spline_bins": 8, "spline_bound": 10.0, "conv1x1": "dense", "coupling": "affine",
         "width": 2, "preprocessing": "logit", "alpha": 1e-6, "context_channels": None,
     }  # fmt: skip
+    assert repr(create("mixed", **flow.config["options"])) == repr(flow)
+    for option in ("layer", "max_spectral_norm", "depth"):
+        with pytest.raises(
+            TypeError, match=f"Mixed has no option {option}; it has .*steps, .*kernel_size, max_row_sum"
+        ):
+            Mixed((1, 4, 4), **{option: "inverse"})
+
+
+@pytest.mark.parametrize("name", sorted(name for name in names() if issubclass(flow_class(name), ImageFlow)))
+def test_a_named_flow_has_the_options_of_its_layer_and_no_others(name):
+    event_shape = (1, 12, 12)
+    kernel = {"kernel_size": 3}
+    expected = kernel
+    if name in ("inverse-flow", "cinc", "finc", "emerging", "arma", "image"):
+        expected = {**kernel, "max_row_sum": None}
+    elif name == "exponential":
+        expected = {**kernel, "max_spectral_norm": 0.9}
+    elif name in ("glow", "woodbury", "butterfly"):
+        expected = {}
+    options = create(name, event_shape, scales=1, steps=1, width=4).config["options"]
+    layer = ("kernel_size", "max_row_sum", "max_spectral_norm")
+    assert {key: value for key, value in options.items() if key in layer} == expected
+    for key in set(layer) - set(expected):
+        with pytest.raises((TypeError, ValueError), match=f"has no (option )?{key}"):
+            flow_class(name)(event_shape, scales=1, steps=1, width=4, **{key: 0.5})
+
+
+def test_numbers_of_numpy_and_lists_build_the_same_flow_as_python_s(tmp_path):
+    flow = InverseFlow(
+        np.array([1, 8, 8]), levels=np.int16(17), scales=np.uint8(1), steps=torch.tensor(1), width=np.int64(8),
+        alpha=np.float32(0.05), spline_bound=np.float64(2.0), max_row_sum=torch.tensor(0.5),
+    )  # fmt: skip
+    assert type(flow.levels) is int
+    assert set(map(type, flow.event_shape)) == {int}
+    flow.save_pretrained(tmp_path / "m")
+    assert repr(InverseFlow.from_pretrained(tmp_path / "m")) == repr(flow)
+    assert flow.sample(np.int64(2)).shape == (2, 1, 8, 8)
+    for shape in ([1, 8, 8], torch.Size([1, 8, 8])):
+        assert Glow(shape, scales=1, steps=1, width=2).event_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("option", ["width", "steps", "scales", "kernel_size", "spline_bins", "context_channels"])
+@pytest.mark.parametrize("value", [2.0, "2", True])
+def test_a_number_that_is_no_integer_is_refused_by_name(option, value):
+    with pytest.raises(TypeError, match=f"{option} must be a whole number, got {value!r}"):
+        InverseFlow((1, 8, 8), **{"scales": 1, "steps": 1, option: value})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+@pytest.mark.parametrize("option", ["spline_bound", "max_row_sum"])
+def test_a_bound_that_is_not_a_positive_finite_number_is_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be finite and above 0, got {value}"):
+        InverseFlow((1, 8, 8), scales=1, steps=1, **{option: value})
 
 
 @pytest.mark.parametrize("name", ["inverse-flow", "glow"])
 def test_a_configuration_from_before_there_were_couplings_to_choose_from_builds_the_same_flow(name):
-    layer = {"kernel_size": 3, "bound": None} if name == "inverse-flow" else {}
+    layer = {"kernel_size": 3, "max_row_sum": None} if name == "inverse-flow" else {}
     old = {
         "event_shape": [1, 8, 8], "levels": 17, "scales": 2, "steps": 1, **layer, "spline": "channel",
         "spline_bins": 8, "spline_bound": 10.0, "conv1x1": "lu", "width": 4, "preprocessing": "logit",

@@ -22,8 +22,9 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.flows.image.layers import LAYERS, build_layer
+from inverseflow.flows.image.options import StepOptions
+from inverseflow.names import LayerName
 from inverseflow.ops import CORNERS
-from inverseflow.training.options import LayerName
 
 SHAPE = (4, 6, 8)
 ONE_SIDED = (CausalConv2d, InverseConv2d, FInCConv2d)
@@ -46,23 +47,27 @@ KINDS = {
     "macow": Compose,
     "mintnet": Compose,
 }
-BOUNDED = ("inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same", "exponential")
+BOUNDED = ("inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same")
 UNBOUNDED = [name for name in KINDS if name not in BOUNDED]
 KERNELLESS = ["none", "woodbury", "memory-efficient-woodbury", "butterfly"]
 
 
+def build(name, shape, *, index=0, conv1x1="none", **options):
+    return build_layer(StepOptions(name, conv1x1=conv1x1, **options), shape, index=index)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_name_builds_its_layer(name):
-    assert type(build_layer(name, SHAPE)) is KINDS[name]
+    assert type(build(name, SHAPE)) is KINDS[name]
 
 
-def test_the_command_line_knows_the_same_names():
+def test_every_name_has_its_layer():
     assert set(get_args(LayerName)) == set(LAYERS)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown layer 'fourier': choose one of 'none', 'inverse', 'cinc'"):
-        build_layer("fourier", SHAPE)
+    with pytest.raises(ValueError, match="unknown layer 'fourier': choose 'none', 'inverse', 'cinc'"):
+        build("fourier", SHAPE)
 
 
 def sides(layer):
@@ -71,114 +76,118 @@ def sides(layer):
 
 @pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "arma", "exact", "self-normalizing"])
 def test_a_kernel_has_the_side_that_is_asked_for_or_3(name):
-    assert sides(build_layer(name, SHAPE)) == {(3, 3)}
-    assert sides(build_layer(name, SHAPE, kernel_size=5)) == {(5, 5)}
+    assert sides(build(name, SHAPE)) == {(3, 3)}
+    assert sides(build(name, SHAPE, kernel_size=5)) == {(5, 5)}
 
 
 def test_kernels_of_other_layers_have_their_own_meaning():
-    assert sides(build_layer("emerging", SHAPE, kernel_size=5)) == {(3, 3)}
-    assert build_layer("periodic", SHAPE, kernel_size=5).kernel_size == (5, 5)
-    assert build_layer("exponential", SHAPE, kernel_size=5).kernel_size == (5, 5)
-    flows = [m for m in build_layer("macow", SHAPE, kernel_size=5).modules() if hasattr(m, "order")]
+    assert sides(build("emerging", SHAPE, kernel_size=5)) == {(3, 3)}
+    assert build("periodic", SHAPE, kernel_size=5).kernel_size == (5, 5)
+    assert build("exponential", SHAPE, kernel_size=5).kernel_size == (5, 5)
+    flows = [m for m in build("macow", SHAPE, kernel_size=5).modules() if hasattr(m, "order")]
     assert {flow.kernel_size for flow in flows} == {(2, 5)}
-    assert {block.kernel_size for block in build_layer("mintnet", SHAPE, kernel_size=5).layers} == {5}
+    assert {block.kernel_size for block in build("mintnet", SHAPE, kernel_size=5).layers} == {5}
 
 
 @pytest.mark.parametrize("name", ["inverse", "cinc", "finc", "emerging", "arma", "arma-adjacent", "arma-same"])
-def test_a_bound_reaches_every_one_sided_convolution(name):
+def test_the_bound_on_row_sums_reaches_every_one_sided_convolution(name):
     for bound in (None, 0.5):
-        layer = build_layer(name, SHAPE, bound=bound)
-        assert {module.max_row_sum for module in layer.modules() if isinstance(module, ONE_SIDED)} == {bound}
+        layer = build(name, SHAPE, max_row_sum=bound)
+        found = {module.max_row_sum for module in layer.modules() if hasattr(module, "max_row_sum")}
+        assert found == {bound}
 
 
-def test_the_bound_of_the_exponential_is_that_of_its_spectral_norm():
-    assert build_layer("exponential", SHAPE).max_spectral_norm == 0.9
-    assert build_layer("exponential", SHAPE, bound=2.5).max_spectral_norm == 2.5
+def test_the_exponential_has_a_bound_on_its_spectral_norm():
+    assert build("exponential", SHAPE).max_spectral_norm == 0.9
+    assert build("exponential", SHAPE, max_spectral_norm=2.5).max_spectral_norm == 2.5
 
 
 @pytest.mark.parametrize("name", UNBOUNDED)
-def test_a_bound_that_a_layer_does_not_have_is_refused_with_the_layers_that_have_one(name):
+def test_a_bound_that_a_layer_does_not_have_is_refused_with_the_layers_that_have_it(name):
     message = (
-        f"the layer '{name}' has no bound, got bound=0.5; leave it out, or choose one of "
-        "'inverse', 'cinc', 'finc', 'emerging', 'arma', 'arma-adjacent', 'arma-same', 'exponential'$"
+        f"the layer '{name}' has no max_row_sum, got max_row_sum=0.5; leave it out, or choose one of "
+        "'inverse', 'cinc', 'finc', 'emerging', 'arma', 'arma-adjacent', 'arma-same'$"
     )
     with pytest.raises(ValueError, match=message):
-        build_layer(name, SHAPE, bound=0.5)
+        build(name, SHAPE, max_row_sum=0.5)
+    if name != "exponential":
+        with pytest.raises(ValueError, match="has no max_spectral_norm, .* choose one of 'exponential'$"):
+            build(name, SHAPE, max_spectral_norm=0.5)
 
 
 @pytest.mark.parametrize("name", KERNELLESS)
 def test_a_kernel_that_a_layer_does_not_have_is_refused_with_the_layers_that_have_one(name):
     with pytest.raises(ValueError, match=f"the layer '{name}' has no kernel_size, got kernel_size=5; leave it out, or"):
-        build_layer(name, SHAPE, kernel_size=5)
+        build(name, SHAPE, kernel_size=5)
 
 
 @pytest.mark.parametrize("name", ["emerging", "exponential", "self-normalizing", "macow", "mintnet"])
 def test_an_even_kernel_is_refused_where_the_definition_needs_an_odd_one(name):
     message = rf"the layer '{name}' can't be built for an event of shape \(4, 6, 8\): .* odd, got kernel_size="
     with pytest.raises(ValueError, match=message):
-        build_layer(name, SHAPE, kernel_size=2)
+        build(name, SHAPE, kernel_size=2)
 
 
 def test_an_event_that_a_layer_cannot_take_is_named_with_the_layer():
     with pytest.raises(
         ValueError, match=r"the layer 'finc' can't be built .*\(6, 4, 4\): .* multiple of 4, got channels=6"
     ):
-        build_layer("finc", (6, 4, 4))
+        build("finc", (6, 4, 4))
     with pytest.raises(
         ValueError, match=r"the layer 'periodic' can't be built .*\(8, 2, 2\): .* take a smaller kernel"
     ):
-        build_layer("periodic", (8, 2, 2))
+        build("periodic", (8, 2, 2))
     with pytest.raises(ValueError, match=r"the layer 'exact' can't be built .*\(4, 256, 256\): .* take smaller images"):
-        build_layer("exact", (4, 256, 256))
+        build("exact", (4, 256, 256))
 
 
 def test_corners_cycle_from_step_to_step():
-    walks = [build_layer("cinc", SHAPE, index=index).corner for index in range(5)]
+    walks = [build("cinc", SHAPE, index=index).corner for index in range(5)]
     assert walks == [*CORNERS, CORNERS[0]]
-    assert [build_layer("inverse", SHAPE, index=index).corner for index in range(5)] == walks
+    assert [build("inverse", SHAPE, index=index).corner for index in range(5)] == walks
 
 
 @pytest.mark.parametrize(("name", "rows", "columns"), [("arma", -1, -1), ("arma-adjacent", 1, -1), ("arma-same", 1, 1)])
 def test_the_two_corners_of_a_rational_convolution(name, rows, columns):
     side = {"top": 1, "bottom": -1, "left": 1, "right": -1}
     for index in range(5):
-        ahead, back = build_layer(name, SHAPE, index=index).layers
+        ahead, back = build(name, SHAPE, index=index).layers
         assert ahead.corner == CORNERS[index % 4]
         both = zip(ahead.corner.split("_"), back.corner.split("_"), strict=True)
         assert [side[one] * side[other] for one, other in both] == [rows, columns]
 
 
 def test_the_levels_of_a_butterfly_cycle_through_all_that_the_event_has():
-    levels = [build_layer("butterfly", (4, 6, 2), index=index).factor_indices for index in range(6)]
+    levels = [build("butterfly", (4, 6, 2), index=index).factor_indices for index in range(6)]
     assert levels == [(0,), (1,), (2,), (3,), (0,), (1,)]  # 48 elements are 3 times 2 to the power of 4
 
 
 @pytest.mark.parametrize("name", ["woodbury", "memory-efficient-woodbury"])
 def test_ranks_are_16_or_what_the_axis_has(name):
     def ranks(shape):
-        return [update.right.shape[0] for update in build_layer(name, shape).updates]
+        return [update.right.shape[0] for update in build(name, shape).updates]
 
     assert ranks((4, 2, 3)) == ([4, 6] if name == "woodbury" else [4, 2, 2])
     assert ranks((32, 20, 18)) == ([16, 16] if name == "woodbury" else [16, 16, 16])
 
 
 def test_emerging_brings_a_1x1_only_where_the_step_has_none():
-    assert len(build_layer("emerging", SHAPE).layers) == 3
-    assert len(build_layer("emerging", SHAPE, mixed=True).layers) == 2
+    assert len(build("emerging", SHAPE).layers) == 3
+    assert len(build("emerging", SHAPE, conv1x1="lu").layers) == 2
 
 
 def test_a_macow_step_is_two_units():
-    assert [type(layer) for layer in build_layer("macow", SHAPE).layers] == [MaCow, MaCow]
+    assert [type(layer) for layer in build("macow", SHAPE).layers] == [MaCow, MaCow]
 
 
 def test_a_mintnet_step_is_a_block_of_either_order_with_the_hidden_channels_that_are_asked_for():
-    blocks = build_layer("mintnet", SHAPE, width=13).layers
+    blocks = build("mintnet", SHAPE, width=13).layers
     assert [(type(block), block.order, block.width) for block in blocks] == [(MintNet, "A", 12), (MintNet, "B", 12)]
-    assert {block.width for block in build_layer("mintnet", SHAPE, width=2).layers} == {SHAPE[0]}
+    assert {block.width for block in build("mintnet", SHAPE, width=2).layers} == {SHAPE[0]}
 
 
 @pytest.mark.parametrize("name", ["woodbury", "memory-efficient-woodbury", "butterfly", "mintnet"])
 def test_a_layer_tied_to_a_size_gets_that_of_the_event(name):
-    layer = build_layer(name, SHAPE)
+    layer = build(name, SHAPE)
     tied = [module.size for module in layer.modules() if getattr(module, "size", None) is not None]
     assert set(tied) == {SHAPE[1:]}

@@ -70,10 +70,10 @@ def test_blocks_and_layers_are_counted_as_asked():
     [
         ({"event_shape": (8, 8)}, r"an image has the shape \(C, H, W\), got \(8, 8\)"),
         ({"event_shape": (1, 8, 6)}, "the width 3 of an event .* pad it to 4, or use fewer scales"),
-        ({"scales": 0}, "scales is at least 1, got 0"),
-        ({"steps": 0}, "steps is at least 1, got 0"),
+        ({"scales": 0}, "scales must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"layer": "finc"}, r"the layer 'finc' can't be built for an event of shape \(1, 8, 8\): .* multiple of 4"),
-        ({"layer": "exact", "bound": 0.5}, "the layer 'exact' has no bound, got bound=0.5"),
+        ({"layer": "exact", "max_row_sum": 0.5}, "the layer 'exact' has no max_row_sum, got max_row_sum=0.5"),
         ({"layer": "linear"}, "unknown layer 'linear'"),
         ({"spline": "cubic"}, "unknown spline 'cubic'"),
     ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from inverseflow.bijections import (
     Bijection,
@@ -24,29 +25,46 @@ from inverseflow.bijections import (
     Shape,
     Woodbury,
 )
+from inverseflow.flows.image.options import LAYER_OPTIONS, StepOptions
+from inverseflow.names import LayerName
 from inverseflow.ops import CORNERS, Corner
 
-KERNEL_SIZE = 3
-"""Side of the kernels where none is asked for."""
 MAX_RANK = 16
-"""Rank of the low-rank updates, where the axis is longer."""
+"""Largest rank of the low-rank updates; a shorter axis has the rank of its length."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in a flow a layer stands, and what is asked of it."""
+class LayerSpec:
+    """Where in a flow a layer stands, and with which options."""
 
     channels: int
     size: tuple[int, int]
     """Height and width of the image there."""
     index: int
-    """Number of the step, from 0: corners and levels cycle with it."""
-    kernel_size: int
-    bound: float | None
-    mixed: bool
-    """Whether the step has a 1×1 convolution of its own."""
-    width: int
-    """Hidden channels."""
+    """Number of the step, from 0: corners and factors cycle with it."""
+    options: StepOptions
+
+    @property
+    def kernel_size(self) -> int:
+        """Side of the kernel."""
+        assert self.options.kernel_size is not None  # filled in by `complete`
+        return self.options.kernel_size
+
+    @property
+    def max_row_sum(self) -> float | None:
+        """Bound on the taps' row sums."""
+        return self.options.max_row_sum
+
+    @property
+    def max_spectral_norm(self) -> float:
+        """Largest spectral norm."""
+        assert self.options.max_spectral_norm is not None  # filled in by `complete`
+        return self.options.max_spectral_norm
+
+    @property
+    def has_conv1x1(self) -> bool:
+        """Whether the step has a 1×1 convolution of its own."""
+        return self.options.conv1x1 != "none"
 
     @property
     def corner(self) -> Corner:
@@ -55,174 +73,162 @@ class Place:
 
     @property
     def opposite_corner(self) -> Corner:
-        """The corner across from it."""
+        """The corner diagonally opposite."""
         return CORNERS[3 - self.index % 4]
 
     @property
     def adjacent_corner(self) -> Corner:
-        """The other corner of its row."""
+        """The other corner of the same row."""
         return CORNERS[self.index % 4 ^ 1]
 
     @property
-    def butterfly_level(self) -> int:
-        """The level of this step, cycling through all that the number of elements allows."""
+    def butterfly_factor(self) -> int:
+        """The butterfly factor of this step, cycling through all that the number of elements allows."""
         count = self.channels * self.size[0] * self.size[1]
         halvings = (count & -count).bit_length() - 1
         return self.index % max(halvings, 1)
 
 
+KERNEL: dict[str, Any] = {"kernel_size": 3}
+ONE_SIDED: dict[str, Any] = {**KERNEL, "max_row_sum": None}
+SPECTRAL: dict[str, Any] = {**KERNEL, "max_spectral_norm": 0.9}
+
+
 @dataclass(frozen=True)
-class Kind:
-    """A kind of layer: how it is built, and which options it has."""
+class LayerFactory:
+    """How a layer is built, and which of `LAYER_OPTIONS` it has, with their defaults."""
 
-    build: Callable[[Place], Bijection | None]
-    kernel_size: bool = True
-    bound: bool = False
+    build: Callable[[LayerSpec], Bijection | None]
+    defaults: Mapping[str, Any]
 
 
-def _rational(at: Place, inverse_corner: Corner) -> Bijection:
+def _rational(spec: LayerSpec, inverse_corner: Corner) -> Bijection:
     return RationalConv2d(
-        at.channels,
-        at.kernel_size,
-        corner=at.corner,
+        spec.channels,
+        spec.kernel_size,
+        corner=spec.corner,
         inverse_corner=inverse_corner,
-        diagonal="unit" if at.mixed else "free",  # beside a 1×1 convolution it could do nothing more
-        max_row_sum=at.bound,
+        diagonal="unit" if spec.has_conv1x1 else "free",  # a 1×1 convolution can do all that it could
+        max_row_sum=spec.max_row_sum,
     )
 
 
-LAYERS: dict[str, Kind] = {
-    "none": Kind(lambda at: None, kernel_size=False),
-    "inverse": Kind(
-        lambda at: InverseConv2d(at.channels, at.kernel_size, corner=at.corner, max_row_sum=at.bound),
-        bound=True,
+LAYERS: dict[LayerName, LayerFactory] = {
+    "none": LayerFactory(lambda spec: None, {}),
+    "inverse": LayerFactory(
+        lambda spec: InverseConv2d(spec.channels, spec.kernel_size, corner=spec.corner, max_row_sum=spec.max_row_sum),
+        ONE_SIDED,
     ),
-    "cinc": Kind(
-        lambda at: CausalConv2d(at.channels, at.kernel_size, corner=at.corner, diagonal="free", max_row_sum=at.bound),
-        bound=True,
-    ),
-    "finc": Kind(lambda at: FInCConv2d(at.channels, at.kernel_size, max_row_sum=at.bound), bound=True),
-    "emerging": Kind(
-        lambda at: EmergingConv2d(
-            at.channels, at.kernel_size, conv1x1="none" if at.mixed else "lu", max_row_sum=at.bound
+    "cinc": LayerFactory(
+        lambda spec: CausalConv2d(
+            spec.channels, spec.kernel_size, corner=spec.corner, diagonal="free", max_row_sum=spec.max_row_sum
         ),
-        bound=True,
+        ONE_SIDED,
     ),
-    "arma": Kind(lambda at: _rational(at, at.opposite_corner), bound=True),
-    "arma-adjacent": Kind(lambda at: _rational(at, at.adjacent_corner), bound=True),
-    "arma-same": Kind(lambda at: _rational(at, at.corner), bound=True),
-    "periodic": Kind(lambda at: PeriodicConv2d(at.channels, at.kernel_size)),
-    "exponential": Kind(
-        lambda at: ExponentialConv2d(
-            at.channels, at.kernel_size, max_spectral_norm=0.9 if at.bound is None else at.bound
+    "finc": LayerFactory(
+        lambda spec: FInCConv2d(spec.channels, spec.kernel_size, max_row_sum=spec.max_row_sum), ONE_SIDED
+    ),
+    "emerging": LayerFactory(
+        lambda spec: EmergingConv2d(
+            spec.channels, spec.kernel_size, conv1x1="none" if spec.has_conv1x1 else "lu", max_row_sum=spec.max_row_sum
         ),
-        bound=True,
+        ONE_SIDED,
     ),
-    "exact": Kind(lambda at: ExactConv2d(at.channels, at.kernel_size)),
-    "self-normalizing": Kind(lambda at: SelfNormalizingConv2d(at.channels, at.kernel_size)),
-    "woodbury": Kind(
-        lambda at: Woodbury(
-            at.channels,
-            size=at.size,
-            channel_rank=min(at.channels, MAX_RANK),
-            spatial_rank=min(at.size[0] * at.size[1], MAX_RANK),
+    "arma": LayerFactory(lambda spec: _rational(spec, spec.opposite_corner), ONE_SIDED),
+    "arma-adjacent": LayerFactory(lambda spec: _rational(spec, spec.adjacent_corner), ONE_SIDED),
+    "arma-same": LayerFactory(lambda spec: _rational(spec, spec.corner), ONE_SIDED),
+    "periodic": LayerFactory(lambda spec: PeriodicConv2d(spec.channels, spec.kernel_size), KERNEL),
+    "exponential": LayerFactory(
+        lambda spec: ExponentialConv2d(spec.channels, spec.kernel_size, max_spectral_norm=spec.max_spectral_norm),
+        SPECTRAL,
+    ),
+    "exact": LayerFactory(lambda spec: ExactConv2d(spec.channels, spec.kernel_size), KERNEL),
+    "self-normalizing": LayerFactory(lambda spec: SelfNormalizingConv2d(spec.channels, spec.kernel_size), KERNEL),
+    "woodbury": LayerFactory(
+        lambda spec: Woodbury(
+            spec.channels,
+            size=spec.size,
+            channel_rank=min(spec.channels, MAX_RANK),
+            spatial_rank=min(spec.size[0] * spec.size[1], MAX_RANK),
         ),
-        kernel_size=False,
+        {},
     ),
-    "memory-efficient-woodbury": Kind(
-        lambda at: MemoryEfficientWoodbury(
-            at.channels,
-            size=at.size,
-            channel_rank=min(at.channels, MAX_RANK),
-            spatial_rank=min(*at.size, MAX_RANK),
+    "memory-efficient-woodbury": LayerFactory(
+        lambda spec: MemoryEfficientWoodbury(
+            spec.channels,
+            size=spec.size,
+            channel_rank=min(spec.channels, MAX_RANK),
+            spatial_rank=min(*spec.size, MAX_RANK),
         ),
-        kernel_size=False,
+        {},
     ),
-    "butterfly": Kind(
-        lambda at: Butterfly(at.channels, size=at.size, factors=(at.butterfly_level,)),
-        kernel_size=False,
+    "butterfly": LayerFactory(
+        lambda spec: Butterfly(spec.channels, size=spec.size, factors=(spec.butterfly_factor,)),
+        {},
     ),
-    "macow": Kind(lambda at: Compose(*(MaCow(at.channels, (2, at.kernel_size)) for _ in range(2)))),
-    "mintnet": Kind(
-        lambda at: Compose(
+    "macow": LayerFactory(
+        lambda spec: Compose(*(MaCow(spec.channels, (2, spec.kernel_size)) for _ in range(2))),
+        KERNEL,
+    ),
+    "mintnet": LayerFactory(
+        lambda spec: Compose(
             *(
                 MintNet(
-                    at.channels,
-                    at.kernel_size,
-                    size=at.size,
-                    width=max(at.width // at.channels, 1) * at.channels,
+                    spec.channels,
+                    spec.kernel_size,
+                    size=spec.size,
+                    width=max(spec.options.width // spec.channels, 1) * spec.channels,
                     order=order,
                 )
                 for order in ("A", "B")
             )
-        )
+        ),
+        KERNEL,
     ),
 }
 
 
-def build_layer(
-    name: str,
-    shape: Shape,
-    *,
-    index: int = 0,
-    kernel_size: int | None = None,
-    bound: float | None = None,
-    mixed: bool = False,
-    width: int = 64,
-) -> Bijection | None:
-    r"""Build a layer for one step of a flow.
+def build_layer(options: StepOptions, shape: Shape, *, index: int = 0) -> Bijection | None:
+    r"""Build the k×k layer of one step of a flow.
 
     Args:
-        name: a key of `LAYERS`: ``"inverse"``, ``"finc"``, ``"macow"``, …, or ``"none"``.
+        options: the options of the step.
         shape: the event ``(C, H, W)`` at this step.
         index: number of the step, from 0. One-sided convolutions start at each corner of the image in turn, and
-            butterflies couple at each level in turn.
-        kernel_size: side of the kernel, None for 3. For ``"macow"`` the side across the rows; it sees two rows.
-        bound: None, or the bound ρ < 1 on the taps' row sums, for ``"exponential"`` the largest spectral norm (0.9 by
-            default).
-        mixed: whether the step has a 1×1 convolution of its own, so that ``"emerging"`` goes without.
-        width: hidden channels of ``"mintnet"``, which has width / C copies of each of the C channels, at least one.
+            butterflies take each of their factors in turn.
 
     Returns:
         The layer, or None for ``"none"``.
 
     Raises:
-        ValueError: there is no such layer, or it can't do what is asked.
+        ValueError: if the layer does not have an option that is given, or can't take the shape.
 
     Example:
-        >>> build_layer("inverse", (4, 8, 8), index=3)
-        InverseConv2d(
-          (bijection): CausalConv2d(channels=4, kernel_size=(3, 3), corner='bottom_right')
-        )
+        >>> build_layer(StepOptions("inverse"), (4, 8, 8), index=3)
+        InverseConv2d(channels=4, kernel_size=(3, 3), corner='bottom_right')
     """
-    kind = layer_kind(name)
-    for option, value, known in (("kernel_size", kernel_size, kind.kernel_size), ("bound", bound, kind.bound)):
-        if value is not None and not known:
-            able = ", ".join(repr(other) for other, its in LAYERS.items() if getattr(its, option))
-            raise ValueError(
-                f"the layer {name!r} has no {option}, got {option}={value}; leave it out, or choose one of {able}"
-            )
-    channels, height, width_of_image = shape
-    place = Place(
-        channels=channels,
-        size=(height, width_of_image),
-        index=index,
-        kernel_size=KERNEL_SIZE if kernel_size is None else kernel_size,
-        bound=bound,
-        mixed=mixed,
-        width=width,
-    )
+    options = complete(options)
+    channels, height, width = shape
+    spec = LayerSpec(channels, (height, width), index, options)
     try:
-        layer = kind.build(place)
+        layer = LAYERS[options.layer].build(spec)
         if layer is not None:
             layer.output_shape(tuple(shape))
     except ValueError as error:
-        raise ValueError(f"the layer {name!r} can't be built for an event of shape {tuple(shape)}: {error}") from error
+        raise ValueError(
+            f"the layer {options.layer!r} can't be built for an event of shape {tuple(shape)}: {error}"
+        ) from error
     return layer
 
 
-def layer_kind(name: str) -> Kind:
-    """Return the kind of layer of this name, or raise a ValueError that lists the names."""
-    if name not in LAYERS:
-        raise ValueError(f"unknown layer {name!r}: choose one of {', '.join(map(repr, LAYERS))}")
-    return LAYERS[name]
+def complete(options: StepOptions) -> StepOptions:
+    """Fill in the layer's own defaults, or raise a ValueError if an option is given that the layer does not have."""
+    defaults = LAYERS[options.layer].defaults
+    for name in LAYER_OPTIONS:
+        if name not in defaults and getattr(options, name) is not None:
+            able = ", ".join(repr(layer) for layer, factory in LAYERS.items() if name in factory.defaults)
+            raise ValueError(
+                f"the layer {options.layer!r} has no {name}, got {name}={getattr(options, name)}; leave it out, or "
+                f"choose one of {able}"
+            )
+    return replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) is None})

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
+from typing_extensions import Unpack
+
 from inverseflow.bijections import Bijection, Compose, Shape, Squeeze
+from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
-from inverseflow.flows.image.step import (
-    Preprocessing,
-    SplineSharing,
-    check_architecture,
-    image_preprocessing,
-    image_step,
-)
-from inverseflow.flows.registry import register
+from inverseflow.flows.image.layers import LAYERS, complete
+from inverseflow.flows.image.options import PlanarKwargs, Preprocessing, StepOptions
+from inverseflow.flows.image.step import check_architecture, image_preprocessing, image_step
+from inverseflow.names import LayerName
 
 
 @register("planar")
@@ -29,20 +29,17 @@ class PlanarFlow(Flow):
     Args:
         event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^{L-1}`.
         layer: name of the layer, as for `ImageFlow`.
-        levels: number of grey levels of integer images, None for continuous data.
+        levels: number of gray levels of integer images, None for continuous data.
         scales: number of blocks L, each at its own scale.
         steps: number of layers K in each block.
-        kernel_size: side of the layer's kernel, None for 3.
-        bound: the layer's bound, as for `ImageFlow`.
-        spline: ``"none"``, or how the splines' knots are shared: ``"shared"``, ``"channel"`` or ``"element"``.
-        spline_bins: bins of each spline.
-        spline_bound: half the interval of each spline.
-        width: hidden channels of ``"mintnet"``; the other layers have none.
-        preprocessing: ``"logit"``, or ``"centre"`` to [-1, 1); continuous data are taken as they are.
+        preprocessing: ``"logit"``, or ``"center"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
+        step: the options of `StepOptions` but for 1×1 convolution and coupling: ``kernel_size``, ``max_row_sum``,
+            ``max_spectral_norm``, ``spline`` (``"element"`` by default), ``spline_bins`` (5), ``spline_bound``, and
+            ``width``, which only ``"mintnet"`` has.
 
     Shape:
-        x: ``(B, C, H, W)``, grey levels (uint8 up to 256) or, with ``levels=None``, floating-point;
+        x: ``(B, C, H, W)``, gray levels (uint8 up to 256) or, with ``levels=None``, floating-point;
         log_prob: ``(B,)`` in nats; latent: ``(B, C H W)``.
 
     Raises:
@@ -58,38 +55,23 @@ class PlanarFlow(Flow):
         95242
     """
 
-    paper_architecture: ClassVar[Mapping[str, Any] | None] = {}
+    paper_options: ClassVar[Mapping[str, Any] | None] = MappingProxyType({})
 
     def __init__(
         self,
         event_shape: Shape,
         *,
-        layer: str = "inverse",
+        layer: LayerName = "inverse",
         levels: int | None = 256,
         scales: int = 3,
         steps: int = 3,
-        kernel_size: int | None = None,
-        bound: float | None = None,
-        spline: SplineSharing = "element",
-        spline_bins: int = 5,
-        spline_bound: float = 10.0,
-        width: int = 64,
         preprocessing: Preprocessing = "logit",
         alpha: float = 1e-6,
+        **step: Unpack[PlanarKwargs],
     ) -> None:
         check_architecture(event_shape, scales, steps)
-        if len(event_shape) != 3:
-            raise ValueError(f"an image has the shape (C, H, W), got {tuple(event_shape)}")
-        step = partial(
-            image_step,
-            layer=layer,
-            kernel_size=kernel_size,
-            bound=bound,
-            spline_bins=spline_bins,
-            spline_bound=spline_bound,
-            actnorm=False,
-            width=width,
-        )
+        given: PlanarKwargs = {"spline": "element", "spline_bins": 5, **step}
+        options = complete(StepOptions(layer=layer, actnorm=False, conv1x1="none", coupling="none", **given))
         layers: list[Bijection] = []
         shape = tuple(event_shape)
         count = scales * steps
@@ -97,10 +79,13 @@ class PlanarFlow(Flow):
             if index and index % steps == 0:
                 layers.append(Squeeze())
                 shape = layers[-1].output_shape(shape)
-            layers.append(step(index, shape, spline=spline if index < count - 1 else "none"))
+            last = index == count - 1
+            layers.append(image_step(replace(options, spline="none") if last else options, shape, index))
         super().__init__(
             Compose(*layers),
             event_shape,
             levels=levels,
-            preprocessing=image_preprocessing(preprocessing, alpha) if levels is not None else None,
+            preprocessing=image_preprocessing(preprocessing, alpha, levels),
         )
+        saved = ("spline", "spline_bins", "spline_bound", "width", *LAYERS[layer].defaults)
+        self.resolved_options = {name: getattr(options, name) for name in saved}

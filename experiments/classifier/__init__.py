@@ -1,1 +1,0 @@
-"""A classifier of 16 parameters."""

@@ -1,1 +1,0 @@
-"""Deblurring by inverse convolutions."""

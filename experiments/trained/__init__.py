@@ -1,1 +1,0 @@
-"""Tables of trained flows: how they are trained, measured, printed and plotted."""

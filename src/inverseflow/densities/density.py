@@ -1,0 +1,149 @@
+"""The contract of every density model."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inverseflow.bijections import Shape
+from inverseflow.utils.arguments import whole_number, whole_shape
+
+
+class Density(nn.Module, ABC):
+    r"""A model of a probability density or mass function :math:`p(x)`, or :math:`p(x \mid c)` given a context.
+
+    A subclass MUST implement `log_prob` and `sample`. It CAN override `initialize` if its parameters are set from
+    data, and `rsample` together with `has_rsample` if its samples are differentiable.
+
+    Args:
+        event_shape: the shape of one datum, ``(C, *spatial)``.
+        levels: number of gray levels of integer data, None for continuous data.
+
+    Shape:
+        x: ``(B, *event_shape)``; context: ``(B, K)``; log_prob: ``(B,)`` in nats.
+
+    Raises:
+        TypeError: if a size of the event is not an integer.
+        ValueError: if an event has no elements.
+
+    Example:
+        >>> class Uniform(Density):
+        ...     def log_prob(self, x, context=None):
+        ...         return torch.zeros(len(x))
+        ...     def sample(self, n, context=None, *, temperature=1.0, generator=None):
+        ...         return torch.rand(n, *self.event_shape, generator=generator)
+        >>> density = Uniform((3, 2))
+        >>> density.log_prob(density.sample(4))
+        tensor([0., 0., 0., 0.])
+    """
+
+    config: dict[str, Any] | None = None
+    """Name and constructor arguments of a registered density: ``{"density": name, "options": {...}}``."""
+
+    resolved_options: Mapping[str, Any] = MappingProxyType({})
+    """Values that a constructor with ``**options`` chose for the options that were left out; they are saved too."""
+
+    def __init__(self, event_shape: Sequence[int], *, levels: int | None = None) -> None:
+        super().__init__()
+        self.event_shape: Shape = whole_shape("event_shape", event_shape)
+        self.levels = None if levels is None else whole_number("levels", levels)
+
+    @property
+    def dims(self) -> int:
+        """Number of elements D of one datum."""
+        return math.prod(self.event_shape)
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log density of each datum in nats.
+
+        Args:
+            x: ``(B, *event_shape)``.
+            context: ``(B, K)`` for a conditional density; an unconditional one ignores it.
+
+        Returns:
+            ``(B,)``.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw n data, without gradients.
+
+        Args:
+            n: number of samples.
+            context: ``(n, K)``, one for each sample, or ``(1, K)`` or ``(K,)`` for all.
+            temperature: spread of the samples: 1 samples the model itself, below 1 its more likely part.
+            generator: source of the noise.
+
+        Returns:
+            ``(n, *event_shape)``.
+        """
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether `rsample` is available."""
+        return False
+
+    def rsample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw n data that are differentiable with respect to parameters and context; arguments as for `sample`.
+
+        Raises:
+            NotImplementedError: if the samples of this density have no gradient.
+        """
+        reason = "gray levels are integers" if self.levels is not None else "it has no reparametrization"
+        raise NotImplementedError(f"samples of {type(self).__name__} carry no gradient: {reason}; use sample()")
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return `log_prob`, so that wrappers for parallel training and compilation see the likelihood."""
+        return self.log_prob(x, context)
+
+    def bits_per_dim(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""Return :math:`-\log p(x) / (D \log 2)` for each datum: the mean number of bits per element.
+
+        For gray levels these are bits of the discrete image. For continuous data they depend on the unit of the data.
+        """
+        return self.to_bits_per_dim(self.log_prob(x, context))
+
+    def to_bits_per_dim(self, log_prob: Tensor) -> Tensor:
+        """Convert nats per datum to bits per dimension."""
+        return -log_prob / (self.dims * math.log(2))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set parameters that depend on data from one batch, before training. By default there are none.
+
+        Args:
+            x: one batch of data, large enough for stable means and deviations.
+            context: the batch's context for a conditional density.
+        """
+
+    def _check_events(self, x: Tensor) -> None:
+        """Raise unless x is a batch of events."""
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"{type(self).__name__} takes tensors, got {type(x).__name__}; convert with torch.as_tensor(x)"
+            )
+        if x.ndim != 1 + len(self.event_shape) or tuple(x.shape[1:]) != self.event_shape:
+            raise ValueError(
+                f"{type(self).__name__} takes batches of shape (B, {', '.join(map(str, self.event_shape))}), "
+                f"got {tuple(x.shape)}"
+            )

@@ -1,0 +1,211 @@
+"""Densities on disk: a JSON configuration and safetensors, never code."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from inverseflow.densities.density import Density
+from inverseflow.densities.registry import create, names
+from inverseflow.errors import CheckpointError
+from inverseflow.utils.files import atomic_write
+from inverseflow.utils.packages import packages_for
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+DensityT = TypeVar("DensityT", bound=Density)
+Header = dict[str, tuple[int, ...]]
+
+
+def save(density: Density, folder: str | Path) -> None:
+    """Write the configuration and the weights of a registered density into a folder.
+
+    Both files are whole before either gets its name, so a failure leaves what was there before.
+
+    Args:
+        density: a density of a registered class.
+        folder: the folder, made if it does not exist; ``~`` is the home folder.
+
+    Raises:
+        CheckpointError: if the density is not a registered one, or the files can't be written.
+    """
+    folder = Path(folder).expanduser()
+    if density.config is None:
+        raise CheckpointError(
+            f"{type(density).__name__} is not a registered density, so nothing could rebuild it; decorate its class "
+            "with @inverseflow.densities.register(name), or save its state_dict() yourself"
+        )
+    safetensors = _safetensors()
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in density.state_dict().items()}
+    try:
+        text = json.dumps(density.config, indent=2) + "\n"
+    except TypeError as error:
+        raise CheckpointError(f"the options of {type(density).__name__} can't be saved as JSON: {error}") from error
+    try:
+        with atomic_write(folder / CONFIG) as config, atomic_write(folder / WEIGHTS) as weights:
+            config.write_text(text, "utf-8")
+            safetensors.torch.save_file(state, weights, metadata={"format": "pt"})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"can't write the model to {folder}: {error}; what was there before is whole") from error
+
+
+def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
+    """Rebuild a density from its configuration and load its weights, without running code from the files.
+
+    The configuration is first built without memory and compared with the header of the weights, so that a file of a few
+    kilobytes can't ask for more memory than it fills.
+
+    Args:
+        folder_or_hub_id: a folder, or ``owner/name`` on the Hugging Face hub.
+        kind: the class that is asked for.
+
+    Raises:
+        CheckpointError: if files are missing, damaged, contradict each other, hold a value that is not finite, or
+            belong to another kind of density.
+    """
+    folder = _local(folder_or_hub_id)
+    name, event_shape, options = _read_config(folder / CONFIG)
+    state = _read_weights(folder / WEIGHTS)
+    header = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    try:
+        with _at_most(header):
+            blueprint = _without_memory(name, event_shape, options)
+            _check_kind(blueprint, kind, folder_or_hub_id)
+            _compare(blueprint, header, folder)
+            density = create(name, event_shape, **options)
+    except _TooLargeError as error:
+        raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / CONFIG} can't be built by this version: {error}") from error
+    density = _check_kind(density, kind, folder_or_hub_id)
+    density.to(_common_dtype(state, folder / WEIGHTS))
+    density.load_state_dict(state)
+    return density
+
+
+def _read_config(path: Path) -> tuple[str, tuple[int, ...], dict[str, Any]]:
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        name, options = config["density"], dict(config["options"])
+        event_shape = tuple(options.pop("event_shape"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} holds no {CONFIG}, so it is not a saved model") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+    if name not in names():
+        raise CheckpointError(f"{path} names the density {name!r}; registered are {', '.join(names())}")
+    return name, event_shape, options
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    safetensors = _safetensors()
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} holds no {WEIGHTS}") from error
+    except Exception as error:  # safetensors raises its own untyped error for a damaged file
+        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
+    for key, tensor in state.items():
+        if not (finite := tensor.isfinite()).all():
+            broken = int((~finite).sum())
+            raise CheckpointError(
+                f"{path} is not a usable model: {broken} of {tensor.numel()} values of {key} are not finite"
+            )
+    return state
+
+
+def _without_memory(name: str, event_shape: tuple[int, ...], options: dict[str, Any]) -> Density:
+    """Build on the meta device, or on the CPU if a constructor needs values."""
+    try:
+        with torch.device("meta"):
+            return create(name, event_shape, **options)
+    except RuntimeError:
+        return create(name, event_shape, **options)
+
+
+def _check_kind(density: Density, kind: type[DensityT], source: str | Path) -> DensityT:
+    if not isinstance(density, kind):
+        raise CheckpointError(
+            f"{source} holds a {type(density).__name__}, not a {kind.__name__}; load it with {type(density).__name__}"
+        )
+    return density
+
+
+def _common_dtype(state: dict[str, Tensor], path: Path) -> torch.dtype | None:
+    """Return the dtype of all floating-point weights, None if there are none."""
+    dtypes: dict[torch.dtype, str] = {}
+    for key, tensor in state.items():
+        if tensor.is_floating_point():
+            dtypes.setdefault(tensor.dtype, key)
+    if len(dtypes) > 1:
+        (first, key), (second, other), *_ = dtypes.items()
+        raise CheckpointError(f"{path} mixes dtypes: {key} is {first} and {other} is {second}; save it in one of them")
+    return next(iter(dtypes), None)
+
+
+class _TooLargeError(Exception):
+    """The configuration asks for more than the weights hold."""
+
+
+@contextmanager
+def _at_most(header: Header) -> Iterator[None]:
+    """Stop building modules in this thread once they have clearly more parameters than the file has tensors."""
+    # A density is built up to three times, and a layer may register a parameter and replace it.
+    limit, count, thread = 6 * len(header) + 64, 0, threading.get_ident()
+
+    def stop(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        if threading.get_ident() == thread:
+            count += 1
+            if count > limit:
+                raise _TooLargeError(f"the configuration has more parameters than the {len(header)} in the weights")
+
+    handle = register_module_parameter_registration_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _compare(density: Density, header: Header, folder: Path) -> None:
+    """Raise unless the density has exactly the tensors of the header."""
+    expected = {key: tuple(tensor.shape) for key, tensor in density.state_dict().items()}
+    for key in [*expected, *header]:
+        wanted, found = (of.get(key, "nothing") for of in (expected, header))
+        if wanted != found:
+            raise CheckpointError(
+                f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: "
+                f"{key} is {wanted} in the configuration and {found} in the weights"
+            )
+
+
+def _local(folder_or_hub_id: str | Path) -> Path:
+    folder = Path(folder_or_hub_id).expanduser()
+    if folder.is_dir():
+        return folder
+    if isinstance(folder_or_hub_id, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", folder_or_hub_id):
+        raise CheckpointError(f"there is no folder {folder}, and it is no hub id of the form owner/name either")
+    with packages_for("loading models from the hub"):
+        from huggingface_hub import snapshot_download
+    try:
+        return Path(snapshot_download(folder_or_hub_id, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # the client raises errors of several libraries
+        raise CheckpointError(
+            f"there is no folder {folder_or_hub_id}, and the hub gave no such model: {error}"
+        ) from error
+
+
+def _safetensors() -> ModuleType:
+    with packages_for("saving and loading models"):
+        import safetensors.torch
+    return safetensors

@@ -1,0 +1,144 @@
+"""The ready-made densities by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from inverseflow.densities.density import Density
+from inverseflow.utils.arguments import builtin_numbers
+
+_DENSITIES: dict[str, type[Density]] = {}
+DensityClass = TypeVar("DensityClass", bound="type[Density]")
+
+
+def register(name: str) -> Callable[[DensityClass], DensityClass]:
+    """Enter a density into the registry and make it remember its constructor's arguments, so that it can be saved.
+
+    The arguments must be what JSON can hold: numbers, strings, booleans, None, and sequences of them. Numbers of NumPy
+    reach the constructor as Python's own. An unknown option is refused with the list of the options.
+
+    Args:
+        name: the name for `create`, saved configurations and the command line.
+
+    Raises:
+        ValueError: if the name is taken.
+
+    Example:
+        >>> from inverseflow.bijections import ActNorm
+        >>> from inverseflow.flows import Flow
+        >>> @register("normal")
+        ... class Normal(Flow):
+        ...     def __init__(self, event_shape):
+        ...         super().__init__(ActNorm(event_shape[0]), event_shape)
+        >>> create("normal", (3,)).config
+        {'density': 'normal', 'options': {'event_shape': (3,)}}
+    """
+
+    def enter(cls: DensityClass) -> DensityClass:
+        if name in _DENSITIES:
+            raise ValueError(f"the name {name!r} already belongs to {_DENSITIES[name].__name__}")
+        original = cls.__init__
+        signature = inspect.signature(original)
+
+        @wraps(original)
+        def remember(self: Density, *args: Any, **kwargs: Any) -> None:
+            args, kwargs = builtin_numbers(args), {option: builtin_numbers(value) for option, value in kwargs.items()}
+            if refusal := _refusal(cls.__name__, cls, kwargs):
+                raise TypeError(refusal)
+            original(self, *args, **kwargs)
+            if type(self) is cls:
+                options = _flat(signature.bind(self, *args, **kwargs))
+                self.config = {"density": name, "options": {**options, **self.resolved_options}}
+
+        cls.__init__ = remember  # type: ignore[method-assign]
+        _DENSITIES[name] = cls
+        return cls
+
+    return enter
+
+
+def names(kind: type[Density] = Density) -> list[str]:
+    """Return the names of all registered densities of a kind.
+
+    Args:
+        kind: a class; its subclasses are listed.
+
+    Example:
+        >>> "inverse-flow" in names()
+        True
+    """
+    return sorted(name for name, cls in _DENSITIES.items() if issubclass(cls, kind))
+
+
+def density_class(name: str) -> type[Density]:
+    """Return the class of a registered density.
+
+    Raises:
+        ValueError: if the name is unknown; the message lists the names.
+    """
+    if name not in _DENSITIES:
+        raise ValueError(f"unknown density {name!r}: choose one of {', '.join(names())}")
+    return _DENSITIES[name]
+
+
+def create(name: str, event_shape: tuple[int, ...], **options: Any) -> Density:
+    """Build a registered density.
+
+    Args:
+        name: one of `names`.
+        event_shape: the shape of one datum, ``(C, H, W)`` for images.
+        options: the density's other arguments.
+
+    Raises:
+        ValueError: if the name is unknown, or the density has no such option.
+
+    Example:
+        >>> create("glow", (1, 8, 8), levels=17, scales=1, steps=1, width=8).dims
+        64
+    """
+    cls = density_class(name)
+    if refusal := _refusal(repr(name), cls, options):
+        raise ValueError(refusal)
+    build: Callable[..., Density] = cls
+    return build(event_shape, **options)
+
+
+def _options(cls: type[Density]) -> list[str] | None:
+    """Return the names of a constructor's options, None if it takes any.
+
+    Those behind ``**options: Unpack[SomeTypedDict]`` are the keys of the dictionary.
+    """
+    found: list[str] = []
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            found.append(name)
+            continue
+        unpacked = get_args(get_type_hints(cls.__init__).get(name))
+        if not unpacked:
+            return None
+        found += get_type_hints(unpacked[0])
+    return [name for name in found if name != "event_shape"]
+
+
+def _refusal(called: str, cls: type[Density], options: dict[str, Any]) -> str | None:
+    """Return the sentence that refuses options which a class does not have, None if it has them all."""
+    known = _options(cls) if options else None
+    if known is None:
+        return None
+    unknown = ", ".join(option for option in options if option not in known and option != "event_shape")
+    return f"{called} has no option {unknown}; it has {', '.join(known)}" if unknown else None
+
+
+def _flat(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """Return all arguments by name, without ``self``, defaults included, and ``**options`` one by one."""
+    bound.apply_defaults()
+    flat: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            flat.update(value)
+        else:
+            flat[name] = builtin_numbers(value)
+    return flat

@@ -1,0 +1,132 @@
+"""The options of an image flow's step, and of the flows that are made of such steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict, get_args
+
+from inverseflow.names import LayerName
+from inverseflow.utils.arguments import finite_number, one_of, whole_number
+
+SplineSharing = Literal["none", "shared", "channel", "element"]
+Conv1x1Form = Literal["none", "dense", "lu"]
+CouplingForm = Literal["affine", "quad", "none"]
+Preprocessing = Literal["logit", "center"]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What one step consists of: k×k layer → spline → ActNorm → 1×1 convolution → coupling.
+
+    Args:
+        layer: the k×k layer, a key of `inverseflow.flows.image.layers.LAYERS`.
+        kernel_size: side k of the layer's kernel, None for 3. ``"macow"`` sees k columns of two rows.
+        max_row_sum: None, or the bound ρ < 1 on the taps' row sums of one-sided convolutions, which keeps each inverse
+            below 1 / (1 - ρ).
+        max_spectral_norm: the largest spectral norm of ``"exponential"``, None for 0.9.
+        spline: ``"none"``, or how the splines' knots are shared: ``"shared"``, ``"channel"`` or ``"element"``.
+        spline_bins: bins of each spline.
+        spline_bound: half the interval of each spline.
+        actnorm: whether there is an ActNorm.
+        conv1x1: ``"none"``, ``"dense"`` or ``"lu"``. Without it ``"emerging"`` brings one of its own.
+        coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
+        width: hidden channels of the couplings' networks, and of ``"mintnet"``.
+        context_channels: length of the context vector, None for an unconditional step.
+
+    Raises:
+        TypeError: if a number is not of its type.
+        ValueError: if an option is out of its range.
+    """
+
+    layer: LayerName = "inverse"
+    kernel_size: int | None = None
+    max_row_sum: float | None = None
+    max_spectral_norm: float | None = None
+    spline: SplineSharing = "channel"
+    spline_bins: int = 8
+    spline_bound: float = 10.0
+    actnorm: bool = True
+    conv1x1: Conv1x1Form = "lu"
+    coupling: CouplingForm = "affine"
+    width: int = 64
+    context_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("layer", self.layer, get_args(LayerName))
+        one_of("spline", self.spline, get_args(SplineSharing))
+        one_of("conv1x1", self.conv1x1, get_args(Conv1x1Form))
+        one_of("coupling", self.coupling, get_args(CouplingForm))
+        for name in ("spline_bins", "width", "kernel_size", "context_channels"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), at_least=1)
+        for name in ("spline_bound", "max_row_sum", "max_spectral_norm"):
+            if getattr(self, name) is not None:
+                finite_number(name, getattr(self, name), above=0)
+
+
+LAYER_OPTIONS = ("kernel_size", "max_row_sum", "max_spectral_norm")
+"""The options that some layers have and others don't; None stands for the layer's own default."""
+
+
+class SharedKwargs(TypedDict, total=False):
+    """The options of a step that do not depend on its layer, as keyword arguments."""
+
+    spline: SplineSharing
+    spline_bins: int
+    spline_bound: float
+    conv1x1: Conv1x1Form
+    coupling: CouplingForm
+    width: int
+    context_channels: int | None
+
+
+class StepKwargs(SharedKwargs, total=False):
+    """The options of a step with any layer."""
+
+    kernel_size: int | None
+    max_row_sum: float | None
+    max_spectral_norm: float | None
+
+
+class MultiscaleKwargs(TypedDict, total=False):
+    """The options of an image flow that do not concern a step."""
+
+    levels: int | None
+    scales: int
+    steps: int
+    preprocessing: Preprocessing
+    alpha: float
+
+
+class FlowKwargs(MultiscaleKwargs, SharedKwargs, total=False):
+    """The options of an image flow whose layer has no options of its own."""
+
+
+class KernelFlowKwargs(FlowKwargs, total=False):
+    """The options of an image flow whose layer has a kernel."""
+
+    kernel_size: int | None
+
+
+class OneSidedFlowKwargs(KernelFlowKwargs, total=False):
+    """The options of an image flow whose layer is made of one-sided convolutions."""
+
+    max_row_sum: float | None
+
+
+class SpectralFlowKwargs(KernelFlowKwargs, total=False):
+    """The options of an image flow whose layer has a bounded spectral norm."""
+
+    max_spectral_norm: float | None
+
+
+class PlanarKwargs(TypedDict, total=False):
+    """The options of a step without 1×1 convolution and coupling."""
+
+    spline: SplineSharing
+    spline_bins: int
+    spline_bound: float
+    width: int
+    kernel_size: int | None
+    max_row_sum: float | None
+    max_spectral_norm: float | None

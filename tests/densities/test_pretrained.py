@@ -1,0 +1,279 @@
+"""Saved models: damaged folders, and failures while saving."""
+
+import json
+import os
+import resource
+import sys
+
+import pytest
+import torch
+
+from inverseflow.bijections import ActNorm
+from inverseflow.errors import CheckpointError, MissingPackageError
+from inverseflow.flows import Flow, Glow, InverseFlow
+from tests.contracts.registry import perturb
+
+
+def small_glow(width=3):
+    return perturb(Glow((1, 4, 4), levels=5, scales=1, steps=1, width=width))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small_glow().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def edit(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_the_folder_holds_a_readable_configuration_and_no_code(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["density"] == "glow"
+    assert config["options"]["width"] == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_who_may_read_a_saved_flow_is_decided_by_the_umask(tmp_path, umask):
+    previous = os.umask(umask)
+    try:
+        small_glow().save_pretrained(tmp_path / "model")
+    finally:
+        os.umask(previous)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o666 & ~umask}
+
+
+def test_saving_makes_missing_folders(tmp_path):
+    small_glow().save_pretrained(str(tmp_path / "a" / "b"))
+    assert isinstance(Flow.from_pretrained(tmp_path / "a" / "b"), Glow)
+
+
+def test_saving_again_replaces_what_was_there(folder):
+    flow = perturb(InverseFlow((1, 4, 4), levels=5, scales=1, steps=1, width=2))
+    flow.save_pretrained(folder)
+    assert isinstance(Flow.from_pretrained(folder), InverseFlow)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_another_kind_of_flow_is_refused_by_both_names(folder):
+    with pytest.raises(CheckpointError, match="holds a Glow, not a InverseFlow; load it with Glow"):
+        InverseFlow.from_pretrained(folder)
+
+
+def test_loading_leaves_the_global_random_state_to_the_caller_to_seed(folder):
+    torch.manual_seed(1)
+    first = Glow.from_pretrained(folder)
+    torch.manual_seed(2)
+    second = Glow.from_pretrained(folder)
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def truncate(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def cut_inside_the_header(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20])
+
+
+DAMAGE = {
+    "no configuration": (
+        lambda folder: (folder / "config.json").unlink(),
+        "holds no config.json, so it is not",
+    ),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no model.safetensors"),
+    "truncated weights": (truncate, "model.safetensors is truncated or damaged"),
+    "weights cut inside the header": (cut_inside_the_header, "model.safetensors is truncated or damaged"),
+    "empty weights": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is truncated or damaged"),
+    "other bytes for weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 500), "or damaged"),
+    "a configuration cut short": (lambda folder: (folder / "config.json").write_text('{"flow": "gl'), "is damaged"),
+    "an empty configuration": (lambda folder: (folder / "config.json").write_text(""), "is damaged"),
+    "a configuration of bytes": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"), "is damaged"),
+    "a list for a configuration": (lambda folder: (folder / "config.json").write_text("[1]"), "is damaged"),
+    "no name": (lambda folder: edit(folder, lambda config: config.pop("density")), "is damaged: KeyError"),
+    "no options": (lambda folder: edit(folder, lambda config: config.pop("options")), "is damaged: KeyError"),
+    "options that are a number": (lambda folder: edit(folder, lambda c: c.update(options=3)), "is damaged: TypeError"),
+    "no event shape": (lambda folder: edit(folder, lambda c: c["options"].pop("event_shape")), "is damaged: KeyError"),
+    "an unknown flow": (
+        lambda folder: edit(folder, lambda config: config.update(density="maf")),
+        "names the density 'maf'; registered are .*glow",
+    ),
+    "a list for a name": (lambda folder: edit(folder, lambda c: c.update(density=["glow"])), "config.json"),
+    "an unknown option": (
+        lambda folder: edit(folder, lambda config: config["options"].update(depth=3)),
+        "can't be built by this version: 'glow' has no option depth",
+    ),
+    "an option out of range": (
+        lambda folder: edit(folder, lambda config: config["options"].update(scales=0)),
+        "can't be built by this version: scales must be at least 1, got 0",
+    ),
+    "an option of another type": (
+        lambda folder: edit(folder, lambda config: config["options"].update(scales="two")),
+        "can't be built by this version",
+    ),
+    "a negative width": (
+        lambda folder: edit(folder, lambda config: config["options"].update(width=-1)),
+        "can't be built by this version: width .* got -1",
+    ),
+    "a fractional width": (
+        lambda folder: edit(folder, lambda config: config["options"].update(width=2.5)),
+        "can't be built by this version",
+    ),
+    "an event shape of words": (
+        lambda folder: edit(folder, lambda config: config["options"].update(event_shape=["a", 4, 4])),
+        "can't be built by this version",
+    ),
+    "weights of another width": (
+        lambda folder: edit(folder, lambda config: config["options"].update(width=4)),
+        "model.safetensors belongs to another architecture than config.json: bijection.* in the configuration and",
+    ),
+    "weights of fewer steps": (
+        lambda folder: edit(folder, lambda config: config["options"].update(steps=2)),
+        "belongs to another architecture than config.json: .* and nothing in the weights",
+    ),
+    "weights of another flow": (
+        lambda folder: edit(folder, lambda config: config.update(density="inverse-flow")),
+        "belongs to another architecture than config.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_refused_with_the_file_and_the_reason(folder, damage):
+    spoil, message = DAMAGE[damage]
+    spoil(folder)
+    with pytest.raises(CheckpointError, match=message):
+        Flow.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "a/b/c", "../model", "no spaces/allowed"])
+def test_a_place_that_is_neither_a_folder_nor_a_hub_id_is_refused(where):
+    with pytest.raises(
+        CheckpointError, match="there is no folder .* and it is no hub id of the form owner/name either"
+    ):
+        Flow.from_pretrained(where)
+
+
+def test_a_path_is_never_taken_for_a_hub_id(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        Flow.from_pretrained(tmp_path / "absent")
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        Flow.from_pretrained(tmp_path / "file")
+
+
+def test_what_the_hub_says_is_passed_on(monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    def refuse(repository, **options):
+        raise OSError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(CheckpointError, match="no folder someone/model, and the hub gave no such model: offline"):
+        Flow.from_pretrained("someone/model")
+
+
+def test_a_model_from_the_hub_is_asked_for_its_two_files_only(monkeypatch, folder):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    def download(repository, **options):
+        asked.append((repository, options))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert isinstance(Flow.from_pretrained("someone/model"), Glow)
+    assert asked == [("someone/model", {"allow_patterns": ["config.json", "model.safetensors"]})]
+
+
+@pytest.mark.parametrize("missing", ["safetensors", "huggingface_hub"])
+def test_without_the_extra_the_error_says_what_to_install(missing, monkeypatch, folder):
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    actions = {
+        "safetensors": [lambda: small_glow().save_pretrained(folder), lambda: Flow.from_pretrained(folder)],
+        "huggingface_hub": [lambda: Flow.from_pretrained("someone/model")],
+    }
+    for action in actions[missing]:
+        with pytest.raises(MissingPackageError, match=r"pip install 'inverseflow\[hub\]'"):
+            action()
+
+
+# Failures while saving: what was there before is whole.
+
+
+def failing(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("step", ["open", "save_file"])
+def test_a_failure_at_any_step_of_saving_leaves_both_files_as_they_were(folder, monkeypatch, step):
+    import safetensors.torch
+
+    before = contents(folder)
+    owner = {"open": os, "save_file": safetensors.torch}[step]
+    flow = small_glow(width=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, failing)
+        with pytest.raises(CheckpointError, match=r"can't write the model to .*No space left.* before is whole"):
+            flow.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+def test_a_full_disk_leaves_both_files_as_they_were(folder):
+    before = contents(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a write past it fails as on a full disk
+    try:
+        with pytest.raises(CheckpointError, match="can't write the model"):
+            small_glow(width=64).save_pretrained(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(folder) == before
+
+
+def test_a_folder_that_cannot_be_written_is_refused(folder, monkeypatch):
+    def forbid(path, *args):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    before, flow = contents(folder), small_glow()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", forbid)  # tests may run as root, whom permissions don't stop
+        with pytest.raises(CheckpointError, match=r"can't write the model to .*Permission denied"):
+            flow.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+def test_a_folder_where_a_file_stands_is_refused_and_the_file_stays(tmp_path):
+    (tmp_path / "model").write_text("mine")
+    with pytest.raises(CheckpointError, match="can't write the model"):
+        small_glow().save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model").read_text() == "mine"
+
+
+def test_a_flow_that_is_not_registered_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(CheckpointError, match=r"Flow is not a registered density, .* save its state_dict\(\) yourself"):
+        Flow(ActNorm(2), (2,)).save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_loaded_flow_is_not_tied_to_its_files(folder):
+    flow = Flow.from_pretrained(folder)
+    x = torch.randint(5, (2, 1, 4, 4), dtype=torch.uint8)
+    expected = flow.encode(x)
+    (folder / "model.safetensors").write_bytes(b"")
+    assert torch.equal(flow.encode(x), expected)
