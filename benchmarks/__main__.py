@@ -3,92 +3,116 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-from inverseflow.cli.command import Command
-from inverseflow.cli.main import run_command
+from benchmarks.command import Parser, execute
 from inverseflow.errors import OptionError
+from inverseflow.utils.device import find_device
+
+_EXAMPLES = """examples:
+  python -m benchmarks op
+  python -m benchmarks op --budget sweeps -o op-sweeps.json
+  python -m benchmarks model -o model.json
+  python -m benchmarks page"""
 
 
-def bench(
-    what: Literal["op", "model", "page"],
-    budget: Literal["smoke", "default", "sweeps"] = "default",
-    device: str = "cpu",
-    output: Path | None = None,
-    results: Path = Path("docs/results"),
-) -> None:
-    """Time this library on this machine, side by side in one process, as ratios.
-
-    "op" times the inverse convolution by every method beside the ordinary convolution of the same shape. "model" times
-    whole flows of equal architecture. "page" measures nothing: it writes docs/performance.md and its pictures from the
-    results of the other two.
-
-    Examples:
-      python -m benchmarks op
-      python -m benchmarks op --budget sweeps -o op-sweeps.json
-      python -m benchmarks model -o model.json
-      python -m benchmarks page
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
 
     Args:
-        what: What to time, op or model; or page.
-        budget: smoke takes seconds, default a few minutes; sweeps, of op, goes along each axis instead of a grid.
-        device: Where: cpu or cuda.
-        output: A JSON file for machine, versions, shapes, medians and quartiles (none by default); of page, the page.
-        results: The folder that page reads op-cpu.json, op-sweeps-cpu.json and model-cpu.json from.
+        argv: the arguments; those of the process if None.
     """
-    from inverseflow.utils.device import find_device
-
-    if what == "page":
-        from benchmarks.page import write_page
-
-        write_page(results, Path("docs/performance.md") if output is None else output)
-        return
-    device = str(find_device(device))
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise OptionError(f"--output {output} is not a file in a folder that is there; name one")
-    if what == "op":
-        _op(budget, device, output)
-    else:
-        _model(budget, device, output)
+    return execute(_parser(), argv)
 
 
-def _op(budget: str, device: str, output: Path | None) -> None:
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m benchmarks",
+        description="Time this library on this machine, side by side in one process, as ratios.",
+        epilog=_EXAMPLES,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, run, summary, budgets in (
+        ("op", _op, "time the inverse convolution by every method against conv2d", ("smoke", "default", "sweeps")),
+        ("model", _model, "time whole flows of equal architecture", ("smoke", "default")),
+    ):
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        command.add_argument(
+            "--budget",
+            choices=budgets,
+            default="default",
+            help="smoke takes seconds, default a few minutes"
+            + (", sweeps varies one size at a time instead of a grid of shapes" if "sweeps" in budgets else ""),
+        )
+        command.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+        command.add_argument(
+            "-o",
+            "--output",
+            type=Path,
+            metavar="FILE",
+            help="a JSON file for machine, versions, shapes, medians and quartiles",
+        )
+        command.set_defaults(run=run)
+    page = commands.add_parser(
+        "page",
+        help="write docs/performance.md from committed measurements",
+        description="Write docs/performance.md and its plots from committed measurements. Measures nothing.",
+    )
+    page.add_argument("--results", type=Path, default=Path("docs/results"), metavar="DIR", help="default %(default)s")
+    page.add_argument(
+        "-o", "--output", type=Path, default=Path("docs/performance.md"), metavar="FILE", help="default %(default)s"
+    )
+    page.set_defaults(run=_page)
+    return parser
+
+
+def _op(options: Namespace) -> None:
     from tqdm import tqdm
 
-    from benchmarks import BUDGETS, bench_op
+    from benchmarks import OP_BUDGETS, bench_op
     from benchmarks.tables import op_report
     from inverseflow.utils.files import write_json
 
-    with tqdm(total=BUDGETS[budget].cases, unit="case", leave=False) as progress:
-        benchmark = bench_op(budget, device, lambda case: _show(progress, case.name))
+    device = _checked(options)
+    with tqdm(total=OP_BUDGETS[options.budget].cases, unit="case", leave=False, disable=None) as progress:
+
+        def show(name: str) -> None:
+            progress.set_postfix_str(name)
+            progress.update()
+
+        benchmark = bench_op(options.budget, device, lambda case: show(case.name))
     print(op_report(benchmark))
-    if output is not None:
-        write_json(output, benchmark.to_json())
+    if options.output is not None:
+        write_json(options.output, benchmark.to_json())
 
 
-def _model(budget: str, device: str, output: Path | None) -> None:
-    from tqdm import tqdm
-
-    from benchmarks import MODEL_BUDGETS, bench_model
+def _model(options: Namespace) -> None:
+    from benchmarks import bench_model
     from benchmarks.tables import model_report
     from inverseflow.utils.files import write_json
 
-    if budget not in MODEL_BUDGETS:
-        raise OptionError(f"bench model has no budget {budget!r}: choose one of {', '.join(MODEL_BUDGETS)}")
-    with tqdm(total=len(MODEL_BUDGETS[budget][0]), leave=False) as progress:
-        benchmark = bench_model(budget, device, lambda architecture: _show(progress, architecture.name))
+    device = _checked(options)
+    benchmark = bench_model(options.budget, device, lambda architecture: print(architecture.name, "..."))
     print(model_report(benchmark))
-    if output is not None:
-        write_json(output, benchmark.to_json())
+    if options.output is not None:
+        write_json(options.output, benchmark.to_json())
 
 
-def _show(progress: Any, name: str) -> None:
-    progress.set_postfix_str(name)
-    progress.update()
+def _page(options: Namespace) -> None:
+    from benchmarks.page import write_page
+
+    write_page(options.results, options.output)
 
 
-COMMAND = Command(bench, short={"output": "o"}, prog="python -m benchmarks")
+def _checked(options: Namespace) -> str:
+    """Check device and output before measuring, and return the device."""
+    output = options.output
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise OptionError(f"--output {output} is not a file in an existing folder")
+    return str(find_device(options.device))
+
 
 if __name__ == "__main__":
-    sys.exit(run_command(COMMAND))
+    sys.exit(main())

@@ -1,16 +1,21 @@
-"""The published algorithm as a peer: one launch, and one synchronisation, for every anti-diagonal of pixels.
+"""The published GPU algorithm for comparison: one launch and one synchronization for each anti-diagonal of pixels.
 
-Written from its description (Nagar and Varma, Inverse-Flow, AISTATS 2025; audit in the documentation), not from its
-code, and exact, which that is not. A program holds one pixel of a block of images, one image for each lane, and goes
-through the channels in sequence. Needs Triton; tested in its interpreter, never run on a GPU.
+Written from the description by Nagar and Varma (Inverse-Flow, AISTATS 2025), not from their code, which is not exact
+(see docs/differences.md). A program handles one pixel of a block of images, one image in each lane, and one channel
+after the other. Needs Triton. Tested in Triton's interpreter; no GPU has run it yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
-from inverseflow.ops._backends.triton.language import jit, tl
+_jit: Callable[[Callable[..., None]], Any] = triton.jit
 
 
 def solve_by_antidiagonals(y: Tensor, kernel: Tensor, *, synchronize: bool = True) -> Tensor:
@@ -39,7 +44,7 @@ def solve_by_antidiagonals(y: Tensor, kernel: Tensor, *, synchronize: bool = Tru
     return x
 
 
-@jit
+@_jit
 def _solve_antidiagonal(
     y: tl.tensor,
     x: tl.tensor,

@@ -78,7 +78,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Budget:
+class OpBudget:
     """How much to measure."""
 
     grid: tuple[Case, ...]
@@ -131,14 +131,14 @@ SWEEPS = (
     Sweep("channels", "channels", Case(16, 0, 8, 3), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
     Sweep("kernel", "kernel", Case(16, 12, 32, 0), tuple(range(2, 12))),
 )
-BUDGETS = {
-    "smoke": Budget(
+OP_BUDGETS = {
+    "smoke": OpBudget(
         (Case(4, 2, 6, 3), Case(2, 3, 5, 2)),
         (Sweep("image side, 1 image", "side", Case(1, 2, 0, 3), (8, 16)),),
         rounds=2,
         at_least_ms=0.1,
         at_most_ms=100,
     ),
-    "default": Budget(GRID, (), rounds=25, at_least_ms=8, at_most_ms=2000),
-    "sweeps": Budget((), SWEEPS, rounds=15, at_least_ms=5, at_most_ms=1500),
+    "default": OpBudget(GRID, (), rounds=25, at_least_ms=8, at_most_ms=2000),
+    "sweeps": OpBudget((), SWEEPS, rounds=15, at_least_ms=5, at_most_ms=1500),
 }

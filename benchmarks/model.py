@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import Memory, peak_memory
-from benchmarks.turned import pixel_by_pixel, turned_round
+from benchmarks.sequential import pixel_by_pixel, swap_direction
 from inverseflow.bijections import InverseConv2d
 from inverseflow.flows import Flow, Glow, InverseFlow
 from inverseflow.ops import available_backends, backend
@@ -156,7 +156,7 @@ def _bench_flows(architecture: Architecture, device: torch.device, in_turn: InTu
     glow = Glow(
         inverse_flow.event_shape, scales=architecture.scales, steps=architecture.steps, width=architecture.width
     )
-    turned = turned_round(inverse_flow)
+    turned = swap_direction(inverse_flow)
     flows: dict[str, Flow] = {"Inverse-Flow": inverse_flow, "Glow": glow, "sequential alternative": turned}
     for flow in flows.values():
         flow.to(device).initialize(images)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import BUDGETS, Axis, Case
+from benchmarks.cases import OP_BUDGETS, Axis, Case
 from benchmarks.contenders import call, contenders, problem, residual, training_step
 from benchmarks.memory import Memory
 from benchmarks.op_memory import Memories, MemoryMeter, memories
@@ -21,7 +21,7 @@ _ONE_PIXEL = Case(1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
-class Row:
+class OpRow:
     """One method on one case."""
 
     case: Case
@@ -39,11 +39,11 @@ class Row:
     """Largest element of A x - y, in float64; None for conv2d."""
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> Row:
+    def from_json(data: dict[str, Any]) -> OpRow:
         """Read what `asdict` wrote."""
         training = data["training"]
         forward_memory, training_memory = data["forward_memory"], data["training_memory"]
-        return Row(
+        return OpRow(
             case=Case(**data["case"]),
             method=data["method"],
             variant=data["variant"],
@@ -62,7 +62,7 @@ class SweepRows:
 
     name: str
     axis: Axis
-    rows: list[Row]
+    rows: list[OpRow]
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class OpBenchmark:
     """What `bench_op` measured."""
 
     machine: Machine
-    one_pixel: list[Row]
+    one_pixel: list[OpRow]
     """An image of one pixel: the fixed cost of a call."""
-    rows: list[Row]
+    rows: list[OpRow]
     sweeps: list[SweepRows]
 
     def to_json(self) -> dict[str, Any]:
@@ -84,10 +84,10 @@ class OpBenchmark:
         """Read what `to_json` returned."""
         return OpBenchmark(
             machine=data["machine"],
-            one_pixel=[Row.from_json(row) for row in data["one_pixel"]],
-            rows=[Row.from_json(row) for row in data["rows"]],
+            one_pixel=[OpRow.from_json(row) for row in data["one_pixel"]],
+            rows=[OpRow.from_json(row) for row in data["rows"]],
             sweeps=[
-                SweepRows(sweep["name"], sweep["axis"], [Row.from_json(row) for row in sweep["rows"]])
+                SweepRows(sweep["name"], sweep["axis"], [OpRow.from_json(row) for row in sweep["rows"]])
                 for sweep in data["sweeps"]
             ],
         )
@@ -110,15 +110,15 @@ def bench_op(
         >>> all(row.error < 1e-4 for row in benchmark.rows if row.method != "conv2d")
         True
     """
-    where, chosen = torch.device(device), BUDGETS[budget]
+    where, chosen = torch.device(device), OP_BUDGETS[budget]
     here = machine(where)
     with MemoryMeter.started() if where.type == "cpu" else nullcontext() as meter:
 
-        def rows_of(case: Case) -> list[Row]:
+        def rows_of(case: Case) -> list[OpRow]:
             memory = meter.measure(case) if meter else memories(case, where)
             return _bench_case(case, where, memory, chosen.rounds, chosen.at_least_ms, chosen.at_most_ms)
 
-        def watched(case: Case) -> list[Row]:
+        def watched(case: Case) -> list[OpRow]:
             on_case(case)
             return rows_of(case)
 
@@ -134,7 +134,7 @@ def bench_op(
 
 def _bench_case(
     case: Case, device: torch.device, memory: Memories, rounds: int, at_least_ms: float, at_most_ms: float
-) -> list[Row]:
+) -> list[OpRow]:
     y, weight = problem(case, device)
     methods = contenders(case, y, weight)
     default = explain(y, weight).partition(":")[0]
@@ -145,7 +145,7 @@ def _bench_case(
         forward = time_in_turn(calls, rounds=rounds, at_least_ms=at_least_ms, at_most_ms=at_most_ms, device=device)
     training = time_in_turn(steps, rounds=rounds, at_least_ms=at_least_ms, at_most_ms=at_most_ms, device=device)
     return [
-        Row(
+        OpRow(
             case,
             name,
             method.variant,

@@ -10,6 +10,7 @@ from benchmarks import tables
 from benchmarks.model import ModelBenchmark
 from benchmarks.op import OpBenchmark
 from inverseflow.errors import OptionError
+from inverseflow.utils.files import write_text
 from inverseflow.utils.machine import Machine
 
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
@@ -17,13 +18,13 @@ _HEAD = """# Performance
 
 What the inverse of a k×k convolution costs beside the convolution itself, `torch.nn.functional.conv2d`, and what a flow
 made of it costs. Every figure and every verdict on this page is computed from the JSON files in
-[results](results) by `inverseflow bench page`; a test compares the two. To measure anew:
+[results](results) by `python -m benchmarks page`; a test compares the two. To measure anew:
 
 ```
-inverseflow bench op -o docs/results/op-cpu.json
-inverseflow bench op --budget sweeps -o docs/results/op-sweeps-cpu.json
-inverseflow bench model -o docs/results/model-cpu.json
-inverseflow bench page
+python -m benchmarks op -o docs/results/op-cpu.json
+python -m benchmarks op --budget sweeps -o docs/results/op-sweeps-cpu.json
+python -m benchmarks model -o docs/results/model-cpu.json
+python -m benchmarks page
 ```
 
 With `--device cuda`, and `cuda` for `cpu` in the names, the same for a GPU.
@@ -114,13 +115,15 @@ def write_page(folder: Path, path: Path) -> None:
 
     results = read_results(folder)
     if not results:
-        raise OptionError(f"no measurements in {folder}; inverseflow bench op -o {folder / 'op-cpu.json'} makes some")
+        raise OptionError(
+            f"there are no measurements in {folder}; python -m benchmarks op -o {folder / 'op-cpu.json'} makes some"
+        )
     for device, measured in results.items():
         if measured.grid is not None:
             save_ratios(path.parent / "assets" / f"performance-{device}.png", measured.grid)
         if measured.sweeps is not None:
             save_sweeps(path.parent / "assets" / f"performance-sweeps-{device}.png", measured.sweeps)
-    path.write_text(page(results), "utf-8")
+    write_text(path, page(results))
 
 
 def _read_device(folder: Path, device: str) -> Results:
@@ -136,7 +139,7 @@ def _device_parts(device: str, name: str, results: Results, assets: str) -> list
     parts = [f"## {name}"]
     if results.grid is not None:
         grid = results.grid
-        parts += [_machine(grid.machine), "### The grid of shapes", *tables.summary_lines(grid.rows)]
+        parts += [_measured_on(grid.machine), "### The grid of shapes", *tables.summary_lines(grid.rows)]
         parts.append(f"![Time over that of conv2d, for each shape]({assets}/performance-{device}.png)")
         parts += ["Forward, over conv2d:", tables.ratio_table(grid.rows, training=False)]
         parts += ["Forward and backward, over conv2d:", tables.ratio_table(grid.rows, training=True)]
@@ -144,25 +147,41 @@ def _device_parts(device: str, name: str, results: Results, assets: str) -> list
         parts += ["### Rates and errors", "The default backend:", tables.rate_table(grid)]
         parts += ["### Memory", tables.memory_summary(grid.rows), tables.memory_table(grid.rows)]
     if results.sweeps is not None:
-        parts += ["### Growth", _machine(results.sweeps.machine)]
+        parts += ["### Growth", _measured_on(results.sweeps.machine)]
         parts.append(f"![Time along each axis]({assets}/performance-sweeps-{device}.png)")
         parts.append(
             "Least-squares fit of time ~ sizeᵉ in logarithms over each sweep; along the side of the image from 16² on."
         )
         parts.append(tables.growth_table(results.sweeps))
     if results.models is not None:
-        parts += ["### Whole flows", _machine(results.models.machine), _MODELS.strip()]
+        parts += ["### Whole flows", _measured_on(results.models.machine), _MODELS.strip()]
         parts += [tables.model_table(results.models), "### How much of training is the solve", _SHARE.strip()]
         parts.append(tables.share_table(results.models))
     return parts
 
 
-def _machine(machine: Machine) -> str:
+def describe_machine(machine: Machine) -> str:
+    """Return what something was measured on, in words.
+
+    Args:
+        machine: as recorded with the measurements.
+    """
     threads = f"{machine['threads']} thread" + ("s" if machine["threads"] != 1 else "")
-    on = f"{machine['processor']}, {machine['cores']} cores, {threads} used"
-    if machine["device"] != "cpu":
-        on = f"{machine['device']} beside {on}"
+    processor = f"{machine['processor']}, {machine['cores']} cores, {threads} used"
+    return f"on {processor}" if machine["device"] == "cpu" else f"on {machine['device']} with {processor}"
+
+
+def describe_versions(machine: Machine) -> str:
+    """Return the versions that something was measured with.
+
+    Args:
+        machine: as recorded with the measurements.
+    """
+    return f"inverseflow {machine['inverseflow']}, torch {machine['torch']}, Python {machine['python']}"
+
+
+def _measured_on(machine: Machine) -> str:
     return (
-        f"Measured on {on}, {machine['system']}; inverseflow {machine['inverseflow']}, torch {machine['torch']}, "
-        f"Python {machine['python']}; peak {float(machine['peak_gflops']):.0f} GFLOP/s."
+        f"Measured {describe_machine(machine)}, {machine['system']}; {describe_versions(machine)}; "
+        f"peak {float(machine['peak_gflops']):.0f} GFLOP/s."
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.axes import one_two_five
 from benchmarks.op import OpBenchmark, SweepRows
+from benchmarks.plotting import label_one_two_five, save_figure
 from benchmarks.summary import UNITS, Pair, pairs, size
 
 _COLOURS = {"conv2d": "grey", "native": "tab:blue", "triton": "tab:blue", "blocked": "tab:orange"}
@@ -37,10 +37,10 @@ def save_ratios(path: Path, benchmark: OpBenchmark) -> None:
     axes.axvline(1, color="grey", linewidth=1)
     axes.set_yticks(range(len(chosen)), [pair.row.case.name for pair in chosen])
     axes.set(xscale="log", xlabel="time of the inverse over that of conv2d (median, quartiles of the inverse)")
-    one_two_five(axes.xaxis)
+    label_one_two_five(axes.xaxis)
     axes.grid(alpha=0.3, which="both", axis="x")
     axes.legend()
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def save_sweeps(path: Path, benchmark: OpBenchmark) -> None:
@@ -61,7 +61,7 @@ def save_sweeps(path: Path, benchmark: OpBenchmark) -> None:
     grid[0, 0].set_ylabel("forward, ms")
     grid[1, 0].set_ylabel("forward and backward, ms")
     grid[0, 0].legend()
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def _draw_sweep(axes: Axes, sweep: SweepRows, *, training: bool) -> None:
@@ -78,8 +78,3 @@ def _with_quartiles(pair: Pair, training: bool) -> tuple[float, float, float] | 
     if timing is None or limit is None:
         return None
     return timing.median / limit.median, timing.low / limit.median, timing.high / limit.median
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import Axis, Case
-from benchmarks.op import OpBenchmark, Row, SweepRows
+from benchmarks.op import OpBenchmark, OpRow, SweepRows
 from inverseflow.utils.timing import Timing
 
 _SMALLEST_SIDE_FITTED = 16
@@ -21,8 +21,8 @@ UNITS: dict[Axis, str] = {"side": "pixels", "batch": "images", "channels": "chan
 class Pair:
     """A method beside conv2d on one case."""
 
-    row: Row
-    limit: Row
+    row: OpRow
+    limit: OpRow
     """conv2d."""
 
     @property
@@ -38,7 +38,7 @@ class Pair:
         return self.row.training.median / self.limit.training.median
 
 
-def pairs(rows: Sequence[Row], method: str | None = None) -> list[Pair]:
+def pairs(rows: Sequence[OpRow], method: str | None = None) -> list[Pair]:
     """Return a method beside conv2d for each case that has it.
 
     Args:
@@ -89,7 +89,7 @@ def fitted_points(sweep: SweepRows, method: str, *, training: bool) -> list[tupl
     return [point for point in points if point[0] >= smallest]
 
 
-def gflops(row: Row) -> float:
+def gflops(row: OpRow) -> float:
     """Return 10⁹ floating-point operations a second, counting products with pixels inside the image."""
     flops = row.case.flops if row.method == "conv2d" else row.case.solve_flops
     return 1e-6 * flops / row.forward.median
@@ -117,7 +117,7 @@ def limits(pair: Pair, benchmark: OpBenchmark) -> list[str]:
     return found or [f"not identified; conv2d reaches {of_limit:.0%} of the peak, the solve {share:.0%}"]
 
 
-def _forward_limits(row: Row, benchmark: OpBenchmark) -> list[str]:
+def _forward_limits(row: OpRow, benchmark: OpBenchmark) -> list[str]:
     case, found = row.case, []
     fixed = next((one for one in benchmark.one_pixel if one.method == row.method), None)
     if fixed is not None and fixed.forward.median > 0.25 * row.forward.median:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.memory import Memory
 from benchmarks.model import ModelBenchmark
-from benchmarks.op import OpBenchmark, Row
+from benchmarks.op import OpBenchmark, OpRow
 from benchmarks.summary import (
     UNITS,
     Pair,
@@ -23,7 +23,7 @@ from inverseflow.utils.timing import Timing
 _SMALL_KERNEL = 0.1
 
 
-def ratio_table(rows: Sequence[Row], *, training: bool) -> str:
+def ratio_table(rows: Sequence[OpRow], *, training: bool) -> str:
     """Return times of every method over those of conv2d, one line for each case."""
     methods = [name for name in dict.fromkeys(row.method for row in rows) if name != "conv2d"]
     if training:
@@ -63,7 +63,7 @@ def rate_table(benchmark: OpBenchmark) -> str:
     )
 
 
-def memory_table(rows: Sequence[Row]) -> str:
+def memory_table(rows: Sequence[OpRow]) -> str:
     """Return peak extra memory of conv2d and of the default, in units of the image batch."""
     lines = []
     for pair in pairs(rows):
@@ -81,7 +81,7 @@ def memory_table(rows: Sequence[Row]) -> str:
     return table(head, lines)
 
 
-def memory_summary(rows: Sequence[Row]) -> str:
+def memory_summary(rows: Sequence[OpRow]) -> str:
     """Return the most that a training step of the default takes, where the kernel is small beside the image."""
     small = [pair.row for pair in pairs(rows) if pair.row.case.kernel_bytes <= _SMALL_KERNEL * pair.row.case.bytes]
     measured = [(row.training_memory, row.case.bytes) for row in small]
@@ -94,7 +94,7 @@ def memory_summary(rows: Sequence[Row]) -> str:
     return f"{text} and {max(resident):.2f} in the whole process." if resident else f"{text}."
 
 
-def summary_lines(rows: Sequence[Row]) -> list[str]:
+def summary_lines(rows: Sequence[OpRow]) -> list[str]:
     """Return geometric mean and worst of the default's ratios, forward and with gradient."""
     lines = []
     for what, training in (("Forward", False), ("Forward and backward", True)):

@@ -3,95 +3,108 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-from inverseflow.cli.command import Command
-from inverseflow.cli.main import run_command
+from benchmarks.command import Parser, execute
+from experiments.experiment import BUDGETS, Settings, Task, markdown, run
+from experiments.registry import REGISTRY, experiment_named
+from inverseflow.utils.device import find_device
 
-Name = Literal[
-    "page",
-    "bijectivity",
-    "speedup",
-    "table2",
-    "table3",
-    "table4",
-    "table5",
-    "table6",
-    "table7",
-    "table8",
-    "table9",
-    "table10",
-    "figure1",
-    "arma",
-    "scalability",
-    "deblurring",
-    "classifier",
-]
+_DESCRIPTION = """Measure one of the paper's tables or figures, or one of our own studies.
+
+Writes NAME.json, NAME.md and NAME.png, one measurement after the other. After an
+interruption the same command continues where it was stopped.
+
+names:
+"""
+_PAGE = "write docs/experiments.md from committed results"
+_EXAMPLES = """examples:
+  python -m experiments bijectivity
+  python -m experiments table4 --budget quick --data-dir DIR
+  python -m experiments page
+
+python -m experiments NAME --help lists the options."""
 
 
-def experiment(
-    name: Name,
-    budget: Literal["smoke", "quick", "full"] = "quick",
-    out: Path | None = None,
-    seeds: int | None = None,
-    data_dir: Path | None = None,
-    device: str = "cpu",
-    overwrite: bool = False,
-    results: Path = Path("docs/results/experiments"),
-) -> None:
-    """Run one of the paper's tables or figures, or one of our own; or write the pages about them.
-
-    Each writes NAME.json, NAME.md and NAME.png, measurement by measurement: the same command goes on where an earlier
-    one was stopped. "page" measures nothing: it writes docs/differences.md, on what differs from the publications, and
-    from committed results docs/experiments.md with its pictures. Without results it writes the former and fails.
-
-    Examples:
-      python -m experiments bijectivity
-      python -m experiments table4 --budget quick --data-dir DIR
-      python -m experiments page
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
 
     Args:
-        name: Which experiment; or page.
-        budget: smoke takes seconds, quick at most about 15 minutes on two cores, full the paper's 100 epochs.
-        out: The folder for results and training runs; of page, the page in place of docs/experiments.md; the other
-            goes beside it. By default runs/experiments/BUDGET.
-        seeds: How many seeds to train with. By default as many as the budget has.
-        data_dir: The folder that holds the data sets. By default $INVERSEFLOW_DATA.
-        device: Where: cpu or cuda.
-        overwrite: Measure again what is there already.
-        results: The folder that page reads quick/NAME.json and full/NAME.json from.
+        argv: the arguments; those of the process if None.
     """
+    return execute(_parser(), argv)
+
+
+def _parser() -> Parser:
+    summaries = {name: entry.summary for name, entry in REGISTRY.items()} | {"page": _PAGE}
+    listed = "\n".join(f"  {name:<13}{summary}" for name, summary in summaries.items())
+    parser = Parser(prog="python -m experiments", description=_DESCRIPTION + listed, epilog=_EXAMPLES)
+    names = parser.add_subparsers(metavar="NAME", required=True, help="one of the names above")
+    for name, entry in REGISTRY.items():
+        command = names.add_parser(name, description=entry.summary)
+        command.add_argument(
+            "--budget",
+            choices=BUDGETS,
+            default="quick",
+            help="smoke takes seconds, quick (the default) at most about 15 minutes on two cores, full trains for the "
+            "paper's 100 epochs",
+        )
+        command.add_argument(
+            "-o",
+            "--out",
+            type=Path,
+            metavar="DIR",
+            help="folder for results and training runs, default runs/experiments/BUDGET",
+        )
+        command.add_argument("--seeds", type=int, metavar="N", help="number of seeds to train with, default by budget")
+        command.add_argument(
+            "--data-dir", type=Path, metavar="DIR", help="folder of the data sets, default $INVERSEFLOW_DATA"
+        )
+        command.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+        command.add_argument("--overwrite", action="store_true", help="measure again what has been measured")
+        command.set_defaults(run=_run, name=name)
+    page = names.add_parser(
+        "page",
+        description="Write docs/experiments.md and its plots from committed results. Measures nothing.",
+    )
+    page.add_argument(
+        "--results",
+        type=Path,
+        default=Path("docs/results/experiments"),
+        metavar="DIR",
+        help="folder of quick/NAME.json and full/NAME.json, default %(default)s",
+    )
+    page.add_argument(
+        "-o", "--output", type=Path, default=Path("docs/experiments.md"), metavar="FILE", help="default %(default)s"
+    )
+    page.set_defaults(run=_page)
+    return parser
+
+
+def _run(options: Namespace) -> None:
     from tqdm import tqdm
 
-    from experiments import Settings, experiment_named, run
-    from experiments.experiment import Task, markdown
-    from inverseflow.utils.device import find_device
-
-    if name == "page":
-        from experiments.page import write_page
-
-        write_page(results, Path("docs/experiments.md") if out is None else out)
-        return
-    chosen = experiment_named(name)
-    device = str(find_device(device))
-    folder = Path("runs/experiments") / budget if out is None else out
-    settings = Settings(budget, folder, seeds, data_dir, device, overwrite)
-    with tqdm(unit="measurement", leave=False) as progress:
+    device = str(find_device(options.device))
+    experiment = experiment_named(options.name)
+    out = Path("runs/experiments") / options.budget if options.out is None else options.out
+    settings = Settings(options.budget, out, options.seeds, options.data_dir, device, options.overwrite)
+    with tqdm(unit="measurement", leave=False, disable=None) as progress:
 
         def show(task: Task, number: int, count: int) -> None:
-            _show(progress, task.name, number, count)
+            progress.total, progress.n = count, number
+            progress.set_postfix_str(task.name)
 
-        result = run(chosen, settings, show)
-    print(markdown(chosen, result))
-
-
-def _show(progress: Any, name: str, number: int, count: int) -> None:
-    progress.total, progress.n = count, number
-    progress.set_postfix_str(name)
+        result = run(experiment, settings, show)
+    print(markdown(experiment, result))
 
 
-COMMAND = Command(experiment, short={"out": "o"}, prog="python -m experiments")
+def _page(options: Namespace) -> None:
+    from experiments.page import write_page
+
+    write_page(options.results, options.output)
+
 
 if __name__ == "__main__":
-    sys.exit(run_command(COMMAND))
+    sys.exit(main())

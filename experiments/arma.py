@@ -6,23 +6,17 @@ import math
 import statistics
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from statistics import NormalDist
 
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from experiments.experiment import Budget, Experiment, Settings, Task
+from experiments.formatting import mean_and_deviation
 from experiments.result import Result, Row, Values
-from experiments.tables import (
-    Line,
-    TrainedTable,
-    fixed,
-    images,
-    mean_and_deviation,
-    train_one,
-    trained_flow,
-)
+from experiments.trained.table import Line, TrainedTable
+from experiments.trained.tasks import train_one
+from experiments.trained.training import fixed, images, trained_flow
 from inverseflow.training.evaluation import bits_of_images
 from inverseflow.training.options import TrainOptions
 from inverseflow.utils.markdown import table
@@ -181,7 +175,7 @@ def _printed(mean: float, error: float) -> str:
     return f"{mean:+.3f} ± {error:.3f}"
 
 
-def _draw(path: Path, result: Result) -> None:
+def _draw(result: Result) -> Figure:
     compared = _by_setting(result, True)
     names = [name for name in result.names[::-1] if name != OURS]
     figure = Figure(figsize=(3 + 2 * len(compared), 1.2 + 0.34 * len(names)), layout="constrained")
@@ -195,19 +189,22 @@ def _draw(path: Path, result: Result) -> None:
         axes.set(title=setting)
         axes.grid(alpha=0.3)
     figure.supxlabel(f"bits/dim above {OURS}, 95 % confidence", fontsize="medium")
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return figure
 
 
-EXPERIMENT = Experiment(
-    name="arma",
-    title="When ARMA convolutions pay",
-    about="""Our rational (ARMA) layer, a k×k convolution followed by the inverse of another, beside either alone and
+EXPERIMENTS = (
+    Experiment(
+        name="arma",
+        title="When ARMA convolutions pay",
+        about="""
+Our rational (ARMA) layer, a k×k convolution followed by the inverse of another, beside either alone and
 beside two convolutions from opposed corners, which have as many taps (an emerging layer for k = 5). Its parts start at
 opposed corners of the image, at two corners of one row, or at the same one. All rows are the same flow but for this
 layer: the same coupling network, spline, ActNorm and 1×1 convolution, the same optimiser, the same images in the same
 order. K is the number of flow steps at each of two scales.""",
-    tasks=_tasks,
-    parts=_parts,
-    draw=_draw,
-    seeds={"smoke": 1, "quick": 3, "full": 3},
+        tasks=_tasks,
+        parts=_parts,
+        draw=_draw,
+        seeds={"smoke": 1, "quick": 3, "full": 3},
+    ),
 )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.experiment import Budget, Experiment, Settings, Task
-from experiments.layers import LAYERS, ImageShape, Layer
+from experiments.measured_layers import MEASURED_LAYERS, ImageShape, Measured
 from experiments.result import Result, Values
 from inverseflow.bijections import Bijection
 from inverseflow.ops.fixed_point import default_tolerance
@@ -32,7 +31,7 @@ _SIZES: dict[Budget, tuple[ImageShape, ...]] = {
 _PRECISIONS = (torch.float64, torch.float32)
 
 
-def measure(layer: Layer, shape: ImageShape, device: str, seed: int = 0) -> dict[torch.dtype, Values]:
+def measure(layer: Measured, shape: ImageShape, device: str, seed: int = 0) -> dict[torch.dtype, Values]:
     """Measure one layer at one size in float64 and in float32, with parameters moved off their initial values.
 
     Args:
@@ -47,7 +46,7 @@ def measure(layer: Layer, shape: ImageShape, device: str, seed: int = 0) -> dict
         ``inverse_log_det``), beside `torch.linalg.slogdet` of the Jacobian that autograd gives in float64.
 
     Example:
-        >>> measured = measure(LAYERS[0], (4, 2, 2), "cpu")[torch.float64]
+        >>> measured = measure(MEASURED_LAYERS[0], (4, 2, 2), "cpu")[torch.float64]
         >>> measured["round_trip"] < 1e-12, measured["log_det"] < 1e-12
         (True, True)
     """
@@ -113,12 +112,12 @@ def _tasks(settings: Settings) -> list[Task]:
             {layer.name: {"shape": shape, "batch": BATCH, "perturbation": PERTURBATION, "device": settings.device}},
             partial(_by_precision, layer, shape, settings.device),
         )
-        for layer in LAYERS
+        for layer in MEASURED_LAYERS
         for shape in _SIZES[settings.budget]
     ]
 
 
-def _by_precision(layer: Layer, shape: ImageShape, device: str) -> dict[str, Values]:
+def _by_precision(layer: Measured, shape: ImageShape, device: str) -> dict[str, Values]:
     errors = measure(layer, shape, device)
     return {
         layer.name: {
@@ -166,7 +165,7 @@ def _verdict(result: Result, what: str, keys: tuple[str, ...], goal: float) -> s
     return f"In float64, {what}: {verdict}; the largest error is {errors[worst]:.1e}, of {worst}."
 
 
-def _draw(path: Path, result: Result) -> None:
+def _draw(result: Result) -> Figure:
     figure = Figure(figsize=(8, 0.8 + 0.24 * len(result.names)), layout="constrained")
     axes = figure.subplots()
     names = result.names[::-1]
@@ -178,19 +177,22 @@ def _draw(path: Path, result: Result) -> None:
     axes.set(xscale="log", xlabel="largest error")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return figure
 
 
-EXPERIMENT = Experiment(
-    name="bijectivity",
-    title="Bijectivity",
-    about=f"""Every layer of this library, none left out but `Dequantize`, which draws noise: parameters moved off
+EXPERIMENTS = (
+    Experiment(
+        name="bijectivity",
+        title="Bijectivity",
+        about=f"""
+Every layer of this library, none left out but `Dequantize`, which draws noise: parameters moved off
 their initial values by normal noise of deviation {PERTURBATION}, {BATCH} random images of each size. Round trips are
 the largest absolute difference of an element. Log-determinants of both directions stand beside `torch.linalg.slogdet`
 of the dense Jacobian, which autograd gives in float64; the errors are in nats of a whole image. MintNet's inverse is
 iterated to the residual {default_tolerance(torch.float64):.0e} ({default_tolerance(torch.float32):.0e} in float32), and
 the exponential's series is cut at the precision of the dtype.""",
-    tasks=_tasks,
-    parts=_parts,
-    draw=_draw,
+        tasks=_tasks,
+        parts=_parts,
+        draw=_draw,
+    ),
 )

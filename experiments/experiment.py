@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from matplotlib.figure import Figure
 
+from benchmarks.plotting import save_figure
 from experiments.result import Result, Row, Values, read_result
 from inverseflow.errors import InverseFlowError, OptionError, RunError, TrainingInterrupted
-from inverseflow.utils.files import atomic_write, write_json, write_text
+from inverseflow.utils.files import write_json, write_text
 from inverseflow.utils.machine import Machine, machine
 
 Budget = Literal["smoke", "quick", "full"]
@@ -44,7 +46,7 @@ class Settings:
         if self.budget not in BUDGETS:
             raise OptionError(f"there is no budget {self.budget!r}; there are {', '.join(BUDGETS)}")
         if self.seeds is not None and self.seeds < 1:
-            raise OptionError(f"seeds must be at least 1, not {self.seeds}")
+            raise OptionError(f"seeds must be at least 1, got {self.seeds}")
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Experiment:
     """What there is to measure, in order."""
     parts: Callable[[Result], list[str]]
     """The result as Markdown: tables and sentences."""
-    draw: Callable[[Path, Result], None]
-    """Draws the result into a PNG file."""
+    draw: Callable[[Result], Figure]
+    """The result as a plot."""
     seeds: Mapping[Budget, int] = field(default_factory=lambda: dict.fromkeys(BUDGETS, 1))
     """Number of seeds of each budget, where training is involved."""
 
@@ -135,8 +137,7 @@ def run(
     whole = result(True)
     write_json(path, whole.to_json())
     write_text(path.with_suffix(".md"), markdown(experiment, whole))
-    with atomic_write(path.with_suffix(".png")) as temporary:
-        experiment.draw(temporary, whole)
+    save_figure(path.with_suffix(".png"), experiment.draw(whole))
     return whole
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from experiments.embedded_png import embedded, pixels_of
 from experiments.experiment import Experiment, Settings, Task
-from experiments.paper import TABLE_2, TABLE_5
 from experiments.result import Result, Values
 from experiments.speed import reconstruction_errors
-from experiments.tables import Line, TrainedTable, fixed, images, train_line
+from experiments.trained.paper import TABLE_2, TABLE_5
+from experiments.trained.table import Line, TrainedTable
+from experiments.trained.training import fixed, images, train_line
 from inverseflow.flows import Flow
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run import Run
@@ -105,7 +105,7 @@ def strip(images: Tensor, levels: int) -> Tensor:
     return row.round().to(torch.uint8).permute(1, 2, 0)
 
 
-def _draw(path: Path, result: Result) -> None:
+def _draw(result: Result) -> Figure:
     count = len(result.rows)
     figure = Figure(figsize=(8, 1.4 + 2 * count), layout="constrained")
     *pictures, axes = figure.subplots(count + 1, 1, height_ratios=[2.2] * count + [0.6 + 0.4 * count])
@@ -128,16 +128,19 @@ def _draw(path: Path, result: Result) -> None:
         xlabel="largest error of each image, in grey levels (line: rounds to a wrong one)",
     )
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return figure
 
 
-EXPERIMENT = Experiment(
-    name="figure1",
-    title="Figure 1: reconstructions",
-    about=f"""The first {_SHOWN} test images through the latent of the trained flows of tables 2 and 5 and back, in
+EXPERIMENTS = (
+    Experiment(
+        name="figure1",
+        title="Figure 1: reconstructions",
+        about=f"""
+The first {_SHOWN} test images through the latent of the trained flows of tables 2 and 5 and back, in
 float32. Errors are in grey levels before rounding. Drawn are the first {_PICTURED} images, above them as they are and
 below as they come back.""",
-    tasks=_tasks,
-    parts=_parts,
-    draw=_draw,
+        tasks=_tasks,
+        parts=_parts,
+        draw=_draw,
+    ),
 )

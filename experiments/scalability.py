@@ -6,16 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.axes import one_two_five
+from benchmarks.plotting import label_one_two_five
 from experiments.experiment import Budget, Experiment, Settings, Task
+from experiments.formatting import milliseconds
 from experiments.result import Result, Row, Values
-from experiments.tables import milliseconds
 from inverseflow.bijections import Bijection, CausalConv2d, Inverse
 from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
@@ -168,7 +167,7 @@ def _ratio(row: Row, above: str, below: str) -> float:
     return float(row.values[above]["median"] / row.values[below]["median"])
 
 
-def _draw(path: Path, result: Result) -> None:
+def _draw(result: Result) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     pairs = (
         ("train_solve", "train_convolution", "training: solve over convolution"),
@@ -182,20 +181,23 @@ def _draw(path: Path, result: Result) -> None:
             )
         axes.axhline(1, color="grey", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel="side of the image", title=title)
-        one_two_five(axes.xaxis, axes.yaxis)
+        label_one_two_five(axes.xaxis, axes.yaxis)
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return figure
 
 
-EXPERIMENT = Experiment(
-    name="scalability",
-    title="Scalability of one layer",
-    about="""One 3×3 layer on images of growing side and number of channels: with the solve from image to latent, as in
+EXPERIMENTS = (
+    Experiment(
+        name="scalability",
+        title="Scalability of one layer",
+        about="""
+One 3×3 layer on images of growing side and number of channels: with the solve from image to latent, as in
 Inverse-Flow (training differentiates through the solve, sampling is a convolution), and turned round, as in flows that
 sample by the solve. Training is the layer, and the gradients of image and kernel. The last column is the number of
 samples that have to be drawn for each training image until what sampling saves has made up for what training costs.""",
-    tasks=_tasks,
-    parts=_parts,
-    draw=_draw,
+        tasks=_tasks,
+        parts=_parts,
+        draw=_draw,
+    ),
 )

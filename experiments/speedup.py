@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.axes import one_two_five
-from benchmarks.turned import pixel_by_pixel, turned_round
-from experiments.counting import Calls
+from benchmarks.plotting import label_one_two_five
+from benchmarks.sequential import pixel_by_pixel, swap_direction
 from experiments.experiment import Budget, Experiment, Settings, Task
+from experiments.formatting import milliseconds
+from experiments.op_counter import OpCounter
 from experiments.result import Result, Row, Values
 from experiments.speed import EFFORTS, Effort, round_trip
-from experiments.tables import milliseconds
 from inverseflow import flows
 from inverseflow.flows import Flow
 from inverseflow.utils.markdown import table
@@ -43,7 +42,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Comparison:
     """What all flows of a comparison have in common."""
 
     shape: tuple[int, int, int]
@@ -58,14 +57,14 @@ class Architecture:
         return f"{image}, {self.scales} scales of {self.steps} steps, width {self.width}"
 
 
-_ARCHITECTURES: dict[Budget, tuple[Architecture, ...]] = {
-    "smoke": (Architecture((1, 16, 16), 2, 1, 8),),
-    "quick": (Architecture((1, 28, 28), 2, 4, 64), Architecture((3, 32, 32), 2, 4, 64)),
-    "full": (Architecture((1, 28, 28), 2, 16, 512), Architecture((3, 32, 32), 2, 16, 512)),
+_ARCHITECTURES: dict[Budget, tuple[Comparison, ...]] = {
+    "smoke": (Comparison((1, 16, 16), 2, 1, 8),),
+    "quick": (Comparison((1, 28, 28), 2, 4, 64), Comparison((3, 32, 32), 2, 4, 64)),
+    "full": (Comparison((1, 28, 28), 2, 16, 512), Comparison((3, 32, 32), 2, 16, 512)),
 }
 
 
-def build(architecture: Architecture) -> dict[str, Flow]:
+def build(architecture: Comparison) -> dict[str, Flow]:
     """Return every flow of a comparison, untrained, and the two sequential alternatives to Inverse-Flow.
 
     Args:
@@ -76,11 +75,11 @@ def build(architecture: Architecture) -> dict[str, Flow]:
     for name, registered in _NAMES.items():
         with seeded(0, "weights"):
             built[name] = flows.create(registered, architecture.shape, **options)
-    turned = turned_round(built[OURS])
+    turned = swap_direction(built[OURS])
     return {**built, SOLVER: turned, PLAIN: pixel_by_pixel(turned)}
 
 
-def measure(architecture: Architecture, effort: Effort, device: str) -> dict[str, Values]:
+def measure(architecture: Comparison, effort: Effort, device: str) -> dict[str, Values]:
     """Time the flows of one architecture in turn, and count what their sampling calls.
 
     Args:
@@ -89,8 +88,8 @@ def measure(architecture: Architecture, effort: Effort, device: str) -> dict[str
         device: where.
 
     Returns:
-        By flow: the times of drawing `effort.batch` samples, the counts of `Calls`, the errors of `round_trip` and the
-        number of parameters.
+        By flow: the times of drawing `effort.batch` samples, the counts of `OpCounter`, the errors of `round_trip` and
+        the number of parameters.
     """
     where = torch.device(device)
     shape = (effort.batch, *architecture.shape)
@@ -101,12 +100,12 @@ def measure(architecture: Architecture, effort: Effort, device: str) -> dict[str
         with seeded(0, "initialization"):
             flow.to(where).initialize(images)
         flow.eval()
-        with Calls() as calls:
+        with OpCounter() as counter:
             flow.sample(2)
         values[name] = {
-            "solves": calls.solves,
-            "convolutions": calls.convolutions,
-            "largest_matrix": calls.largest_matrix,
+            "solves": counter.solves,
+            "convolutions": counter.convolutions,
+            "largest_matrix": counter.largest_matrix,
             "parameters": sum(parameter.numel() for parameter in flow.parameters()),
             **round_trip(flow, images[:10]),
         }
@@ -180,7 +179,7 @@ def _median(row: Row) -> float:
     return float(row.values["sample"]["median"])
 
 
-def _draw(path: Path, result: Result) -> None:
+def _draw(result: Result) -> Figure:
     architectures = list(dict.fromkeys(row.part for row in result.rows))
     figure = Figure(figsize=(5 + 3 * len(architectures), 1 + 0.3 * len(result.names)), layout="constrained")
     grid = figure.subplots(1, len(architectures), sharey=True, squeeze=False)[0]
@@ -191,22 +190,25 @@ def _draw(path: Path, result: Result) -> None:
             axes.plot([timing["low"], timing["high"]], [index, index], color="tab:blue", linewidth=1)
             axes.plot(timing["median"], index, "o", color="tab:blue", markersize=4)
         axes.set(xscale="log", xlabel="ST, ms", title=architecture.partition(",")[0])
-        one_two_five(axes.xaxis)
+        label_one_two_five(axes.xaxis)
         axes.grid(alpha=0.3)
     grid[0].set_yticks(range(len(names)), names)
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return figure
 
 
-EXPERIMENT = Experiment(
-    name="speedup",
-    title="Sampling speed",
-    about="""Untrained flows of equal architecture (MintNet without couplings, as published), in turn in one process,
+EXPERIMENTS = (
+    Experiment(
+        name="speedup",
+        title="Sampling speed",
+        about="""
+Untrained flows of equal architecture (MintNet without couplings, as published), in turn in one process,
 and beside them Inverse-Flow with each k×k layer turned round: then the density is a convolution and sampling the solve,
 once by our solver and once by plain substitution, pixel by pixel (all images and channels of a pixel at once, which is
 more generous than published code). Counted are the calls of the k×k solve in sampling and the order of the largest
 dense matrix that is solved with, inverted or factorised. The self-normalizing flow samples by its exact inverse, of
 which those are the blocks. MintNet iterates until it has converged, which takes longer once it is trained.""",
-    tasks=_tasks,
-    parts=_parts,
-    draw=_draw,
+        tasks=_tasks,
+        parts=_parts,
+        draw=_draw,
+    ),
 )

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.axes import one_two_five
+from benchmarks.plotting import label_one_two_five
 from benchmarks.summary import growth_exponent
 from experiments.experiment import Budget, Experiment, Settings, Task
+from experiments.formatting import milliseconds
 from experiments.result import Result, Values
 from experiments.speed import EFFORTS, measure_speed
-from experiments.tables import milliseconds
 from inverseflow import flows
 from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
@@ -55,20 +54,6 @@ class SweptTable:
     points: Mapping[Budget, tuple[Point, ...]]
     published: str
     """What the paper prints, in a sentence."""
-
-    @property
-    def experiment(self) -> Experiment:
-        """The table as an experiment."""
-        return Experiment(
-            name=self.name,
-            title=self.title,
-            about=f"""Untrained flows on random images of three channels, in turn in one process at each size. ST is the
-time of as many samples as the batch has images, FT that of their log-likelihood, a step is log-likelihood, backward and
-Adam, and peak its memory in tensors. {self.published} {_FOOTNOTE}""",
-            tasks=partial(_tasks, self),
-            parts=partial(_parts, self),
-            draw=partial(_draw, self),
-        )
 
 
 def _sides(*sides: int, batch: int) -> tuple[Point, ...]:
@@ -202,7 +187,7 @@ def _exponent(result: Result, name: str, what: str) -> float:
     return growth_exponent([(row.settings["size"], row.values[what]["median"]) for row in upper])
 
 
-def _draw(definition: SweptTable, path: Path, result: Result) -> None:
+def _draw(definition: SweptTable, result: Result) -> Figure:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     for axes, (what, label) in zip(
         figure.subplots(1, 4),
@@ -217,7 +202,22 @@ def _draw(definition: SweptTable, path: Path, result: Result) -> None:
             ]
             axes.plot([row.settings["size"] for row in rows], values, "o-", markersize=3, label=name)
         axes.set(xscale="log", yscale="log", xlabel=definition.axis, title=label)
-        one_two_five(axes.xaxis, axes.yaxis)
+        label_one_two_five(axes.xaxis, axes.yaxis)
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return figure
+
+
+EXPERIMENTS = tuple(
+    Experiment(
+        name=each.name,
+        title=each.title,
+        about=f"""Untrained flows on random images of three channels, in turn in one process at each size. ST is the
+time of as many samples as the batch has images, FT that of their log-likelihood, a step is log-likelihood, backward and
+Adam, and peak its memory in tensors. {each.published} {_FOOTNOTE}""",
+        tasks=partial(_tasks, each),
+        parts=partial(_parts, each),
+        draw=partial(_draw, each),
+    )
+    for each in TABLES
+)

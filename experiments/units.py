@@ -1,33 +1,31 @@
-"""Bits per dimension and nats per image, by the one conversion that a flow has."""
+"""Conversion between bits per dimension and nats per image."""
 
 from __future__ import annotations
 
-import torch
+import math
 
-from inverseflow.bijections import Compose, Shape
-from inverseflow.flows import Flow
+from inverseflow.bijections import Shape
 
 
 def bits_per_dim(nats: float, event_shape: Shape) -> float:
-    """Convert the negative log-likelihood of an image from nats of the whole to bits per dimension.
+    """Convert nats per image to bits per dimension.
 
     Args:
-        nats: of one image.
+        nats: negative log-likelihood of one image.
         event_shape: (C, H, W).
 
     Example:
         >>> round(bits_per_dim(350, (1, 28, 28)), 3)
         0.644
     """
-    flow = Flow(Compose(), event_shape)
-    return float(flow.to_bits_per_dim(torch.tensor(-nats, dtype=torch.float64)))
+    return nats / (math.prod(event_shape) * math.log(2))
 
 
 def nats_per_image(bits: float, event_shape: Shape) -> float:
-    """Convert the negative log-likelihood of an image from bits per dimension to nats of the whole.
+    """Convert bits per dimension to nats per image.
 
     Args:
-        bits: per dimension.
+        bits: negative log-likelihood per dimension.
         event_shape: (C, H, W).
 
     Example:

@@ -12,11 +12,9 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 # Top-level modules that only the extras bring.
 EXTRAS = (
-    "datasets",
     "huggingface_hub",
     "lightning",
     "matplotlib",
-    "pandas",
     "PIL",
     "pyarrow",
     "safetensors",

@@ -1,4 +1,4 @@
-"""The README keeps its word: its Python runs, and so do its commands."""
+"""The README is true: its Python and its commands run."""
 
 import re
 import shlex
@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import COMMAND as BENCHMARK
+from experiments.__main__ import COMMAND as EXPERIMENT
 from inverseflow.cli.main import COMMANDS, main
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
 
-# Runs everything that a training run does, and learns nothing.
-SHORT_TRAINING = ["--max-steps", "2", "--evaluation-draws", "1"]
+# These run everything that the commands do, and learn nothing.
+SHORTER = {
+    "train": ["--max-steps", "2", "--evaluation-draws", "1", "--model.width", "8"],
+    "evaluate": ["-n", "20"],
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -30,7 +35,17 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(tmp_path: Path, monkey
     namespace: dict[str, object] = {}
     assert blocks("python")
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), namespace)
+        shorter = block.replace("range(500)", "range(2)").replace("width=128", "width=8")
+        exec(compile(shorter, "README.md", "exec"), namespace)
+
+
+def test_the_experiments_and_benchmarks_of_the_readme_are_there() -> None:
+    experiments = re.findall(r"^\| `(\w+)`", README.partition("## Experiments")[2], re.MULTILINE)
+    assert len(experiments) > 5
+    for name in experiments:
+        assert EXPERIMENT.arguments([name])["name"] == name
+    for name in re.findall(r"`python -m benchmarks (\w+)`", README):
+        assert BENCHMARK.arguments([name])["what"] == name
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
@@ -52,7 +67,7 @@ def test_the_commands_of_the_readme_on_digits_run_one_after_the_other(
     on_digits = [words for words in commands("inverseflow") if "mnist" not in words]
     assert on_digits
     for words in on_digits:
-        assert main(words + SHORT_TRAINING * (words[0] == "train")) == 0, words
+        assert main(words + SHORTER.get(words[0], [])) == 0, words
 
 
 def test_the_commands_of_the_readme_on_mnist_are_understood() -> None:
@@ -60,3 +75,15 @@ def test_the_commands_of_the_readme_on_mnist_are_understood() -> None:
     assert on_mnist
     for words in on_mnist:
         assert main([*words, "--print-config"]) == 0, words
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_that_a_document_names_is_there(document: str) -> None:
+    text = (REPOSITORY / document).read_text()
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?)`", text))
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    roots = (REPOSITORY, REPOSITORY / "src" / "inverseflow")
+    ours = {name for name in named if not name.startswith(("runs/", "mnist/", "cifar10-jpeg/"))}
+
+    assert [name for name in ours if not any((root / name).exists() for root in roots)] == []
+    assert [link for link in links if not (REPOSITORY / document).parent.joinpath(link).exists()] == []

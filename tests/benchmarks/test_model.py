@@ -3,9 +3,9 @@ import json
 import torch
 
 from benchmarks import ModelBenchmark
-from benchmarks.turned import pixel_by_pixel, substitute, turned_round
+from benchmarks.__main__ import main
+from benchmarks.sequential import pixel_by_pixel, substitute, swap_direction
 from inverseflow.bijections import CausalConv2d, InverseConv2d
-from inverseflow.cli.main import main
 from inverseflow.flows import InverseFlow
 from inverseflow.ops import inv_conv2d
 
@@ -29,14 +29,14 @@ def test_the_solve_is_a_part_of_the_step(model_benchmark):
 
 
 def test_turning_round_swaps_every_solve_for_a_convolution():
-    turned = turned_round(small_flow())
+    turned = swap_direction(small_flow())
     assert not [module for module in turned.modules() if isinstance(module, InverseConv2d)]
     assert len([module for module in turned.modules() if isinstance(module, CausalConv2d)]) == 8
     assert turned.config is None
 
 
 def test_sampling_pixel_by_pixel_gives_the_same_images():
-    turned = turned_round(small_flow())
+    turned = swap_direction(small_flow())
     turned.initialize(torch.randint(17, (16, 1, 8, 8), dtype=torch.uint8))
     z = turned.base.sample(4)
     torch.testing.assert_close(pixel_by_pixel(turned).decode(z), turned.decode(z))
@@ -53,12 +53,8 @@ def test_measurements_survive_json(model_benchmark):
     assert ModelBenchmark.from_json(json.loads(json.dumps(model_benchmark.to_json()))) == model_benchmark
 
 
-def test_the_command_prints_times_and_writes_json(tmp_path, capsys):
-    assert main(["bench", "model", "--budget", "smoke", "-o", str(tmp_path / "model.json")]) == 0
+def test_the_command_prints_times_and_writes_json(tmp_path, capsys, monkeypatch, model_benchmark):
+    monkeypatch.setattr("benchmarks.bench_model", lambda budget, device, on_architecture: model_benchmark)
+    assert main(["model", "--budget", "smoke", "-o", str(tmp_path / "model.json")]) == 0
     assert "sequential alternative, pixel by pixel" in capsys.readouterr().out
     assert json.loads((tmp_path / "model.json").read_text())["rows"][0]["parameters"] > 0
-
-
-def test_models_have_no_sweeps(capsys):
-    assert main(["bench", "model", "--budget", "sweeps"]) == 2
-    assert "choose one of smoke, default" in capsys.readouterr().err

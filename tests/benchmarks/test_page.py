@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
+from benchmarks.__main__ import main
 from benchmarks.page import page, read_results
-from inverseflow.cli.main import main
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -18,7 +18,7 @@ def test_the_command_writes_the_page_and_its_pictures(tmp_path, op_benchmark, mo
     for name, measured in (("op-cpu", op), ("op-sweeps-cpu", op), ("model-cpu", model)):
         (tmp_path / f"{name}.json").write_text(json.dumps(measured))
     written = tmp_path / "performance.md"
-    assert main(["bench", "page", "--results", str(tmp_path), "-o", str(written)]) == 0
+    assert main(["page", "--results", str(tmp_path), "-o", str(written)]) == 0
     text = written.read_text()
     assert "4×2×6×6, k=3" in text and "Inverse-Flow" in text and "ever run on a GPU" in text
     for line in text.splitlines():
@@ -27,5 +27,5 @@ def test_the_command_writes_the_page_and_its_pictures(tmp_path, op_benchmark, mo
 
 
 def test_a_folder_without_measurements_is_an_error(tmp_path, capsys):
-    assert main(["bench", "page", "--results", str(tmp_path), "-o", str(tmp_path / "page.md")]) == 2
-    assert "no measurements" in capsys.readouterr().err
+    assert main(["page", "--results", str(tmp_path), "-o", str(tmp_path / "page.md")]) == 2
+    assert "there are no measurements" in capsys.readouterr().err

@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks.cases import Case
 from benchmarks.memory import Memory
-from benchmarks.op import OpBenchmark, Row, SweepRows
+from benchmarks.op import OpBenchmark, OpRow, SweepRows
 from benchmarks.summary import fitted_points, growth_exponent, limits, pairs
 from benchmarks.tables import limit_table, memory_summary, summary_lines
 from inverseflow.utils.timing import Timing
@@ -15,7 +15,7 @@ def row(case, method, forward, training=None, variant="avx512, 16 lanes are imag
         return None if median is None else Timing(median, 0.99 * median, 1.01 * median, 5)
 
     memory = Memory(2 * case.bytes, 3 * case.bytes)
-    return Row(case, method, variant, method == "native", timing(forward), timing(training), memory, memory, 0.0)
+    return OpRow(case, method, variant, method == "native", timing(forward), timing(training), memory, memory, 0.0)
 
 
 def test_ratios_are_against_the_convolution_of_the_same_case():

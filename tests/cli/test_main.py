@@ -113,7 +113,7 @@ def test_ctrl_c_ends_with_its_own_code(run, monkeypatch):
 
 
 def test_help_is_quick_because_it_loads_nothing_heavy():
-    heavy = "{'lightning', 'matplotlib', 'datasets', 'sklearn'}"
+    heavy = "{'lightning', 'matplotlib', 'pyarrow', 'sklearn'}"
     code = f"import sys; from inverseflow.cli.main import main; main(['--help']); print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

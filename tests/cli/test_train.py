@@ -10,9 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from inverseflow.training.loop.metrics import read_metrics
 from inverseflow.training.presets import load_preset
 from inverseflow.training.run import Run
+from inverseflow.training.run.metrics import read_metrics
 
 
 def test_a_run_reports_everything_that_was_asked_for(trained):

@@ -2,24 +2,17 @@
 
 import gzip
 import io
+import pickle
 import struct
-from collections.abc import Callable, Iterator
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 from PIL import Image
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests' data sets out of the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf-cache"))
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +83,33 @@ def write_cifar10(
         for split, count in (("train", train), ("test", test)):
             images = [{"bytes": encode(pixels(32, 32, 3), kind), "path": None} for _ in range(count)]
             write_parquet(folder / f"{split}.parquet", img=images, label=[row % 10 for row in range(count)])
+
+    return write
+
+
+@pytest.fixture
+def write_batches(pixels: Callable[..., np.ndarray]) -> Callable[..., None]:
+    """Write the six batch files of a tiny CIFAR-10 as it is published, two images in each."""
+
+    def write(folder: Path, suffix: str = "") -> None:
+        folder.mkdir(parents=True)
+        for number, name in enumerate([*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"]):
+            rows, labels = pixels(2, 3072), [number, 9 - number]
+            if suffix:
+                content = b"".join(bytes([label]) + row.tobytes() for label, row in zip(labels, rows, strict=True))
+            else:
+                content = pickle.dumps({b"data": rows, b"labels": labels, b"batch_label": b"batch"}, protocol=2)
+            (folder / f"{name}{suffix}").write_bytes(content)
+
+    return write
+
+
+@pytest.fixture
+def write_cifar_archive() -> Callable[..., None]:
+    def write(archive: Path, folder: Path) -> None:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive, "w:gz") as file:
+            file.add(folder, "cifar-10-batches-py")
 
     return write
 

@@ -41,5 +41,5 @@ def test_a_flip_leaves_its_input_and_its_dtype_alone():
 
 
 def test_a_single_image_is_refused():
-    with pytest.raises(DataError, match=r"takes a batch \(B, C, H, W\), but got the shape \(3, 4, 4\)"):
+    with pytest.raises(DataError, match=r"batch must have the shape \(B, C, H, W\), got \(3, 4, 4\)"):
         horizontal_flip(torch.zeros(3, 4, 4, dtype=torch.uint8), generator())

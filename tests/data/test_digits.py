@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_digits as load_bundled
 
 from inverseflow.data.digits import load_digits
-from inverseflow.errors import DataError
+from inverseflow.errors import MissingPackageError
 
 
 def test_the_splits_have_their_sizes():
@@ -49,5 +49,7 @@ def test_the_splits_are_the_same_on_every_machine():
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match=r"'digits' needs the package .*sklearn.*pip install 'inverseflow\[train\]'"):
+    with pytest.raises(
+        MissingPackageError, match=r"'digits' needs the package 'scikit-learn'.*pip install 'inverseflow\[train\]'"
+    ):
         load_digits()

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,8 @@ def sizes(splits) -> list[int]:
     return [len(splits.train), len(splits.validation), len(splits.test)]
 
 
-def grey(folder, count: int, first: int = 0) -> None:
-    """Write images of 4×4 each of which has one grey level of its own."""
+def gray(folder, count: int, first: int = 0) -> None:
+    """Write images of 4×4 each of which has a gray level of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     for level in range(first, first + count):
         Image.new("L", (4, 4), level).save(folder / f"{level:03}.png")
@@ -26,46 +29,130 @@ def levels(images) -> list[int]:
 # Splits
 
 
-@pytest.mark.parametrize(("count", "expected"), [(3, [1, 1, 1]), (20, [16, 2, 2]), (39, [33, 3, 3])])
-def test_images_are_divided_into_eight_one_and_one_tenth(tmp_path, count, expected):
-    grey(tmp_path, count)
+@pytest.mark.parametrize("count", [3, 4, 10, 19, 60])
+def test_every_image_is_in_one_split_and_no_split_is_empty(tmp_path, count):
+    gray(tmp_path, count)
     splits = load_folder(tmp_path)
-    assert sizes(splits) == expected
+    assert all(sizes(splits))
     assert sorted(levels(splits.train) + levels(splits.validation) + levels(splits.test)) == list(range(count))
 
 
+def test_about_eight_one_and_one_tenth_go_into_the_splits(tmp_path):
+    gray(tmp_path, 250)
+    assert np.allclose(np.array(sizes(load_folder(tmp_path))) / 250, [0.8, 0.1, 0.1], atol=0.05)
+
+
 def test_the_division_follows_the_seed_and_not_the_place(tmp_path):
-    for name in ("here", "there"):
-        grey(tmp_path / name, 30)
+    gray(tmp_path / "here", 30)
+    gray(tmp_path / "there" / "deep", 15)
+    gray(tmp_path / "there", 15, first=15)
+    (tmp_path / "there" / "020.png").rename(tmp_path / "there" / "moved.png")
     here, there = load_folder(tmp_path / "here"), load_folder(tmp_path / "there")
-    assert levels(here.test) == levels(there.test)
+    assert set(levels(here.test)) == set(levels(there.test))
     assert levels(here.test) != levels(load_folder(tmp_path / "here", split_seed=1).test)
 
 
-@pytest.mark.parametrize("name", ["validation", "val", "valid"])
-def test_a_divided_folder_is_taken_as_it_is(tmp_path, name):
-    grey(tmp_path / "train" / "some" / "where", 5)
-    grey(tmp_path / name, 3, first=5)
-    grey(tmp_path / "test", 2, first=8)
+def test_files_that_are_added_move_no_image(tmp_path):
+    gray(tmp_path, 100)
+    before = load_folder(tmp_path)
+    gray(tmp_path / "more", 100, first=100)
+    after = load_folder(tmp_path)
+    for name in ("train", "validation", "test"):
+        assert levels(getattr(before, name)) == [level for level in levels(getattr(after, name)) if level < 100]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("train", "validation", "test"),
+        ("Train", "Val", "Test"),
+        ("TRAINING", "valid", "testing"),
+        ("train", "dev", "TEST"),
+        ("train", "eval", "holdout"),
+        ("train_images", "val_images", "test_images"),
+        ("train2017", "val2017", "test2017"),
+        ("trainA", "valA", "testA"),
+        ("D_train_HR", "D_valid_HR", "D_test_HR"),
+        ("1-train", "2-val", "3-test"),
+        ("archive/data/train", "archive/data/val", "archive/data/test"),
+    ],
+)
+def test_a_divided_folder_is_taken_as_it_is(tmp_path, train, validation, test):
+    gray(tmp_path / train / "some" / "where", 5)
+    gray(tmp_path / validation, 3, first=5)
+    gray(tmp_path / test / "test", 2, first=8)
     splits = load_folder(tmp_path)
     assert levels(splits.train) == [0, 1, 2, 3, 4]
     assert levels(splits.validation) == [5, 6, 7]
     assert levels(splits.test) == [8, 9]
+    assert splits.notes == ()
 
 
-@pytest.mark.parametrize(("there", "expected"), [("test", [18, 2, 3]), ("val", [18, 3, 2])])
-def test_the_split_that_is_missing_is_carved_out_of_train(tmp_path, there, expected):
-    grey(tmp_path / "train", 20)
-    grey(tmp_path / there, 3, first=20)
+def test_classes_may_be_above_the_splits(tmp_path):
+    for number, name in enumerate(("cats", "dogs")):
+        gray(tmp_path / name / "Train", 5, first=10 * number)
+        gray(tmp_path / name / "Test", 2, first=10 * number + 5)
     splits = load_folder(tmp_path)
-    assert sizes(splits) == expected
-    assert levels(splits.test if there == "test" else splits.validation) == [20, 21, 22]
+    assert levels(splits.test) == [5, 6, 15, 16]
+    assert sorted(levels(splits.train) + levels(splits.validation)) == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
 
 
-def test_a_subfolder_train_alone_is_a_subfolder_like_others(tmp_path):
-    grey(tmp_path / "train", 5)
-    grey(tmp_path / "plane", 5, first=5)
-    assert sizes(load_folder(tmp_path)) == [8, 1, 1]
+def test_two_folders_for_one_split_are_joined(tmp_path):
+    gray(tmp_path / "train", 5)
+    gray(tmp_path / "val", 2, first=5)
+    gray(tmp_path / "Validation", 2, first=7)
+    assert levels(load_folder(tmp_path).validation) == [7, 8, 5, 6]
+
+
+@pytest.mark.parametrize("there", ["test", "val"])
+def test_the_split_that_is_missing_is_held_out_of_train(tmp_path, there):
+    gray(tmp_path / "train", 20)
+    gray(tmp_path / there, 3, first=20)
+    splits = load_folder(tmp_path)
+    given, other = (splits.test, splits.validation) if there == "test" else (splits.validation, splits.test)
+    assert levels(given) == [20, 21, 22]
+    assert len(other) > 0
+    assert sorted(levels(splits.train) + levels(other)) == list(range(20))
+
+
+@pytest.mark.parametrize("other", ["plane", "trainer", "contest", "test tube"])
+def test_a_subfolder_train_alone_is_a_subfolder_like_others(tmp_path, other):
+    gray(tmp_path / "train", 5)
+    gray(tmp_path / other, 5, first=5)
+    splits = load_folder(tmp_path)
+    assert sum(sizes(splits)) == 10
+    assert not set(range(5, 10)) <= set(levels(splits.test))
+
+
+@pytest.mark.parametrize("name", ["Test", "val"])
+def test_without_a_folder_for_training_all_other_images_are_for_training(tmp_path, name):
+    gray(tmp_path / name, 3)
+    gray(tmp_path / "cats", 10, first=3)
+    splits = load_folder(tmp_path)
+    given, other = (splits.test, splits.validation) if name == "Test" else (splits.validation, splits.test)
+    assert levels(given) == [0, 1, 2]
+    assert sorted(levels(splits.train) + levels(other)) == list(range(3, 13))
+    assert splits.notes[0].startswith("training on 10 images outside of the subfolders for ")
+
+
+def test_images_outside_of_the_splits_are_left_out_and_counted(tmp_path):
+    gray(tmp_path / "train", 10)
+    gray(tmp_path / "test", 2, first=10)
+    gray(tmp_path, 2, first=12)
+    splits = load_folder(tmp_path)
+    assert sum(sizes(splits)) == 12
+    assert splits.notes == (
+        f"left out of {tmp_path}: 2 images outside of the subfolders for training and test (012.png, 013.png)",
+    )
+
+
+def test_other_files_are_named_and_counted(tmp_path):
+    gray(tmp_path, 10)
+    (tmp_path / "README.txt").touch()
+    (tmp_path / ".DS_Store").touch()
+    assert load_folder(tmp_path).notes == (
+        f"left out of {tmp_path}: 1 other file (README.txt) and 1 hidden file (.DS_Store)",
+    )
 
 
 # What comes out
@@ -83,7 +170,7 @@ def test_channels_are_those_that_the_files_store(tmp_path, write_images):
     write_images(tmp_path, 10, channels=1)
     assert load_folder(tmp_path).event_shape == (1, 8, 8)
     (tmp_path / "new").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "new" / "colour.webp")
+    Image.new("RGB", (8, 8)).save(tmp_path / "new" / "color.webp")
     assert load_folder(tmp_path).event_shape == (3, 8, 8)
 
 
@@ -100,7 +187,7 @@ def test_images_of_many_sizes_become_one_size(tmp_path, write_images, crop):
         write_images(tmp_path / str(number), 4, height, width)
     splits = load_folder(tmp_path, image_size=8, crop=crop)
     assert splits.event_shape == (3, 8, 8)
-    assert sizes(splits) == [10, 1, 1]
+    assert sum(sizes(splits)) == 12
 
 
 def test_many_kinds_of_files_are_read(tmp_path):
@@ -109,6 +196,17 @@ def test_many_kinds_of_files_are_read(tmp_path):
     splits = load_folder(tmp_path)
     assert sum(sizes(splits)) == 8
     assert (splits.train.tensor().amin((2, 3))[:, 0] > 190).all()
+
+
+def test_a_path_with_any_characters_is_read_and_described(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a [b]*?'\n\xff"))
+    try:
+        gray(folder, 5)
+    except OSError:
+        pytest.skip("this file system admits names in UTF-8 only")
+    splits = load_folder(folder)
+    assert sum(sizes(splits)) == 5
+    assert splits.title == r"a [b]*?'\n\xff"
 
 
 def test_images_turned_by_their_orientation_have_one_size_with_the_rest(tmp_path):
@@ -145,22 +243,22 @@ def test_an_empty_folder_is_named(tmp_path):
 
 
 def test_an_empty_split_is_named(tmp_path):
-    grey(tmp_path / "train", 5)
+    gray(tmp_path / "train", 5)
     (tmp_path / "test").mkdir()
     with pytest.raises(DataError, match="test holds no images"):
         load_folder(tmp_path)
 
 
-def test_too_few_images_are_refused(tmp_path):
-    grey(tmp_path, 2)
-    with pytest.raises(DataError, match="2 images are too few to split: at least 3 are needed"):
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_images_are_refused(tmp_path, count):
+    gray(tmp_path, count)
+    with pytest.raises(DataError, match=rf"{count} images? (is|are) too few to split: at least 3 are needed"):
         load_folder(tmp_path)
 
 
-def test_two_validation_folders_are_refused(tmp_path):
-    for name in ("train", "val", "validation"):
-        grey(tmp_path / name, 3)
-    with pytest.raises(DataError, match="has the subfolders validation and val: keep one of them"):
+def test_a_folder_for_tests_alone_is_refused(tmp_path):
+    gray(tmp_path / "test", 10)
+    with pytest.raises(DataError, match="holds images for test only: put images into a subfolder 'train', or name"):
         load_folder(tmp_path)
 
 
@@ -189,24 +287,23 @@ def test_a_damaged_image_is_named(tmp_path, write_images):
 def test_a_file_that_is_no_image_but_named_like_one_is_named(tmp_path, write_images):
     write_images(tmp_path, 10)
     (tmp_path / "error.jpg").write_text("<html>404</html>")
-    with pytest.raises(
-        DataError, match=r"error\.jpg cannot be read as an image \(its content is not that of an image\)"
-    ):
+    with pytest.raises(DataError, match=r"error\.jpg cannot be read as an image \(its content is none of BMP, GIF"):
         load_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 0}, "image_size is 0: choose the images' height in pixels, at least 1"),
-        ({"image_size": 8, "crop": "random"}, "unknown crop 'random': choose 'resize' or 'center'"),
+        ({"image_size": 0}, "image_size must be at least 1, got 0: it is the images' height"),
+        ({"image_size": 8.5}, "image_size must be a whole number, got 8.5"),
+        ({"image_size": 8, "crop": "random"}, "crop must be 'resize' or 'center', got 'random'"),
         ({"crop": "center"}, "crop 'center' cuts images to image_size, which is not given"),
-        ({"channels": 4}, "channels is 4: choose 1 for grey or 3 for colour"),
-        ({"split_seed": -1}, "split_seed is -1"),
+        ({"channels": 4}, "channels must be 1 for gray or 3 for color, got 4"),
+        ({"split_seed": -1}, "split_seed must be .*, got -1"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path, options, message):
-    grey(tmp_path, 10)
+    gray(tmp_path, 10)
     with pytest.raises(DataError, match=message):
         load_folder(tmp_path, **options)
 
@@ -217,3 +314,8 @@ def test_resizing_is_the_scaling_of_pillow(tmp_path, pixels):
         Image.fromarray(array).save(tmp_path / f"{number}.png")
     expected = np.asarray(Image.fromarray(array).resize((4, 4), Image.Resampling.LANCZOS))
     assert np.array_equal(load_folder(tmp_path, image_size=4).train[0].permute(1, 2, 0).numpy(), expected)
+
+
+def test_numbers_of_numpy_are_whole_numbers(tmp_path):
+    gray(tmp_path, 3)
+    assert load_folder(tmp_path, image_size=np.int64(2), channels=np.int64(3)).event_shape == (3, 2, 2)

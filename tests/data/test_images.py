@@ -78,13 +78,13 @@ def test_images_survive_pickling():
     "pixels", [torch.zeros(6, 3, 4, 5), torch.zeros(6, 4, 5, dtype=torch.uint8)], ids=["float", "three axes"]
 )
 def test_pixels_that_are_no_batch_of_bytes_are_refused(pixels):
-    with pytest.raises(DataError, match=r"images are \(N, C, H, W\) of uint8, but got"):
+    with pytest.raises(DataError, match=r"pixels must be \(N, C, H, W\) of uint8, got"):
         TensorImages(pixels)
 
 
 @pytest.mark.parametrize("labels", [torch.arange(5), torch.zeros(6), torch.zeros(6, 1, dtype=torch.int64)])
 def test_labels_that_do_not_fit_the_images_are_refused(labels):
-    with pytest.raises(DataError, match="6 images need 6 integer labels"):
+    with pytest.raises(DataError, match="labels must be 6 integers, one for each image"):
         images(labels=labels)
 
 

@@ -29,7 +29,7 @@ def test_the_real_training_images_are_all_there(mnist):
     # Digits of each kind in the official training set: https://yann.lecun.org/exdb/mnist
     counts = mnist.train.labels.bincount() + mnist.validation.labels.bincount()
     assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    # The mean and the standard deviation that everybody normalises MNIST by.
+    # The mean and the standard deviation that everybody normalizes MNIST by.
     total = mnist.train.tensor().sum() + mnist.validation.tensor().sum()
     assert total.item() / (60_000 * 784 * 255) == pytest.approx(0.1307, abs=5e-5)
 

@@ -1,4 +1,4 @@
-import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -72,8 +72,9 @@ def test_parquet_files_are_found(tmp_path, write_cifar10, subfolder, name):
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [8, 2, 4]
 
 
-def test_image_folders_are_found_and_their_subfolders_are_labels(tmp_path, write_images):
-    for split in ("train", "test"):
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "TESTING")])
+def test_image_folders_are_found_and_their_subfolders_are_labels(tmp_path, write_images, names):
+    for split in names:
         for label in range(3):
             write_images(tmp_path / split / str(label), 4, 28, 28, channels=1)
     splits = load(MNIST, tmp_path)
@@ -94,6 +95,39 @@ def test_parquet_and_idx_files_hold_the_same_pixels(tmp_path, write_idx, write_p
         assert torch.equal(getattr(idx, name).labels, getattr(parquet, name).labels)
 
 
+@pytest.mark.parametrize(("path", "labeled"), [("{}/0.png", False), ("{0}/a/0.png", False), ("{}/a/b/0.png", True)])
+def test_labels_are_read_if_all_images_lie_in_classes(tmp_path, write_images, path, labeled):
+    for split in ("train", "test"):
+        write_images(tmp_path / split / "a" / "a", 3, 32, 32)
+        target = tmp_path / path.format(split)
+        write_images(target.parent, 1, 32, 32)
+    assert (load(CIFAR10, tmp_path).test.labels is not None) is labeled
+
+
+def test_the_batches_of_cifar_10_and_its_archives_hold_the_same_pixels(tmp_path, write_batches, write_cifar_archive):
+    write_batches(tmp_path / "folder" / "cifar-10-batches-py")
+    write_cifar_archive(tmp_path / "archive" / "cifar-10-python.tar.gz", tmp_path / "folder" / "cifar-10-batches-py")
+    folder, archive = load(CIFAR10, tmp_path / "folder"), load(CIFAR10, tmp_path / "archive")
+    assert folder.title == "CIFAR-10 (10 + 2 images)"
+    for name in ("train", "validation", "test"):
+        assert torch.equal(getattr(folder, name).tensor(), getattr(archive, name).tensor())
+        assert torch.equal(getattr(folder, name).labels, getattr(archive, name).labels)
+
+
+def test_torchvision_s_folders_are_found_by_the_variable(tmp_path, monkeypatch, write_batches, write_mnist):
+    write_batches(tmp_path / "cifar-10-batches-py")
+    write_mnist(tmp_path / "MNIST" / "raw", test=3)
+    monkeypatch.setenv("INVERSEFLOW_DATA", str(tmp_path))
+    assert (len(load(CIFAR10).test), len(load(MNIST).test)) == (2, 3)
+
+
+def test_an_archive_is_found_by_the_variable(tmp_path, monkeypatch, write_batches, write_cifar_archive):
+    write_batches(tmp_path / "batches", suffix=".bin")
+    write_cifar_archive(tmp_path / "data" / "cifar-10-binary.tar.gz", tmp_path / "batches")
+    monkeypatch.setenv("INVERSEFLOW_DATA", str(tmp_path / "data"))
+    assert len(load(CIFAR10).test) == 2
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar10-jpeg"])
 def test_without_a_folder_the_variable_is_asked(tmp_path, write_cifar10, monkeypatch, name):
     write_cifar10(tmp_path / name)
@@ -109,38 +143,40 @@ def test_a_folder_goes_before_the_variable(tmp_path, write_mnist, monkeypatch):
 
 
 @pytest.fixture
-def hub(monkeypatch, encode, pixels):
+def hub(tmp_path, monkeypatch, write_parquet, encode, pixels):
     """Put a hub with one MNIST-like data set in the place of the real one."""
-
-    def table(count: int) -> datasets.Dataset:
+    folder = tmp_path / "hub"
+    for split, count in (("train", 12), ("test", 5)):
         cells = [{"bytes": encode(pixels(28, 28)), "path": None} for _ in range(count)]
-        return datasets.Dataset.from_dict({"image": cells, "label": [0] * count})
-
+        path = folder / "mnist" / f"{split}-00000-of-00001.parquet"
+        write_parquet(path, image=cells, label=[0] * count)
     asked = []
-    contents = datasets.DatasetDict({"train": table(12), "test": table(5)})
-    monkeypatch.setattr(datasets, "load_dataset", lambda repository: asked.append(repository) or contents)
-    return asked, contents
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda repository, **_: asked.append(repository) or str(folder)
+    )
+    return asked, folder
 
 
 @pytest.mark.parametrize("variable", ["", "without mnist"])
 def test_without_folder_and_variable_the_hub_is_asked(tmp_path, monkeypatch, hub, variable):
     if variable:
-        monkeypatch.setenv("INVERSEFLOW_DATA", str(tmp_path))
+        (tmp_path / "data").mkdir()
+        monkeypatch.setenv("INVERSEFLOW_DATA", str(tmp_path / "data"))
     assert len(load(MNIST).test) == 5
     assert hub[0] == ["ylecun/mnist"]
 
 
 def test_a_hub_without_a_test_split_is_refused(hub):
-    hub[1].pop("test")
-    with pytest.raises(DataError, match=r"has no split 'test', only \['train'\]"):
+    (hub[1] / "mnist" / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match=r"lacks test\.parquet"):
         load(MNIST)
 
 
 def test_a_hub_out_of_reach_says_how_to_name_a_folder(monkeypatch):
-    def unreachable(repository: str) -> None:
+    def unreachable(repository: str, **_: object) -> None:
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(
         DataError, match=r"ylecun/mnist cannot be .*\(no network\): .*MNIST with --data-dir, or set INVER"
     ):
@@ -162,11 +198,13 @@ def test_a_variable_that_names_no_folder_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("spec", "expected"), [(MNIST, "the four IDX files, train.parquet"), (CIFAR10, "expected train.p")]
+    ("spec", "expected"), [(MNIST, "the four IDX files, train.parquet"), (CIFAR10, "cifar-10-batches-py or its arch")]
 )
 def test_a_folder_with_nothing_known_says_what_is_expected(tmp_path, spec, expected):
-    (tmp_path / "cifar-10-python.tar.gz").touch()
-    with pytest.raises(DataError, match=f"{tmp_path} holds no {spec.title}: .*{expected}"):
+    (tmp_path / "cifar-100-python.tar.gz").touch()
+    with pytest.raises(
+        DataError, match=f"{tmp_path} holds no {spec.title}: .*{expected}.*; found cifar-100-python.tar.gz"
+    ):
         load(spec, tmp_path)
 
 
@@ -192,7 +230,7 @@ def test_as_many_labels_as_images_are_needed(tmp_path, write_mnist, write_idx, p
 
 def test_idx_images_of_another_size_are_refused(tmp_path, write_mnist):
     write_mnist(tmp_path, size=27)
-    with pytest.raises(DataError, match="holds images of 27×27, but those of MNIST are 28×28"):
+    with pytest.raises(DataError, match="holds images of 27×27, but MNIST has images of 28×28"):
         load(MNIST, tmp_path)
 
 

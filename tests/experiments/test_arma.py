@@ -2,8 +2,9 @@ import math
 
 import pytest
 
-from experiments import Row, Settings
-from experiments.arma import ALONE, EXPERIMENT, OURS, TWO, difference, verdict
+from experiments.arma import ALONE, EXPERIMENTS, OURS, TWO, difference, verdict
+from experiments.experiment import Settings
+from experiments.result import Row
 from inverseflow.flows.image.layers import build_layer
 from inverseflow.flows.image.options import StepOptions
 
@@ -48,7 +49,7 @@ def test_the_verdict_is_on_either_part_alone_and_on_two_convolutions(more, text)
 
 def test_all_lines_are_trained_alike_but_for_their_layer(tmp_path):
     by_part = {}
-    for task in EXPERIMENT.tasks(Settings("quick", tmp_path, seeds=1)):
+    for task in EXPERIMENTS[0].tasks(Settings("quick", tmp_path, seeds=1)):
         if len(task.settings) == 1:
             ((name, settings),) = task.settings.items()
             own = ("out", "model.name", "model.layer", "model.kernel_size")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.bijectivity import LOG_DET_GOAL, ROUND_TRIP_GOAL, log_abs_det, measure
-from experiments.layers import LAYERS, Layer
+from experiments.measured_layers import MEASURED_LAYERS, Measured
 from inverseflow.bijections import Bijection
 
 LOG_2 = math.log(2)
@@ -25,7 +25,7 @@ class Wrong(Bijection):
         return self.back * z, -z[0].numel() * self.log_scale
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+@pytest.mark.parametrize("layer", MEASURED_LAYERS, ids=lambda layer: layer.name)
 def test_every_layer_is_exact_in_float64(layer):
     errors = measure(layer, (4, 4, 4), "cpu")[torch.float64]
     assert max(errors["round_trip"], errors["latent_round_trip"]) < ROUND_TRIP_GOAL
@@ -33,13 +33,13 @@ def test_every_layer_is_exact_in_float64(layer):
 
 
 def test_a_wrong_inverse_is_found():
-    errors = measure(Layer("Wrong", lambda shape: Wrong(inverse=0.49)), (1, 2, 2), "cpu")[torch.float64]
+    errors = measure(Measured("Wrong", lambda shape: Wrong(inverse=0.49)), (1, 2, 2), "cpu")[torch.float64]
     assert errors["round_trip"] > 1e-3 and errors["latent_round_trip"] > 1e-3
     assert errors["log_det"] < 1e-12
 
 
 def test_a_wrong_log_determinant_is_found_in_nats_of_the_image():
-    errors = measure(Layer("Wrong", lambda shape: Wrong(log_scale=0.0)), (1, 2, 3), "cpu")[torch.float64]
+    errors = measure(Measured("Wrong", lambda shape: Wrong(log_scale=0.0)), (1, 2, 3), "cpu")[torch.float64]
     assert errors["log_det"] == pytest.approx(6 * LOG_2)
     assert errors["inverse_log_det"] == pytest.approx(6 * LOG_2)
     assert errors["round_trip"] < 1e-12
@@ -52,4 +52,6 @@ def test_the_jacobian_is_that_of_each_event_alone():
 
 
 def test_the_same_seed_measures_the_same():
-    assert measure(LAYERS[0], (4, 4, 4), "cpu", seed=1) == measure(LAYERS[0], (4, 4, 4), "cpu", seed=1)
+    assert measure(MEASURED_LAYERS[0], (4, 4, 4), "cpu", seed=1) == measure(
+        MEASURED_LAYERS[0], (4, 4, 4), "cpu", seed=1
+    )

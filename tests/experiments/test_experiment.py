@@ -2,9 +2,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from matplotlib.figure import Figure
 
-from experiments import Experiment, Result, Settings, read_result, run
-from experiments.experiment import Task, markdown
+from experiments.experiment import Experiment, Settings, Task, markdown, run
+from experiments.result import Result, read_result
 from inverseflow.errors import NonFiniteError, OptionError, RunError, TrainingInterrupted
 
 
@@ -33,7 +34,7 @@ class Counted:
             "What is counted.",
             lambda settings: [self.task("one"), self.task("two", "three")],
             lambda result: [f"{len(result.rows)} rows"],
-            lambda path, result: path.write_bytes(b"picture"),
+            lambda result: Figure(),
             seeds={"smoke": 2, "quick": 3, "full": 4},
         )
 
@@ -164,7 +165,7 @@ def test_the_budget_has_a_number_of_seeds_unless_one_is_given(settings):
 def test_settings_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(OptionError, match="there is no budget 'huge'; there are smoke, quick, full"):
         Settings("huge", tmp_path)
-    with pytest.raises(OptionError, match="seeds must be at least 1, not 0"):
+    with pytest.raises(OptionError, match="seeds must be at least 1, got 0"):
         Settings("smoke", tmp_path, seeds=0)
 
 

@@ -1,14 +1,10 @@
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
-from inverseflow.cli.experiment import Name
 
-from experiments import EXPERIMENTS
-from experiments.differences import differences_page
+from experiments.__main__ import main
 from experiments.page import page, read_results
-from inverseflow.cli.main import main
 from inverseflow.errors import OptionError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "quick"
-    assert main(["experiment", "bijectivity", "--budget", "smoke", "-o", str(folder)]) == 0
+    assert main(["bijectivity", "--budget", "smoke", "-o", str(folder)]) == 0
     return folder
 
 
@@ -32,10 +28,9 @@ def test_the_command_writes_the_page_and_its_pictures(smoke, tmp_path):
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick" / path.name).write_text(path.read_text().replace('"budget": "smoke"', '"budget": "quick"'))
     written = tmp_path / "experiments.md"
-    assert main(["experiment", "page", "--results", str(tmp_path), "-o", str(written)]) == 0
+    assert main(["page", "--results", str(tmp_path), "-o", str(written)]) == 0
     text = written.read_text()
     assert "## Bijectivity" in text and "every layer is below 1e-09" in text
-    assert (tmp_path / "differences.md").read_text() == differences_page()
     pictures = re.findall(r"!\[.*\]\((.*)\)", text)
     assert len(pictures) == 1
     assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
@@ -54,11 +49,7 @@ def test_a_result_that_is_not_complete_is_refused(smoke, tmp_path):
         read_results(tmp_path)
 
 
-def test_a_folder_without_results_is_an_error_but_what_differs_is_written(tmp_path, capsys):
-    assert main(["experiment", "page", "--results", str(tmp_path), "-o", str(tmp_path / "page.md")]) == 2
-    assert "differences.md but not" in (error := capsys.readouterr().err) and "no results" in error
-    assert [path.name for path in tmp_path.iterdir()] == ["differences.md"]
-
-
-def test_the_command_line_names_every_experiment():
-    assert set(get_args(Name)) == {"page", *EXPERIMENTS}
+def test_a_folder_without_results_is_an_error(tmp_path, capsys):
+    assert main(["page", "--results", str(tmp_path), "-o", str(tmp_path / "page.md")]) == 2
+    assert "there are no results in" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

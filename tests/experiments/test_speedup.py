@@ -2,12 +2,12 @@ from dataclasses import asdict
 
 import pytest
 
-from experiments import Result, Row
+from experiments.result import Result, Row
 from experiments.speed import Effort
-from experiments.speedup import EXPERIMENT, GLOW, OURS, PLAIN, SOLVER, Architecture, build, measure
+from experiments.speedup import EXPERIMENTS, GLOW, OURS, PLAIN, SOLVER, Comparison, build, measure
 from inverseflow import flows
 
-SMALL = Architecture((1, 16, 16), 2, 1, 8)
+SMALL = Comparison((1, 16, 16), 2, 1, 8)
 EFFORT = Effort(2, 2, 50)
 
 
@@ -54,7 +54,7 @@ def test_both_claims_are_printed_with_their_ratios():
         )
         for name, time in times.items()
     ]
-    text = "\n".join(EXPERIMENT.parts(Result("speedup", "quick", 1, {}, True, tuple(rows))))
+    text = "\n".join(EXPERIMENTS[0].parts(Result("speedup", "quick", 1, {}, True, tuple(rows))))
     assert "takes 25.0 times as long to draw samples by substitution, pixel by pixel, and 1.50 times" in text
     assert "Inverse-Flow takes 2.00 times as long" in text
     assert "Sampling Inverse-Flow contains no k×k solve" in text

@@ -295,7 +295,7 @@ def test_importing_needs_no_triton_and_the_reason_is_given():
     program = """
 import sys
 sys.modules["triton"] = None
-import inverseflow, benchmarks.antidiagonal, inverseflow.ops._backends.triton.kernels
+import inverseflow, inverseflow.ops._backends.triton.kernels
 print(inverseflow.ops._backends.triton.unavailable())
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -32,7 +32,7 @@ def test_the_architecture_of_the_paper_is_a_ground_that_other_options_stand_on()
 
 @pytest.mark.parametrize("name", ["arma", "image"])
 def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
-    message = f"cannot build {name} for images .* no publication describes it, so that paper_options=True can't"
+    message = f"cannot build {name} for images .* no publication describes it, so paper_options has no effect"
     with pytest.raises(OptionError, match=message):
         build(name=name, paper_options=True)
 

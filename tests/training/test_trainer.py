@@ -13,11 +13,13 @@ import torch
 import yaml
 
 from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
-from inverseflow.training.loop.checkpoint import Checkpoints, read_checkpoint
-from inverseflow.training.loop.metrics import Recorder, read_metrics
+from inverseflow.training.loop.checkpoints import Checkpoints
 from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.loop.recorder import Recorder
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.run import Run
+from inverseflow.training.run.checkpoint import read_checkpoint
+from inverseflow.training.run.metrics import read_metrics
 from inverseflow.training.trainer import train
 
 TINY = TrainOptions(
@@ -300,7 +302,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_former_one_wh
 
     monkeypatch.setattr(torch, "save", full)
     run = Run(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="no space left on device; the previous one is whole"):
+    with pytest.raises(CheckpointError, match="no space left on device; the previous one is complete"):
         train(options(run.path))
     monkeypatch.undo()
 

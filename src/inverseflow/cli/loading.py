@@ -82,7 +82,7 @@ def unfinished(run: Run) -> str | None:
 
 
 def _step(checkpoint: Path) -> str:
-    from inverseflow.training.loop.checkpoint import read_checkpoint
+    from inverseflow.training.run.checkpoint import read_checkpoint
 
     try:
         return str(read_checkpoint(checkpoint)["global_step"])

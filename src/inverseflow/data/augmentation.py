@@ -1,4 +1,6 @@
-"""Random changes of a training batch after which its images still belong to the data set."""
+"""Random changes to a training batch that keep its images within the data set."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -15,14 +17,14 @@ def horizontal_flip(batch: Tensor, generator: Generator) -> Tensor:
     """Mirror each image left to right with probability one half.
 
     Args:
-        batch: ``(B, C, H, W)``, usually ``uint8``; left as it is.
-        generator: source of the coin tosses, on the batch's device.
+        batch: ``(B, C, H, W)``, usually ``uint8``; it is not modified.
+        generator: source of randomness, on the batch's device.
 
     Returns:
         A new batch of the same shape and dtype.
 
     Raises:
-        DataError: ``batch`` does not have four axes.
+        DataError: if `batch` does not have four axes.
 
     Example:
         >>> batch = torch.arange(6, dtype=torch.uint8).reshape(2, 1, 1, 3)
@@ -30,7 +32,7 @@ def horizontal_flip(batch: Tensor, generator: Generator) -> Tensor:
         [[[[2, 1, 0]]], [[[3, 4, 5]]]]
     """
     if batch.ndim != 4:
-        raise DataError(f"horizontal_flip takes a batch (B, C, H, W), but got the shape {tuple(batch.shape)}")
+        raise DataError(f"batch must have the shape (B, C, H, W), got {tuple(batch.shape)}")
     mirrored = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5  # (B, 1, 1, 1)
     return torch.where(mirrored, batch.flip(-1), batch)
 

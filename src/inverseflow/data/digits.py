@@ -1,5 +1,7 @@
 """Handwritten digits of 8×8 pixels, bundled with scikit-learn: the data set that needs no network."""
 
+from __future__ import annotations
+
 import torch
 
 from inverseflow.data.images import ImageSplits, TensorImages
@@ -10,14 +12,17 @@ _VALIDATION, _TEST = 180, 360
 
 
 def load_digits(*, split_seed: int = 0) -> ImageSplits:
-    """Load the 1,797 images of the test part of the UCI optical digits (Alpaydin and Kaynak, 1998), 17 grey levels.
+    """Load the 1,797 test images of the UCI optical digits, which have 17 gray levels.
 
     Args:
         split_seed: chooses the 1,257 training, 180 validation and 360 test images.
 
     Raises:
-        DataError: the seed is out of range.
-        MissingPackageError: scikit-learn is not installed.
+        DataError: if the seed is out of range.
+        MissingPackageError: if scikit-learn is not installed.
+
+    Reference:
+        Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, 1998, https://doi.org/10.24432/C50P49.
 
     Example:
         >>> splits = load_digits()

@@ -1,20 +1,32 @@
-"""A folder of images of any kind that Pillow reads."""
+"""A folder of images."""
 
+from __future__ import annotations
+
+import operator
 import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from inverseflow.data.decoding import Crop, Decoder, Encoded, FileImages, decode_all, read_header
-from inverseflow.data.huggingface import read_image_folder
+from inverseflow.data.decoding import Crop, Decoder, FileImages, decode_all, map_images, read_header
+from inverseflow.data.encoded import Encoded
 from inverseflow.data.images import Images, ImageSplits, TensorImages
-from inverseflow.data.location import existing_folder
-from inverseflow.data.splitting import split_indices
+from inverseflow.data.location import existing_folder, printable
+from inverseflow.data.splitting import split_by_content
+from inverseflow.data.walk import FoundFiles, find_files, listed
 from inverseflow.errors import DataError
 
-_HELD_OUT = 10  # one in so many images goes to validation, and as many to test
-_VALIDATION_NAMES = ("validation", "val", "valid")
 _IN_MEMORY_BYTES = 2**30  # a larger data set stays in its files
+
+_SPLIT_NAMES = {
+    "train": ("training", "train"),
+    "validation": ("validation", "validate", "valid", "val", "dev", "evaluation", "eval"),
+    "test": ("testing", "test", "holdout"),
+}
+# A split's name as a word: in "Train", "train_images", "trainA" and "train2017", but not in "trainer" or "contest".
+_SPLITS = "|".join(f"(?P<{split}>(?i:{'|'.join(names)}))" for split, names in _SPLIT_NAMES.items())
+_SPLIT_WORD = re.compile(rf"(?<![A-Za-z])(?:{_SPLITS})(?![a-z])")
 
 
 def load_folder(
@@ -24,96 +36,193 @@ def load_folder(
     image_size: int | None = None,
     crop: Crop = "resize",
     channels: int | None = None,
+    progress: bool = False,
 ) -> ImageSplits:
     """Load the images in a folder and its subfolders, in the order of their paths.
 
-    The images are divided 80 : 10 : 10. A folder that has a subfolder ``train``, and ``test`` or ``validation``
-    (``val``, ``valid``), is taken as already divided; what is missing of these two is carved out of ``train``, one
-    image in ten. Decoded images are held in memory up to 1 GiB; beyond, each is decoded whenever it is asked for.
+    Links are followed. Hidden files, whose names begin with a dot, and files that are not images are left out; the
+    result's `notes` name and count them. Images are files in one of the formats BMP, GIF, JPEG, JPEG 2000, PNG, PPM,
+    TIFF and WebP, told by their names or by their content.
+
+    About 80 : 10 : 10 of the images are for training, validation and test. A hash of an image's file decides, so
+    adding, moving and renaming files moves no image from training to test.
+
+    Subfolders named after splits, at any depth and in any case, such as ``Train``, ``val`` and ``test``, or
+    ``train_images`` and ``test_images``, give the split of the images in them. Of test and validation, the one that is
+    missing is held out of training. Images outside such subfolders are left out, and counted in the notes; if only a
+    test or a validation subfolder exists, they are for training. A subfolder ``train`` alone is like any other.
+
+    Decoded images are held in memory up to 1 GiB; a larger set is decoded on each access.
 
     Args:
         data_dir: the folder. Its name is the data set's title.
-        split_seed: chooses which images go where.
-        image_size: height and width to which all images are brought. Without it all must have one size already.
-        crop: how: ``"resize"`` scales the shorter side to ``image_size`` and cuts out the centre, ``"center"`` cuts the
-            centre out of the original pixels.
-        channels: 1 for grey, 3 for colour. Without it 1 if all files store greys, else 3.
+        split_seed: chooses which images go into which split.
+        image_size: height and width to which all images are brought. Without it all must have the same size.
+        crop: how: ``"resize"`` scales the shorter side to `image_size` and cuts out the center, ``"center"`` cuts the
+            center out of the original pixels.
+        channels: 1 for gray, 3 for color. Without it 1 if all files store grays, else 3.
+        progress: whether to show the progress on standard error.
 
     Raises:
-        DataError: there are no images or too few, one cannot be read, is smaller than ``image_size`` or, without
-            ``image_size``, of another size than the rest, or an option is out of range.
+        DataError: if there are no images or too few, one cannot be read, is smaller than `image_size` or, without
+            `image_size`, of another size than the rest, or an option is out of range.
 
     Example:
         >>> import tempfile
         >>> from PIL import Image
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for number in range(20):
-        ...         Image.new("RGB", (9, 6), (number, 0, 0)).save(f"{folder}/{number:02}.png")
+        ...         Image.new("RGB", (9, 6), (number, 0, 0)).save(f"{folder}/{number:02}.bmp")
         ...     splits = load_folder(folder, image_size=4)
         >>> splits.train, splits.validation, splits.test
-        (TensorImages(16 × (3, 4, 4)), TensorImages(2 × (3, 4, 4)), TensorImages(2 × (3, 4, 4)))
+        (TensorImages(17 × (3, 4, 4)), TensorImages(2 × (3, 4, 4)), TensorImages(1 × (3, 4, 4)))
     """
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size is {image_size}: choose the images' height in pixels, at least 1")
-    if crop not in ("resize", "center"):
-        raise DataError(f"unknown crop {crop!r}: choose 'resize' or 'center'")
-    if crop == "center" and image_size is None:
-        raise DataError("crop 'center' cuts images to image_size, which is not given: give it (--image-size)")
-    if channels not in (None, 1, 3):
-        raise DataError(f"channels is {channels}: choose 1 for grey or 3 for colour")
+    image_size, channels = _checked(image_size, crop, channels)
     root = existing_folder(data_dir)
-    title = root.resolve().name
-    parts = _divided(root, split_seed)
-    decoder = _decoder([image for part in parts for image in part], image_size, crop, channels)
+    found = find_files(root)
+    found.require_images()
+    divided = _divided(found, split_seed, progress)
+    decoder = _decoder([image for part in divided.parts for image in part], image_size, crop, channels, progress)
     channel_count, height, width = decoder.shape
-    in_memory = sum(map(len, parts)) * channel_count * height * width <= _IN_MEMORY_BYTES
+    in_memory = sum(map(len, divided.parts)) * channel_count * height * width <= _IN_MEMORY_BYTES
 
     def images(part: list[Encoded]) -> Images:
-        return TensorImages(decode_all(part, decoder)) if in_memory else FileImages(part, decoder)
+        return TensorImages(decode_all(part, decoder, progress=progress)) if in_memory else FileImages(part, decoder)
 
-    train, validation, test = map(images, parts)
+    train, validation, test = map(images, divided.parts)
+    others = found.describe_others()
     return ImageSplits(
         name="folder",
-        title=title,
+        title=printable(root.resolve().name) or str(root),
         levels=256,
         event_shape=decoder.shape,
         train=train,
         validation=validation,
         test=test,
         augmentations=("horizontal_flip",),
+        notes=(*divided.notes, *([f"left out of {printable(root)}: {others}"] if others else [])),
     )
 
 
-def _divided(root: Path, seed: int) -> tuple[list[Encoded], list[Encoded], list[Encoded]]:
-    """Return the files of the training, validation and test splits."""
-    named = [root / name for name in _VALIDATION_NAMES if (root / name).is_dir()]
-    if len(named) > 1:
+def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[int | None, int | None]:
+    whole = {}
+    for name, value in (("image_size", image_size), ("channels", channels)):
+        try:
+            whole[name] = None if value is None else operator.index(value)
+        except TypeError:
+            raise DataError(f"{name} must be a whole number, got {value!r}") from None
+    image_size, channels = whole["image_size"], whole["channels"]
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image_size must be at least 1, got {image_size}: it is the images' height in pixels")
+    if crop not in ("resize", "center"):
+        raise DataError(f"crop must be 'resize' or 'center', got {crop!r}")
+    if crop == "center" and image_size is None:
+        raise DataError("crop 'center' cuts images to image_size, which is not given: give it (--image-size)")
+    if channels not in (None, 1, 3):
+        raise DataError(f"channels must be 1 for gray or 3 for color, got {channels}")
+    return image_size, channels
+
+
+@dataclass(frozen=True)
+class _Divided:
+    parts: tuple[list[Encoded], list[Encoded], list[Encoded]]
+    """Images for training, validation and test."""
+    notes: tuple[str, ...] = ()
+
+
+def _divided(found: FoundFiles, seed: int, progress: bool) -> _Divided:
+    split_of = _SplitNames(found.folders)
+    by_split = defaultdict[str | None, list[Path]](list)
+    for path in found.images:
+        by_split[split_of(path.parent)].append(path)
+
+    def held_out(paths: list[Path], parts: int) -> list[list[Encoded]]:
+        images = [found.encoded(path) for path in paths]
+        digests = list(map_images(Encoded.digest, images, "hashing images", progress=progress))
+        return [[images[index] for index in part] for part in split_by_content(digests, parts, seed=seed)]
+
+    given = [name for name in ("train", "validation", "test") if by_split[name]]
+    if given:
+        split_of.refuse_empty(found)
+    if given in ([], ["train"]):
+        train, test, validation = held_out(found.images, 2)
+        return _Divided((train, validation, test))
+    rest, notes = by_split[None], []
+    if rest:
+        count = f"{len(rest)} image{'s' if len(rest) > 1 else ''} outside of the subfolders for {_joined(given)}"
+        if by_split["train"]:
+            notes.append(f"left out of {printable(found.root)}: {count} ({listed(rest)})")
+        else:
+            notes.append(f"training on {count} ({listed(rest)})")
+            by_split["train"] = rest
+    if not by_split["train"]:
         raise DataError(
-            f"{root} has the subfolders {named[0].name} and {named[1].name}: keep one of them for validation"
+            f"{printable(found.root)} holds images for {_joined(given)} only: put images into a subfolder 'train', or "
+            "name the subfolder itself to divide its images"
         )
-    test_folder = root / "test"
-    if not (root / "train").is_dir() or not (named or test_folder.is_dir()):
-        everything = read_image_folder(root).images
-        held_out = max(1, len(everything) // _HELD_OUT)
-        rest, validation, test = split_indices(len(everything), held_out, held_out, seed=seed)
-        return _pick(everything, rest), _pick(everything, validation), _pick(everything, test)
-    train = read_image_folder(root / "train").images
-    if named and test_folder.is_dir():
-        return train, read_image_folder(named[0]).images, read_image_folder(test_folder).images
-    rest, carved = split_indices(len(train), max(1, len(train) // _HELD_OUT), seed=seed)
-    if named:
-        return _pick(train, rest), read_image_folder(named[0]).images, _pick(train, carved)
-    return _pick(train, rest), _pick(train, carved), read_image_folder(test_folder).images
+    train, *carved = held_out(by_split["train"], 3 - len({*given, "train"}))
+    parts = {name: [found.encoded(path) for path in by_split[name]] or carved.pop() for name in ("validation", "test")}
+    return _Divided((train, parts["validation"], parts["test"]), tuple(notes))
 
 
-def _pick(images: list[Encoded], indices: Tensor) -> list[Encoded]:
-    return [images[index] for index in indices.tolist()]
+class _SplitNames:
+    """The splits that the names of folders give.
+
+    A folder named exactly after a split gives it; so does one with a split's name as a word in it, if a folder next to
+    it has the same name but for the split. On a path the first such folder counts.
+    """
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+        self._siblings = defaultdict[tuple[Path, str], set[str]](set)
+        for folder in folders:
+            if match := _SPLIT_WORD.search(folder.name):
+                self._siblings[folder.parent, _around(match)].add(str(match.lastgroup))
+        self._known: dict[Path, str | None] = {Path(): None}
+
+    def __call__(self, folder: Path) -> str | None:
+        """Return the split of the images in a folder, if its path gives one."""
+        if folder not in self._known:
+            self._known[folder] = self(folder.parent) or self._own(folder)
+        return self._known[folder]
+
+    def refuse_empty(self, found: FoundFiles) -> None:
+        """Refuse a folder for validation or test without images.
+
+        Raises:
+            DataError: if there is one.
+        """
+        for folder in self._folders:
+            split = self._own(folder)
+            decides = split in ("validation", "test") and self(folder.parent) is None
+            if decides and not any(folder in path.parents for path in found.images):
+                raise DataError(
+                    f"{printable(found.root / folder)} holds no images: put images for {split} there, or remove it"
+                )
+
+    def _own(self, folder: Path) -> str | None:
+        match = _SPLIT_WORD.search(folder.name)
+        if match is None:
+            return None
+        exact = match[0] == folder.name
+        return match.lastgroup if exact or len(self._siblings[folder.parent, _around(match)]) > 1 else None
 
 
-def _decoder(images: list[Encoded], image_size: int | None, crop: Crop, channels: int | None) -> Decoder:
-    headers = [read_header(image) for image in images]
+def _around(match: re.Match[str]) -> str:
+    """Return the letters of a folder's name around the split's name in it."""
+    return re.sub(r"[\W\d_]", "", match.string[: match.start()] + " " + match.string[match.end() :]).lower()
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join(["training" if name == "train" else name for name in names])
+
+
+def _decoder(
+    images: list[Encoded], image_size: int | None, crop: Crop, channels: int | None, progress: bool
+) -> Decoder:
+    headers = list(map_images(read_header, images, "reading headers", progress=progress))
     if channels is None:
-        channels = 1 if all(header.grey for header in headers) else 3
+        channels = 1 if all(header.gray for header in headers) else 3
     if image_size is not None:
         decoder = Decoder((channels, image_size, image_size), crop)
         for image, header in zip(images, headers, strict=True):

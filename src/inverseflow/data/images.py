@@ -1,4 +1,6 @@
-"""Sets of equally large 8-bit images, and the three splits of a data set."""
+"""Sets of 8-bit images of one size, and the three splits of a data set."""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,13 +18,13 @@ Indices = Sequence[int] | Tensor
 
 
 class Images(Dataset[Tensor], ABC):
-    """Images of one shape, ``uint8``, fetched one at a time, many at a time, or all at once.
+    """Base class of sets of ``uint8`` images of one shape, read one at a time, in batches, or all at once.
 
-    ``__getitems__`` returns a whole batch, so a ``DataLoader`` wants a ``collate_fn`` that returns its argument.
+    `__getitems__` returns a whole batch, so a ``DataLoader`` needs a ``collate_fn`` that returns its argument.
 
     Attributes:
         shape: ``(C, H, W)`` of every image.
-        labels: ``(N,)`` ``int64`` classes, or ``None`` where the images have none.
+        labels: ``(N,)`` ``int64`` classes, or `None` if the images have none.
 
     Example:
         >>> from inverseflow.data import load_images
@@ -49,14 +51,14 @@ class Images(Dataset[Tensor], ABC):
 
     @abstractmethod
     def __getitems__(self, indices: Indices) -> Tensor:
-        """Return a batch, ``(len(indices), C, H, W)``, in the order of ``indices``."""
+        """Return a batch, ``(len(indices), C, H, W)``, in the order of `indices`."""
 
     @abstractmethod
-    def select(self, indices: Indices) -> "Images":
-        """Return the images at ``indices``, with their labels, as a set of its own."""
+    def select(self, indices: Indices) -> Images:
+        """Return the images at `indices`, with their labels, as a set of their own."""
 
     def tensor(self) -> Tensor:
-        """Return all images, ``(N, C, H, W)``: N·C·H·W bytes of memory where they are read from files."""
+        """Return all images, ``(N, C, H, W)``: N·C·H·W bytes of memory if they are read from files."""
         return self.__getitems__(range(len(self)))
 
     def __repr__(self) -> str:
@@ -67,11 +69,11 @@ class TensorImages(Images):
     """Images held in memory.
 
     Args:
-        pixels: ``(N, C, H, W)`` ``uint8``; kept, not copied.
-        labels: ``(N,)`` classes of any integer dtype, or ``None``.
+        pixels: ``(N, C, H, W)`` ``uint8``; not copied.
+        labels: ``(N,)`` classes of any integer dtype, or `None`.
 
     Raises:
-        DataError: ``pixels`` is not a ``uint8`` batch, or ``labels`` does not have one integer for each image.
+        DataError: if `pixels` is not a ``uint8`` batch, or `labels` does not have one integer for each image.
 
     Example:
         >>> TensorImages(torch.zeros(10, 3, 4, 4, dtype=torch.uint8)).select([0, 1])
@@ -80,12 +82,12 @@ class TensorImages(Images):
 
     def __init__(self, pixels: Tensor, labels: Tensor | None = None) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4:
-            raise DataError(f"images are (N, C, H, W) of uint8, but got {tuple(pixels.shape)} of {pixels.dtype}")
+            raise DataError(f"pixels must be (N, C, H, W) of uint8, got {tuple(pixels.shape)} of {pixels.dtype}")
         if labels is not None:
             if labels.shape != pixels.shape[:1] or labels.is_floating_point() or labels.is_complex():
                 raise DataError(
-                    f"{len(pixels)} images need {len(pixels)} integer labels, "
-                    f"but got {tuple(labels.shape)} of {labels.dtype}"
+                    f"labels must be {len(pixels)} integers, one for each image, "
+                    f"got {tuple(labels.shape)} of {labels.dtype}"
                 )
             labels = labels.long()
         channels, height, width = pixels.shape[1:]
@@ -100,11 +102,11 @@ class TensorImages(Images):
         return self._pixels[index]
 
     def __getitems__(self, indices: Indices) -> Tensor:
-        # NumPy copies in this thread. Torch wakes all of its threads, and waits for them where the cores are busy.
+        # NumPy copies in this thread. Torch wakes all of its threads, which takes long when the cores are busy.
         return torch.from_numpy(self._pixels.numpy().take(np.asarray(indices, dtype=np.int64), axis=0))
 
-    def select(self, indices: Indices) -> "TensorImages":
-        """Return a copy of the images at ``indices``, with their labels."""
+    def select(self, indices: Indices) -> TensorImages:
+        """Return a copy of the images at `indices`, with their labels."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return TensorImages(self.__getitems__(chosen), None if self.labels is None else self.labels[chosen])
 
@@ -115,10 +117,10 @@ class TensorImages(Images):
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """A data set: its name, what its pixels can be, and its three splits.
+    """A data set: its name, the range of its pixels, and its three splits.
 
     Raises:
-        DataError: a split is empty, or its images do not have the shape ``event_shape``.
+        DataError: if a split is empty, or its images do not have the shape `event_shape`.
 
     Example:
         >>> from inverseflow.data import load_images
@@ -130,21 +132,23 @@ class ImageSplits:
     """
 
     name: str
-    """The name given to ``load_images``, such as ``"cifar10"``."""
+    """The name given to `load_images`, such as ``"cifar10"``."""
     title: str
     """The name to print, such as ``"CIFAR-10 (JPEG)"``."""
     levels: int
-    """Number of grey levels: pixels are integers from 0 to ``levels - 1``."""
+    """Number of gray levels: pixels are integers from 0 to ``levels - 1``."""
     event_shape: tuple[int, int, int]
     """``(C, H, W)`` of every image."""
     train: Images
     """Images to fit to."""
     validation: Images
-    """Images to choose by."""
+    """Images to select models by."""
     test: Images
     """Images to report on."""
     augmentations: tuple[str, ...] = ()
-    """Names of the augmentations after which an image is still one of this set."""
+    """Names of the augmentations that suit these images."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about how the set was read, such as which files were left out."""
 
     def __post_init__(self) -> None:
         for split, images in (("train", self.train), ("validation", self.validation), ("test", self.test)):
@@ -156,16 +160,16 @@ class ImageSplits:
                 )
 
     def augmentation(self, name: str) -> Augmentation:
-        """Return the augmentation called ``name``, if it suits this data set.
+        """Return an augmentation, if it suits this data set.
 
         Args:
-            name: one of ``self.augmentations``.
+            name: one of `augmentations`.
 
         Returns:
             A function of a ``(B, C, H, W)`` ``uint8`` batch and a ``torch.Generator`` on the batch's device.
 
         Raises:
-            DataError: there is no such augmentation, or it turns this data set's images into something else.
+            DataError: if there is no such augmentation, or it does not suit this data set.
 
         Example:
             >>> from inverseflow.data import load_images

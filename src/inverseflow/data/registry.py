@@ -1,5 +1,7 @@
 """Data sets by name."""
 
+from __future__ import annotations
+
 import os
 
 from inverseflow.data.cifar10 import load_cifar10
@@ -13,7 +15,7 @@ from inverseflow.errors import DataError
 _OFFICIAL = {"mnist": load_mnist, "cifar10": load_cifar10}
 
 DATA_SETS = ("digits", *_OFFICIAL, "folder")
-"""Names that :func:`load_images` knows."""
+"""Names that `load_images` knows."""
 
 
 def load_images(
@@ -24,6 +26,7 @@ def load_images(
     image_size: int | None = None,
     crop: Crop = "resize",
     channels: int | None = None,
+    progress: bool = False,
 ) -> ImageSplits:
     """Load a data set by name, split into training, validation and test images.
 
@@ -31,20 +34,21 @@ def load_images(
 
     Args:
         name: ``"digits"`` (needs no network), ``"mnist"``, ``"cifar10"`` or ``"folder"``.
-        data_dir: where the images are. Without it ``mnist`` and ``cifar10`` are looked for in ``$INVERSEFLOW_DATA`` and
-            then fetched from the Hugging Face hub. ``folder`` needs it, ``digits`` has none.
-        split_seed: chooses which images go where. Official test splits are left as they are.
+        data_dir: folder that holds the images. Without it ``mnist`` and ``cifar10`` are looked for in
+            ``$INVERSEFLOW_DATA`` and then fetched from the Hugging Face hub. ``folder`` needs it, ``digits`` has none.
+        split_seed: chooses which images go into which split. Official test splits stay as they are.
         image_size: for ``folder``: height and width to which all images are brought.
-        crop: for ``folder``: ``"resize"`` scales the shorter side to ``image_size`` and cuts out the centre,
-            ``"center"`` cuts the centre out of the original pixels.
-        channels: for ``folder``: 1 for grey, 3 for colour; without it what the files store.
+        crop: for ``folder``: ``"resize"`` scales the shorter side to `image_size` and cuts out the center,
+            ``"center"`` cuts the center out of the original pixels.
+        channels: for ``folder``: 1 for gray, 3 for color. Without it 1 if all files store grays, else 3.
+        progress: whether to show the progress on standard error, if reading takes over a second.
 
     Returns:
-        The three splits, all ``uint8``, and what is known of the set.
+        The data set with its three splits, all ``uint8``.
 
     Raises:
-        DataError: the name is unknown, an option does not apply to the data set, or the data is missing or damaged.
-            The message says what to do.
+        DataError: if the name is unknown, an option does not apply to the data set, or the data is missing or
+            damaged. The message says what to do.
 
     Example:
         >>> splits = load_images("digits")
@@ -57,9 +61,16 @@ def load_images(
     if name not in DATA_SETS:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(DATA_SETS)}")
     if name == "folder":
-        if data_dir is None:
+        if data_dir is None or data_dir == "":  # an empty variable of the shell would be the working folder
             raise DataError("the data set 'folder' needs the folder of images: give data_dir (--data-dir)")
-        return load_folder(data_dir, split_seed=split_seed, image_size=image_size, crop=crop, channels=channels)
+        return load_folder(
+            data_dir,
+            split_seed=split_seed,
+            image_size=image_size,
+            crop=crop,
+            channels=channels,
+            progress=progress,
+        )
     of_folder = {"image_size": image_size is not None, "crop": crop != "resize", "channels": channels is not None}
     for option, given in of_folder.items():
         if given:
@@ -68,4 +79,4 @@ def load_images(
         if data_dir is not None:
             raise DataError("the data set 'digits' comes with scikit-learn: leave data_dir (--data-dir) out")
         return load_digits(split_seed=split_seed)
-    return _OFFICIAL[name](data_dir, split_seed=split_seed)
+    return _OFFICIAL[name](data_dir, split_seed=split_seed, progress=progress)

@@ -1,35 +1,110 @@
 """Seeded splits, the same on every machine."""
 
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from inverseflow.errors import DataError
 
+HELD_OUT = 0.1
+"""Expected share of the images in each split that `split_by_content` holds out."""
+
 
 def split_indices(count: int, *sizes: int, seed: int) -> list[Tensor]:
-    """Divide ``range(count)`` at random into what remains and one part of each size.
+    """Divide ``range(count)`` at random into the rest and one part of each size.
 
     Args:
-        count: how many things are divided.
-        *sizes: how many of them go into each part after the first.
+        count: number of items to divide.
+        *sizes: number of items in each part after the first.
         seed: chooses the division, from 0 to 2³² - 1.
 
     Returns:
-        Indices of the remainder, then of each part, ``int64``, each in increasing order.
+        Indices of the rest, then of each part, ``int64``, each in increasing order.
 
     Raises:
-        DataError: the seed is out of range, or nothing would remain for the first part.
+        DataError: if the seed is out of range, or nothing would remain for the first part.
 
     Example:
         >>> [part.tolist() for part in split_indices(8, 1, 2, seed=0)]
         [[0, 3, 4, 5, 7], [6], [1, 2]]
     """
-    if not 0 <= seed < 2**32:
-        raise DataError(f"split_seed is {seed}: choose a whole number from 0 to {2**32 - 1}")
+    _check_seed(seed)
     if sum(sizes) >= count:
         raise DataError(f"{count} images are too few to split: at least {sum(sizes) + 1} are needed")
-    # Of all generators at hand only NumPy's RandomState promises the same stream in every version (NEP 19).
+    # Only NumPy's RandomState promises the same stream in every version (NEP 19).
     order = torch.from_numpy(np.random.RandomState(seed).permutation(count)).long()
     parts = order.split([*sizes, count - sum(sizes)])
     return [part.sort().values for part in (parts[-1], *parts[:-1])]
+
+
+def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list[list[int]]:
+    """Divide images by their content: most remain, and about a tenth goes into each held-out part.
+
+    A hash of the content and the seed gives each content a number in [0, 1). Contents below 0.1 go into the first
+    held-out part, the others below 0.2 into the second. So the part of an image depends on neither its name nor the
+    other images: renaming and moving files changes nothing, equal files stay together, and added images move no image
+    from training to test.
+
+    A part that would be empty takes the content with the lowest number among those that follow. In so small a set,
+    added images may move others towards training. They move one away from training only if the numbers of nearly all
+    contents are low, as in one of a thousand sets of three images.
+
+    Args:
+        digests: a hash of the content of each image.
+        parts: number of held-out parts.
+        seed: chooses the division, from 0 to 2³² - 1.
+
+    Returns:
+        Indices of the images that remain, then of each held-out part, in increasing order; none is empty.
+
+    Raises:
+        DataError: if the seed is out of range, or there are not enough images.
+
+    Example:
+        >>> digests = [bytes([number]) for number in range(20)]
+        >>> split_by_content(digests, 2, seed=0)[1:]
+        [[1, 3, 7, 8, 17], [6, 16]]
+    """
+    _check_seed(seed)
+    if len(digests) <= parts:
+        noun = "image is" if len(digests) == 1 else "images are"
+        raise DataError(f"{len(digests)} {noun} too few to split: at least {parts + 1} are needed")
+    contents = _by_content(digests, parts)
+    numbers = {content: _uniform(content, seed) for content in contents}
+    order = sorted(contents, key=numbers.__getitem__)
+    held_out, start = [], 0
+    for part in range(parts):
+        below = sum(number < HELD_OUT * (part + 1) for number in numbers.values())
+        stop = min(max(below, start + 1), len(order) - (parts - part))
+        held_out.append(order[start:stop])
+        start = stop
+    return [sorted(index for content in group for index in contents[content]) for group in (order[start:], *held_out)]
+
+
+def _by_content(digests: Sequence[bytes], parts: int) -> dict[bytes, list[int]]:
+    """Group the indices of equal images, unless there are too few different ones to fill all parts."""
+    contents: dict[bytes, list[int]] = {}
+    for index, digest in enumerate(digests):
+        contents.setdefault(digest, []).append(index)
+    if len(contents) > parts:
+        return contents
+    return {
+        digest + copy.to_bytes(8, "big"): [index]
+        for digest, indices in contents.items()
+        for copy, index in enumerate(indices)
+    }
+
+
+def _uniform(content: bytes, seed: int) -> float:
+    number = hashlib.sha256(seed.to_bytes(4, "big") + content).digest()[:8]
+    return int.from_bytes(number, "big") / 2**64
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise DataError(f"split_seed must be a whole number from 0 to {2**32 - 1}, got {seed}")

@@ -1,31 +1,38 @@
-"""From a run to its flow: build it, or load the trained one."""
+"""Build the flow of a run, or load the trained one."""
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from inverseflow import flows
 from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import OptionError, RunError
 from inverseflow.flows import Flow
-from inverseflow.training.loop.checkpoint import load_weights, read_checkpoint
+from inverseflow.training.loop.ranks import is_first_process
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
+from inverseflow.training.run.checkpoint import check_architecture, flow_weights, load_weights, read_checkpoint
 from inverseflow.utils.seeding import seeded
 
 
 def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int, seed: int) -> Flow:
-    """A new flow for images of `event_shape`.
+    """Return a new flow for images of `event_shape`.
+
+    An installed package can add flows of its own: an entry point in the group ``inverseflow.flows`` names the module
+    that registers them.
 
     Args:
-        options: Which flow, and what it is told.
-        event_shape: (C, H, W).
-        levels: Number of grey levels.
-        seed: Decides the weights.
+        options: options of the flow.
+        event_shape: ``(C, H, W)``.
+        levels: number of gray levels.
+        seed: seed of the weights.
 
     Raises:
-        OptionError: If the flow has no such option or cannot be built with its value.
+        OptionError: if the flow has no such option or cannot be built with its value.
     """
+    _load_plugins(options.name)
     try:
         with seeded(seed, "weights"):
             return flows.create(options.name, event_shape, levels=levels, **_flow_options(options))
@@ -33,39 +40,82 @@ def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int,
         raise OptionError(f"cannot build {options.name} for images {event_shape}: {error}") from error
 
 
-def _flow_options(options: ModelOptions) -> dict[str, Any]:
-    if not options.paper_options:
-        return options.given()
-    paper = getattr(flows.flow_class(options.name), "paper_options", None)
-    if paper is None:
-        raise ValueError("no publication describes it, so that paper_options=True can't be had; leave it out")
-    return {**paper, **options.given()}
-
-
 def load_data(options: TrainOptions) -> ImageSplits:
-    """The images of a run."""
+    """Return the images of a run.
+
+    Args:
+        options: the settings of the run.
+    """
     return load_images(
         options.data,
         data_dir=options.data_dir,
         image_size=options.image_size,
         crop=options.crop,
         channels=options.channels,
+        progress=not options.quiet and is_first_process(),
     )
 
 
 def load_flow(run: Run) -> Flow:
-    """The trained flow of a run: the exported one, or that of its best checkpoint if the run has not come to its end.
+    """Return the trained flow of a run: the exported one, or the best checkpoint of an unfinished run.
+
+    Args:
+        run: the run folder.
 
     Raises:
-        RunError: If the run has neither.
+        RunError: if the run has neither.
     """
     options = run.options()
+    _load_plugins(options.model.name)
     if run.model.is_dir():
         return Flow.from_pretrained(run.model)
-    path = run.best if run.best.is_file() else run.last
-    if not path.is_file():
-        raise RunError(f"{run.path} has no trained model yet; continue it with --resume")
+    path = _best_checkpoint(run)
     data = load_data(options)
     flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
     load_weights(flow, read_checkpoint(path), path)
     return flow
+
+
+def load_initial_weights(flow: Flow, source: Path) -> None:
+    """Load the weights of another run into a flow.
+
+    Args:
+        flow: a flow of the same architecture.
+        source: a run folder, or the folder of an exported model.
+
+    Raises:
+        RunError: if there is no trained model in the folder.
+        CheckpointError: if the model is of another architecture, or damaged.
+    """
+    run = Run(source)
+    folder = run.model if run.model.is_dir() else source
+    if (folder / "config.json").is_file():
+        weights = Flow.from_pretrained(folder).state_dict()
+    else:
+        run.settings()  # says what is wrong with the folder, if anything is
+        folder = _best_checkpoint(run)
+        weights = flow_weights(read_checkpoint(folder))
+    check_architecture(flow, weights, folder)
+    flow.load_state_dict(weights)
+
+
+def _best_checkpoint(run: Run) -> Path:
+    path = run.best if run.best.is_file() else run.last
+    if not path.is_file():
+        raise RunError(f"{run.path} has no trained model yet; continue it with --resume")
+    return path
+
+
+def _flow_options(options: ModelOptions) -> dict[str, Any]:
+    if not options.paper_options:
+        return options.given()
+    paper = getattr(flows.flow_class(options.name), "paper_options", None)
+    if paper is None:
+        raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
+    return {**paper, **options.given()}
+
+
+def _load_plugins(name: str) -> None:
+    if name not in flows.names():
+        for point in entry_points(group="inverseflow.flows"):
+            point.load()

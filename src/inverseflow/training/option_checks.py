@@ -27,7 +27,8 @@ def convert_fields(options: Any, prefix: str = "") -> None:
     Raises:
         OptionError: if a value does not fit its annotation. The message names the field.
     """
-    hints = _hints(type(options))
+    kind: Any = type(options)
+    hints = _hints(kind)
     for item in fields(options):
         value = _converted(getattr(options, item.name), hints[item.name], prefix + item.name)
         object.__setattr__(options, item.name, value)
@@ -143,5 +144,5 @@ def _number(value: float) -> str:
 
 
 @lru_cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)

@@ -189,8 +189,9 @@ class TrainOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.devices) is int:
-            object.__setattr__(self, "devices", str(self.devices))
+        devices: Any = self.devices
+        if type(devices) is int:
+            object.__setattr__(self, "devices", str(devices))
         convert_fields(self)
         steps = ("max_steps", "validate_every", "checkpoint_every", "log_every")
         require_range(self, *steps, at_least=1, at_most=_MAX_STEPS)
@@ -220,8 +221,8 @@ class TrainOptions:
             OptionError: if a setting is missing, unknown, or has a value that cannot work.
         """
         values = dict(mapping)
-        for name, group in (("model", ModelOptions), ("optimizer", OptimizerOptions)):
-            values[name] = _from_mapping(group, values.get(name, {}), f"{name}.")
+        values["model"] = _from_mapping(ModelOptions, values.get("model", {}), _MODEL)
+        values["optimizer"] = _from_mapping(OptimizerOptions, values.get("optimizer", {}), _OPTIMIZER)
         return _from_mapping(cls, values, "")
 
     def resumed_with(self, new: TrainOptions) -> TrainOptions:

@@ -35,7 +35,7 @@ OPTIONAL = {
     "tensorboard": Package("tensorboard", "train", "training curves in TensorBoard"),
     "matplotlib": Package("matplotlib", "train", "plots"),
     "PIL": Package("pillow", "train", "reading and writing images"),
-    "datasets": Package("datasets", "train", "downloading MNIST and CIFAR-10"),
+    "pyarrow": Package("pyarrow", "train", "MNIST and CIFAR-10 as parquet files"),
     "sklearn": Package("scikit-learn", "train", "the data set digits"),
 }
 """By the name of the module that is imported."""

@@ -1,11 +1,12 @@
-"""What a trained flow is worth: its likelihood on test images, and whether it is the exact map it claims to be."""
+"""Measure a trained flow: its likelihood on images, and how exact its inverse is."""
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,38 +14,59 @@ from torch import Tensor
 
 from inverseflow.bijections import Compose
 from inverseflow.data import Images
+from inverseflow.errors import ConvergenceError, NonFiniteError, SingularError
 from inverseflow.flows import Flow
 from inverseflow.utils.seeding import seeded
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` measured. All bits are upper bounds on those of the discrete images, for noise was drawn."""
+    """Measurements of a flow on images.
+
+    All bits are upper bounds on the bits of the discrete images, because noise is drawn to dequantize them.
+    """
 
     bits_per_dim: float
     """Mean over the images of the mean over the draws."""
-    bits_per_dim_stderr: float
-    """Standard deviation over the images of the mean over the draws, divided by the square root of their number."""
+    bits_per_dim_stderr: float | None
+    """Standard deviation over the images of the mean over the draws, divided by √N; None for N = 1."""
     bits_per_dim_draw_std: float | None
     """Standard deviation over the draws of the mean over the images; None for a single draw."""
     images: int
     """Number of images."""
     draws: int
-    """Dequantisation draws for each image."""
+    """Dequantization draws for each image."""
     importance_bits_per_dim: float | None
     """Mean over the images of −log₂ (1/K Σₖ p(x + uₖ)) / D over K draws: a bound that is tighter the larger K is."""
     importance_bits_per_dim_stderr: float | None
-    """Its standard error over the images."""
+    """Its standard error over the images; None for one image."""
     importance_samples: int | None
     """K."""
-    log_det_round_trip_error: float
-    """Largest |log-det of the map + log-det of its inverse| of an image, in nats per dimension."""
-    max_reconstruction_error: int
-    """Largest difference between a pixel and its reconstruction through the latent, in grey levels, after rounding."""
+    log_det_round_trip_error: float | None
+    """Largest |log-det of the map + log-det of its inverse| of an image, in nats per dimension; None if not finite."""
+    max_reconstruction_error: int | None
+    """Largest difference between a pixel and its reconstruction through the latent, in gray levels, after rounding.
+
+    None if a reconstruction is not finite or the inverse fails."""
+    changed_images: int
+    """Number of images whose reconstruction differs in any pixel."""
     round_trip_images: int
-    """Number of images that the two errors above were looked for in."""
-    sample_ms_per_100: float
-    """Time to draw 100 images, in milliseconds: the median of three times, after one to warm up."""
+    """Number of images taken through the latent and back for these three."""
+    sample_ms_per_100: float | None
+    """Time to draw 100 images in milliseconds: the median of three, after a warm-up; None if sampling fails."""
+
+    @property
+    def round_trip(self) -> str:
+        """Whether decoding returns what was encoded, in words."""
+        if self.changed_images == 0:
+            return "pixels come back exactly"
+        worst = self.max_reconstruction_error
+        error = "some not as finite numbers" if worst is None else f"by up to {worst} gray level{'s' * (worst != 1)}"
+        return (
+            f"{self.changed_images} of {self.round_trip_images} images come back CHANGED, {error}: decode(encode(x)) "
+            "has lost x in this precision; train at a lower optimizer.learning_rate, bound the layers "
+            "(model.max_row_sum), or compute in float64"
+        )
 
 
 def evaluate(
@@ -56,36 +78,49 @@ def evaluate(
     batch_size: int = 250,
     seed: int = 0,
     round_trip_images: int = 1000,
-    on_batch: Callable[[], None] = lambda: None,
+    on_batch: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Measures a flow on images, on the device where it is.
+    """Measure a flow on images, on the device of the flow.
 
     Args:
-        flow: The flow.
-        images: Test images.
-        draws: Dequantisation draws for each image.
-        importance_samples: Draws K of the importance-weighted bound; None leaves it out.
-        batch_size: Images at a time.
-        seed: Decides the noise.
-        round_trip_images: How many of the images are taken through the latent and back.
-        on_batch: Called after each batch, for a progress bar.
+        flow: a flow of gray levels.
+        images: test images.
+        draws: dequantization draws for each image.
+        importance_samples: draws K of the importance-weighted bound; None omits it.
+        batch_size: images at a time.
+        seed: seed of the noise.
+        round_trip_images: largest number of images that are taken through the latent and back.
+        on_batch: called after each batch, for a progress bar.
+
+    Raises:
+        ValueError: if a number is below 1.
+        NonFiniteError: if the bits per dimension of an image are not finite.
+
+    Example:
+        >>> from inverseflow.data import load_images
+        >>> from inverseflow.flows import Glow
+        >>> flow = Glow((1, 8, 8), levels=17, scales=1, steps=1, width=8)
+        >>> evaluate(flow, load_images("digits").test, draws=1).round_trip
+        'pixels come back exactly'
     """
+    numbers = {"draws": draws, "batch_size": batch_size, "round_trip_images": round_trip_images}
+    for name, number in {**numbers, "importance_samples": importance_samples}.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
     device = next(flow.parameters()).device
-    was_training = flow.training
-    flow.eval()
     per_image, weighted = [], []
-    with torch.inference_mode(), seeded(seed, "evaluation"), _full_precision():
+    with _measuring(flow, seed):
         for batch in _batches(images, batch_size, device):
             per_image.append(torch.stack([flow.bits_per_dim(batch).double() for _ in range(draws)]))
             if importance_samples is not None:
                 weighted.append(_importance_bits(flow, batch, importance_samples))
             on_batch()
+        bits = torch.cat(per_image, dim=1)  # (draws, N)
+        _check_finite(bits)
         round_trips = images.select(range(min(round_trip_images, len(images))))
-        log_det_error, worst = _round_trip(flow, round_trips, batch_size, device)
+        log_det_error, worst, changed = _round_trip(flow, round_trips, batch_size, device)
         sample_ms = _sample_ms_per_100(flow, device)
-    flow.train(was_training)
 
-    bits = torch.cat(per_image, dim=1)  # (draws, N)
     importance = torch.cat(weighted) if weighted else None  # (N,)
     return Evaluation(
         bits_per_dim=float(bits.mean()),
@@ -98,32 +133,53 @@ def evaluate(
         importance_samples=importance_samples,
         log_det_round_trip_error=log_det_error,
         max_reconstruction_error=worst,
+        changed_images=changed,
         round_trip_images=len(round_trips),
         sample_ms_per_100=sample_ms,
     )
 
 
 def bits_of_images(flow: Flow, images: Images, *, seed: int = 0, batch_size: int = 250) -> Tensor:
-    """Returns the bits per dimension of each image at one draw of the noise, which is the same draw for every flow.
+    """Return the bits per dimension of each image at one draw of the noise, the same draw for every flow.
 
-    So two flows can be compared image by image: the error of the mean difference is smaller than that of either mean.
+    So two flows can be compared image by image: the standard error of the mean difference is smaller than the standard
+    error of either mean.
 
     Args:
-        flow: The flow, on any device.
-        images: Test images.
-        seed: Decides the noise.
-        batch_size: Images at a time; another size, other noise.
+        flow: the flow, on any device.
+        images: test images.
+        seed: seed of the noise.
+        batch_size: images at a time; another size draws other noise.
 
     Returns:
         ``(N,)`` in float64, on the CPU.
+
+    Raises:
+        NonFiniteError: if the bits per dimension of an image are not finite.
     """
     device = next(flow.parameters()).device
+    with _measuring(flow, seed):
+        bits = [flow.bits_per_dim(batch).double().cpu() for batch in _batches(images, batch_size, device)]
+    _check_finite(torch.cat(bits)[None])
+    return torch.cat(bits)
+
+
+@contextmanager
+def _measuring(flow: Flow, seed: int) -> Iterator[None]:
+    """Evaluation mode without gradients and with seeded noise; afterwards everything is as before."""
     was_training = flow.training
     flow.eval()
-    with torch.inference_mode(), seeded(seed, "evaluation"), _full_precision():
-        bits = [flow.bits_per_dim(batch).double().cpu() for batch in _batches(images, batch_size, device)]
-    flow.train(was_training)
-    return torch.cat(bits)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(seeded(seed, "evaluation"))
+            # Convolutions in float32 itself: the default on CUDA is the coarser TF32.
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message=".*pixels are not a number")  # reported by the round trip
+            yield
+    finally:
+        flow.train(was_training)
 
 
 def _batches(images: Images, batch_size: int, device: torch.device) -> Iterator[Tensor]:
@@ -136,35 +192,58 @@ def _importance_bits(flow: Flow, batch: Tensor, samples: int) -> Tensor:
     return flow.to_bits_per_dim(torch.logsumexp(log_probs, 0) - math.log(samples))
 
 
-def _standard_error(values: Tensor) -> float:
-    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+def _check_finite(bits: Tensor) -> None:
+    """Check bits per dimension of shape (draws, N)."""
+    bad = int((~bits.isfinite()).any(0).sum())
+    if bad:
+        raise NonFiniteError(
+            f"the bits per dimension of {bad} of {bits.shape[1]} images are not finite: the model has diverged; "
+            "train it again at a smaller optimizer.learning_rate"
+        )
 
 
-def _full_precision() -> AbstractContextManager[None]:
-    """Convolutions in float32 itself: on CUDA the default is the coarser TF32."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    return flags
+def _standard_error(values: Tensor) -> float | None:
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.device) -> tuple[float, int]:
-    """Largest error of the log-dets, in nats per dimension, and of a pixel, in grey levels."""
+def _round_trip(
+    flow: Flow, images: Images, batch_size: int, device: torch.device
+) -> tuple[float | None, int | None, int]:
+    """Return the largest error of a log-det and of a pixel, and the number of images that changed."""
+    log_det_error, worst, changed = 0.0, 0.0, 0
+    for batch in _batches(images, batch_size, device):
+        try:
+            errors = flow.round_trip_error(batch)
+            log_det_errors = _log_det_errors(flow, batch)
+        except (ConvergenceError, SingularError):
+            errors = log_det_errors = torch.full((len(batch),), math.inf)
+        log_det_error = max(log_det_error, float(log_det_errors.nan_to_num(math.inf).max()))
+        worst = max(worst, float(errors.max()))
+        changed += int((errors > 0).sum())
+    return (
+        log_det_error if math.isfinite(log_det_error) else None,
+        int(worst) if math.isfinite(worst) else None,
+        changed,
+    )
+
+
+def _log_det_errors(flow: Flow, batch: Tensor) -> Tensor:
     assert flow.dequantize is not None
     whole = Compose(flow.preprocessing, flow.bijection)
-    log_det_error, worst = 0.0, 0
-    for batch in _batches(images, batch_size, device):
-        z, log_det = whole(flow.dequantize.center(batch))
-        _, inverse_log_det = whole.inverse(z)
-        log_det_error = max(log_det_error, float((log_det + inverse_log_det).abs().max()) / flow.dims)
-        back = flow.decode(flow.encode(batch))
-        worst = max(worst, int((back.int() - batch.int()).abs().max()))
-    return log_det_error, worst
+    z, log_det = whole(flow.dequantize.center(batch))
+    _, inverse_log_det = whole.inverse(z)
+    errors: Tensor = (log_det + inverse_log_det).abs() / flow.dims
+    return errors
 
 
-def _sample_ms_per_100(flow: Flow, device: torch.device) -> float:
+def _sample_ms_per_100(flow: Flow, device: torch.device) -> float | None:
     times = []
     for _ in range(4):
         began = time.perf_counter()
-        flow.sample(100)
+        try:
+            flow.sample(100)
+        except (ConvergenceError, SingularError):
+            return None
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights."""
+"""Exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class AveragedWeights(WeightAveraging):
-    """Keeps an exponential moving average of the weights, which validation sees in place of the last ones.
+    """Average the weights exponentially; validation uses the average in place of the current weights.
 
-    The decay grows as (1 + n) / (10 + n) up to `decay`, so that the first weights are forgotten in a short run, too.
-    Buffers are copied, not averaged: they hold indices and flags.
+    Unlike in Lightning's EMAWeightAveraging the decay grows as (1 + n) / (10 + n) up to `decay`, so that a short run
+    forgets its first weights, too. Buffers are copied, not averaged: they hold indices and flags.
 
     Args:
-        decay: The decay, for instance 0.999.
+        decay: the largest decay, for instance 0.999.
     """
 
     def __init__(self, decay: float) -> None:
@@ -25,7 +25,7 @@ class AveragedWeights(WeightAveraging):
         super().__init__(use_buffers=False, avg_fn=average)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Makes the average in the dtype that the weights are about to get."""
+        """Make the average in the dtype that the weights are about to get."""
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:
             trainer.precision_plugin.convert_module(self._average_model)

@@ -1,4 +1,4 @@
-"""Which images a training step sees, as a function of the seed, the step and the rank."""
+"""The images of a training step, as a function of the seed, the step and the rank."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from inverseflow.utils.seeding import derived_seed
 
 
 class StepBatches(Sampler[list[int]]):
-    """The indices of each training step, without end.
+    """Sampler of the image indices of each training step, without end.
 
-    All passes over the data, each in its own order, stand one after another; step t takes the t-th piece of that row,
-    and each rank its share of the piece. So a batch may reach from one pass into the next, none is smaller than the
-    others, and a resumed run goes on where the first one stopped.
+    The passes over the data, each in a random order of its own, are concatenated; step t takes the t-th piece of this
+    sequence, and each rank its share of the piece. So a batch can span two passes, all batches have the same size, and
+    a resumed run continues where it stopped. Lightning's own resume starts the pass again, in another order.
 
     Args:
-        num_images: Images in the data set.
-        batch_size: Images in a step on one rank.
-        seed: Decides the order.
-        start: The first step that iteration yields.
-        rank: The rank whose share it is.
-        world_size: How many ranks share a step.
+        num_images: number of images in the data set.
+        batch_size: images in a step on one rank.
+        seed: seed of the order.
+        start: first step that iteration yields.
+        rank: rank of the process.
+        world_size: number of ranks that share a step.
 
     Example:
         >>> batches = StepBatches(5, 2, seed=0)
@@ -53,7 +53,7 @@ class StepBatches(Sampler[list[int]]):
         return map(self.at, count(self.start))
 
     def at(self, step: int) -> list[int]:
-        """The indices of step `step`."""
+        """Return the indices of step `step`."""
         begin = (step * self.world_size + self.rank) * self.batch_size
         places = (divmod(place, self.num_images) for place in range(begin, begin + self.batch_size))
         return [self._pass(number)[place] for number, place in places]
@@ -71,10 +71,10 @@ class ImageData(LightningDataModule):
     Each rank validates an equal share; up to `world_size − 1` images are left out so that the shares are equal.
 
     Args:
-        train: Training images.
-        validation: Validation images.
-        batch_size: Images in a step on one rank.
-        seed: Decides the order of the training images.
+        train: training images.
+        validation: validation images.
+        batch_size: images in a step on one rank.
+        seed: seed of the order of the training images.
     """
 
     def __init__(self, train: Images, validation: Images, batch_size: int, seed: int) -> None:
@@ -85,7 +85,7 @@ class ImageData(LightningDataModule):
         self.seed = seed
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """The batches of the training steps from the trainer's current step on."""
+        """Return the batches of the training steps from the trainer's current step on."""
         assert self.trainer is not None
         steps = StepBatches(
             len(self.train),
@@ -98,7 +98,7 @@ class ImageData(LightningDataModule):
         return _loader(self.train, steps)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
-        """This rank's share of the validation images."""
+        """Return this rank's share of the validation images."""
         assert self.trainer is not None
         size, world_size = self.batch_size, self.trainer.world_size
         share = list(range(self.trainer.global_rank, len(self.validation) // world_size * world_size, world_size))
@@ -109,5 +109,5 @@ def _loader(images: Images, batches: Sampler[list[int]] | list[list[int]]) -> Da
     return DataLoader(images, batch_sampler=batches, collate_fn=_as_it_is)
 
 
-def _as_it_is(batch: Any) -> Any:  # the data set has made a batch already
+def _as_it_is(batch: Any) -> Any:  # the data set returns batches
     return batch

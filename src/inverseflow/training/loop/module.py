@@ -1,4 +1,4 @@
-"""The training step: bits per dimension down, by Adam."""
+"""The training step: minimize bits per dimension by Adam."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ from inverseflow.utils.seeding import derived_seed
 
 
 def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[[int], float]:
-    """What the learning rate is multiplied by, as a function of the steps done: a linear warm-up, then the schedule.
+    """Return the factor of the learning rate as a function of the steps made: a linear warm-up, then the schedule.
 
-    >>> factor = learning_rate_factor(OptimizerOptions(schedule="cosine", warmup_steps=4), max_steps=104)
-    >>> [round(factor(step), 4) for step in (0, 3, 4, 54, 104)]
-    [0.25, 1.0, 1.0, 0.5, 0.0]
+    Args:
+        options: options of the optimizer.
+        max_steps: training steps, for the cosine schedule.
+
+    Example:
+        >>> factor = learning_rate_factor(OptimizerOptions(schedule="cosine", warmup_steps=4), max_steps=104)
+        >>> [round(factor(step), 4) for step in (0, 3, 4, 54, 104)]
+        [0.25, 1.0, 1.0, 0.5, 0.0]
     """
 
     def factor(step: int) -> float:
@@ -43,17 +48,17 @@ def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[
 
 
 class FlowModule(LightningModule):
-    """Trains a flow by maximum likelihood.
+    """Train a flow by maximum likelihood.
 
-    All noise of a training step is a function of the seed, the step and the rank, and that of a validation does not
-    change from one validation to the next. So a resumed run follows the trajectory of one that was never stopped.
+    The noise of a training step is a function of the seed, the step and the rank, and every validation draws the same
+    noise. So a resumed run follows the same trajectory as a run that was never stopped.
 
     Args:
-        flow: The flow, already initialised.
-        options: How the weights are changed.
-        max_steps: Training steps, for the schedule.
-        seed: Decides the noise.
-        augmentation: Changes each training batch at random.
+        flow: the flow, already initialized.
+        options: options of the optimizer.
+        max_steps: training steps, for the schedule.
+        seed: seed of the noise.
+        augmentation: changes each training batch at random.
     """
 
     def __init__(
@@ -74,62 +79,104 @@ class FlowModule(LightningModule):
         self.train_bits_per_dim = torch.tensor(math.nan)
         self.gradient_norm = torch.tensor(math.nan)
         self.step_began = 0.0
-        self._images = torch.empty(0)
+        self._images: Tensor | None = None
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam, and the schedule moved on after every step."""
+        """Return Adam, and a schedule that moves on after every step."""
         options = self.options
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(options, self.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Starts the clock of the first step."""
+        """Start the clock of the first step."""
         self.step_began = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Starts the clock of the next step, now that all callbacks are done with this one."""
+        """Start the clock of the next step, now that all callbacks are done with this one."""
         self.step_began = time.perf_counter()
 
     def on_validation_end(self) -> None:
-        """Starts the clock of the next step anew."""
+        """Start the clock of the next step anew."""
         self.step_began = time.perf_counter()
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
-        """Seeds the noise of the step."""
+        """Seed the noise of the step."""
         torch.manual_seed(self._step_seed("noise"))
 
     def training_step(self, images: Tensor) -> Tensor:
-        """Mean bits per dimension of a batch."""
+        """Return the mean bits per dimension of a batch."""
         self._images = images
         loss = self._bits_per_dim(self._augmented(images)).mean()
         self.train_bits_per_dim = loss.detach()
         return loss
 
     def on_validation_batch_start(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Seeds the noise of a validation batch, the same in every validation."""
-        torch.manual_seed(derived_seed(self.seed, "validation", batch_idx, self.global_rank))
+        """Seed the noise of a validation batch, the same in every validation."""
+        torch.manual_seed(self._validation_seed(batch_idx))
 
-    def validation_step(self, images: Tensor) -> None:
-        """Adds a batch to the mean bits per dimension of the validation images."""
+    def validation_step(self, images: Tensor, batch_idx: int) -> None:
+        """Add a batch to the mean bits per dimension of the validation images.
+
+        Raises:
+            NonFiniteError: if they are not finite, on any rank.
+        """
         bits = self._bits_per_dim(images).mean()
+        if self._on_any_rank(not bool(torch.isfinite(bits))):
+            raise NonFiniteError(
+                _sentence(
+                    f"the validation after step {self.trainer.global_step} is not finite",
+                    self._first_place(lambda: self._find(images, self._validation_seed(batch_idx))),
+                )
+            )
         self.log("val_bits_per_dim", bits, batch_size=len(images), on_epoch=True, logger=False, sync_dist=True)
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Measures the gradient, clips it, and stops the run before a number that is not finite reaches the weights.
+        """Measure the gradient, clip it, and stop the run before a value that is not finite reaches the weights.
 
         Raises:
-            NonFiniteError: If the loss or the norm of the gradient is not finite, on whichever rank.
+            NonFiniteError: if the loss or the norm of the gradient is not finite, on any rank.
         """
         self.gradient_norm = self._clip(self.options.clip_norm)
-        bad = not bool(torch.isfinite(self.gradient_norm) & torch.isfinite(self.train_bits_per_dim))
-        if self.trainer.world_size > 1:
-            bad = self.trainer.strategy.reduce_boolean_decision(bad, all=False)
-        if bad:
-            raise NonFiniteError(self._explain())
+        if self._on_any_rank(not bool(torch.isfinite(self.gradient_norm) & torch.isfinite(self.train_bits_per_dim))):
+            raise NonFiniteError(self._explain_step())
+
+    def check_finite(self) -> None:
+        """Check the weights after a step, before they are saved: on the images of that step in evaluation mode.
+
+        Draws from the global generator, which the next step and every validation batch seed anew.
+
+        Raises:
+            NonFiniteError: if the bits per dimension are not finite, on any rank.
+        """
+        if self._images is None or self._is_sharded:
+            return
+        images, training, seed = self._images, self.flow.training, self._step_seed("check")
+        self.flow.eval()
+        try:
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                bits = self._in_training_precision(images).mean()
+            if self._on_any_rank(not bool(torch.isfinite(bits))):
+                raise NonFiniteError(
+                    _sentence(
+                        f"the model is not finite after step {self.trainer.global_step}",
+                        self._first_place(lambda: self._find(images, seed)),
+                    )
+                )
+        finally:
+            self.flow.train(training)
+
+    @property
+    def _is_sharded(self) -> bool:
+        return isinstance(self.trainer.strategy, FSDPStrategy)
 
     def _bits_per_dim(self, images: Tensor) -> Tensor:
         return self.flow.to_bits_per_dim(self.flow(images))
+
+    def _in_training_precision(self, images: Tensor) -> Tensor:
+        with self.trainer.precision_plugin.train_step_context():
+            return self._bits_per_dim(images)
 
     def _augmented(self, images: Tensor) -> Tensor:
         if self.augmentation is None:
@@ -139,8 +186,16 @@ class FlowModule(LightningModule):
     def _step_seed(self, purpose: str) -> int:
         return derived_seed(self.seed, purpose, self.trainer.global_step, self.global_rank)
 
+    def _validation_seed(self, batch_idx: int) -> int:
+        return derived_seed(self.seed, "validation", batch_idx, self.global_rank)
+
+    def _on_any_rank(self, condition: bool) -> bool:
+        if self.trainer.world_size == 1:
+            return condition
+        return bool(self.trainer.strategy.reduce_boolean_decision(condition, all=False))
+
     def _clip(self, clip_norm: float | None) -> Tensor:
-        if isinstance(self.trainer.strategy, FSDPStrategy):  # the norm of all shards, which only the wrapper knows
+        if self._is_sharded:  # only the wrapper knows the norm of all shards
             wrapped: Any = self.trainer.model
             norm: Tensor = wrapped.clip_grad_norm_(math.inf if clip_norm is None else clip_norm)
             return norm
@@ -149,29 +204,44 @@ class FlowModule(LightningModule):
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
-    def _explain(self) -> str:
-        step = self.trainer.global_step + 1
-        found = [] if isinstance(self.trainer.strategy, FSDPStrategy) else self._find()
-        if self.trainer.world_size > 1:
-            reports: list[list[str]] = [[] for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(reports, found)
-            found = [f"{place} on rank {rank}" for rank, places in enumerate(reports) for place in places]
-        found.sort(key=lambda place: place.startswith("the gradient"))  # a bad loss on one rank is in all gradients
-        what = "loss" if found and not found[0].startswith("the gradient") else "gradient"
-        first = f"; the first value that is not finite is {found[0]}" if found else ""
-        return (
-            f"the {what} is not finite in step {step}{first}; "
-            "a smaller optimizer.learning_rate, a longer warm-up or a model.max_row_sum may help"
-        )
+    def _explain_step(self) -> str:
+        def find() -> str | None:
+            assert self._images is not None
+            found = self._find(self._augmented(self._images), self._step_seed("noise"))
+            if found is None:
+                name = last_non_finite_gradient(self.flow.named_parameters())
+                found = None if name is None else f"{_GRADIENT}{name}"
+            return found
 
-    def _find(self) -> list[str]:
+        place = self._first_place(find)
+        what = "gradient" if place is None or place.startswith(_GRADIENT) else "loss"
+        return _sentence(f"the {what} is not finite in step {self.trainer.global_step + 1}", place)
+
+    def _first_place(self, find: Callable[[], str | None]) -> str | None:
+        """Return where the first value is that is not finite, on the first rank that has one."""
+        place = None if self._is_sharded else find()
+        if self.trainer.world_size == 1:
+            return place
+        places: list[str | None] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(places, place)
+        found = [f"{place} on rank {rank}" for rank, place in enumerate(places) if place is not None]
+        found.sort(key=lambda place: place.startswith(_GRADIENT))  # a bad loss on one rank is in all gradients
+        return found[0] if found else None
+
+    def _find(self, images: Tensor, seed: int) -> str | None:
         def run() -> None:
-            with self.trainer.precision_plugin.train_step_context():
-                torch.manual_seed(self._step_seed("noise"))
-                self._bits_per_dim(self._augmented(self._images))
+            torch.manual_seed(seed)
+            self._in_training_precision(images)
 
-        layer = first_non_finite_layer(self.flow, run)
-        if layer is not None:
-            return [layer]
-        name = last_non_finite_gradient(self.flow.named_parameters())
-        return [] if name is None else [f"the gradient of {name}"]
+        return first_non_finite_layer(self.flow, run)
+
+
+_GRADIENT = "the gradient of "
+
+
+def _sentence(what: str, place: str | None) -> str:
+    first = "" if place is None else f"; the first value that is not finite is {place}"
+    return (
+        f"{what}{first}; "
+        "a smaller optimizer.learning_rate, a longer optimizer.warmup_steps or a model.max_row_sum may help"
+    )

@@ -1,30 +1,29 @@
-"""Finds where a number that is not finite came from."""
+"""Find the origin of a value that is not finite."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections import Compose
+from inverseflow.bijections import Compose, Multiscale
 
 
 def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
-    """Names the first place in `model` that holds or gives a number that is not finite.
+    """Return the name of the first parameter or layer output in `model` that is not finite.
 
-    Parameters are looked at before `run()` is called, then the outputs of the layers in the order in which they are
-    ready, so inner layers before those that contain them.
+    Parameters are checked before `run()` is called, then the outputs of the layers in the order in which they are
+    computed, so inner layers before the layers that contain them.
 
     Args:
-        model: The model that `run` uses.
-        run: Calls the model on the batch in question, with the random state that it had.
+        model: the model that `run` uses.
+        run: calls the model on the batch in question, with the random state that it had.
 
     Returns:
-        For instance "the output of bijection.scales.0.layers.1.layers.2 (ActNorm), scale 1, step 1", or None if all is
-        finite.
+        For instance "the output of bijection.scales.0.layers.1.layers.2 (ActNorm), scale 1, step 1", or None if all
+        values are finite.
 
     Example:
         >>> class Root(nn.Module):
@@ -64,27 +63,38 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
 
 
 def last_non_finite_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> str | None:
-    """Names the last parameter whose gradient is not finite: the one nearest to the loss, where backward met it first.
+    """Return the name of the last parameter whose gradient is not finite: the first one that backward reached.
 
-    >>> layer = nn.Linear(1, 1)
-    >>> layer.bias.grad = torch.tensor([float("nan")])
-    >>> last_non_finite_gradient(layer.named_parameters())
-    'bias'
+    Args:
+        parameters: parameters by name, in the order of the forward pass.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> layer.bias.grad = torch.tensor([float("nan")])
+        >>> last_non_finite_gradient(layer.named_parameters())
+        'bias'
     """
     names = [name for name, value in parameters if value.grad is not None and not _is_finite(value.grad)]
     return names[-1] if names else None
 
 
 def _position(model: nn.Module, name: str) -> str:
-    """Where in a flow of several scales a layer is, as a reader counts."""
-    match = re.match(r"(.*\bscales\.(\d+)\.layers)\.(\d+)", name)
-    if match is None:
-        return ""
-    scale, place = int(match[2]) + 1, int(match[3])
-    steps = [
-        number for number, layer in enumerate(model.get_submodule(match[1]).children()) if isinstance(layer, Compose)
-    ]
-    return f", scale {scale}, step {steps.index(place) + 1}" if place in steps else f", scale {scale}"
+    """Return the scale and the step of a layer or parameter in a flow of several scales, counted from 1."""
+    path = [model]
+    for part in name.split("."):
+        child = getattr(path[-1], part, None)
+        if not isinstance(child, nn.Module):
+            break  # the name of a parameter
+        path.append(child)
+    within = set(path)
+    for multiscale in (module for module in path if isinstance(module, Multiscale)):
+        for scale, level in enumerate(multiscale.scales, start=1):
+            if level not in within:
+                continue
+            steps = [layer for layer in getattr(level, "layers", ()) if isinstance(layer, Compose)]
+            step = next((number for number, layer in enumerate(steps, start=1) if layer in within), None)
+            return f", scale {scale}" + ("" if step is None else f", step {step}")
+    return ""
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

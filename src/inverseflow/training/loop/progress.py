@@ -1,4 +1,4 @@
-"""What is seen while a flow is trained."""
+"""Progress of a training run on the terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from inverseflow.training.loop.metrics import Recorder
 from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.loop.recorder import Recorder
 
 
 class StepProgress(ProgressBar):
-    """A bar of steps with bits per dimension and ms/step on a terminal; elsewhere a line now and then.
+    """Show a bar of training steps with bits per dimension and ms/step on a terminal, and lines elsewhere.
+
+    Lightning's TQDMProgressBar counts batches of an epoch, and fills a log file with thousands of lines.
 
     Args:
-        recorder: Knows the time of a step.
-        seconds_between_lines: How often a line is written where there is no terminal.
+        recorder: measures the time of a step.
+        seconds_between_lines: time between two lines where there is no terminal.
     """
 
     def __init__(self, recorder: Recorder, seconds_between_lines: float = 30.0) -> None:
@@ -31,11 +33,11 @@ class StepProgress(ProgressBar):
         self._last_line = 0.0
 
     def disable(self) -> None:
-        """Lightning calls this on all ranks but the first."""
+        """Write no lines; Lightning calls this on all ranks but the first."""
         self._between = float("inf")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts up the bar."""
+        """Show the bar."""
         self._last_line = time.monotonic()
         if trainer.is_global_zero and sys.stderr.isatty():
             self._bar = tqdm(
@@ -43,7 +45,7 @@ class StepProgress(ProgressBar):
             )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Moves the bar, or writes a line if it is time."""
+        """Move the bar, or write a line if one is due."""
         if self._bar is not None:
             due = time.time() - self._bar.last_print_t >= self._bar.mininterval
             if due or trainer.global_step == trainer.max_steps:
@@ -53,17 +55,17 @@ class StepProgress(ProgressBar):
             self._line(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Shows the validation."""
+        """Show the validation."""
         self._validation = float(trainer.callback_metrics["val_bits_per_dim"])
         if self._bar is None and trainer.is_global_zero:
             self._line(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the bar down."""
+        """Remove the bar."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Takes the bar down."""
+        """Remove the bar."""
         self._close()
 
     def _line(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,9 +75,8 @@ class StepProgress(ProgressBar):
     def _text(self, pl_module: LightningModule) -> str:
         validation = "" if self._validation is None else f", validation {self._validation:.3f}"
         assert isinstance(pl_module, FlowModule)
-        return (
-            f"{float(pl_module.train_bits_per_dim):.3f} bits/dim{validation}, {self._recorder.ms_per_step:.0f} ms/step"
-        )
+        speed = "" if self._recorder.ms_per_step is None else f", {self._recorder.ms_per_step:.0f} ms/step"
+        return f"{float(pl_module.train_bits_per_dim):.3f} bits/dim{validation}{speed}"
 
     def _close(self) -> None:
         if self._bar is not None:

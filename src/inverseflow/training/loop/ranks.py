@@ -1,4 +1,4 @@
-"""Which of several processes this one is."""
+"""The rank of this process, before the processes have met."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes files and speaks: the only one, or the one of rank 0.
+    """Return whether this process writes files and messages: the only one, or the process of rank 0.
 
-    Known from the environment, as whoever starts several processes leaves it, before they have met.
+    Lightning's `rank_zero_only` needs Lightning, which takes seconds to import, and ignores the rank of the node.
     """
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):  # in the order that Lightning asks
         if name in os.environ:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request, not a blow."""
+"""Stop training after the current step on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from inverseflow.training.loop.ranks import is_first_process
 
 
 class StopRequest:
-    """Remembers that somebody asked to stop. The first signal asks, the second one stops at once.
+    """Handler of Ctrl-C and SIGTERM: the first signal requests a stop, the second one stops at once.
 
-    A context manager: at the end of the block the signals have their former meaning again.
+    A context manager. At the end of the block the signals have their previous handlers again. A signal that was ignored
+    before, such as Ctrl-C in a background job, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class StopRequest:
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():  # nobody else may handle signals
+        if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
             self._former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -32,9 +33,10 @@ class StopRequest:
         self._former = {}
 
     def listen(self) -> None:
-        """Takes over Ctrl-C and SIGTERM until the end of the block."""
-        for number in self._former:
-            signal.signal(number, self._receive)
+        """Handle Ctrl-C and SIGTERM until the end of the block."""
+        for number, handler in self._former.items():
+            ignored = handler is signal.SIG_IGN
+            signal.signal(number, signal.SIG_IGN if ignored else self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

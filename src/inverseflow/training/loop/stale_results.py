@@ -1,4 +1,4 @@
-"""What a run that is made longer does with the results of its former end."""
+"""Delete stale results when a finished run is extended."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from inverseflow.training.run import Run
 
 
 class StaleResults(Callback):
-    """Removes the model, the report and the pictures of a resumed run once a new step is made.
-
-    Until the run ends again its checkpoints speak for it.
+    """Delete the exported model, the report and the pictures of a resumed run once a new step is made.
 
     Args:
-        run: The run folder.
+        run: the run folder.
     """
 
     def __init__(self, run: Run) -> None:
@@ -24,7 +22,7 @@ class StaleResults(Callback):
         self._removed = False
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Removes them, once."""
+        """Delete them, once."""
         if trainer.is_global_zero and not self._removed:
             self._run.remove_results()
         self._removed = True

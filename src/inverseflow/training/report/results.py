@@ -1,8 +1,9 @@
-"""What is left of a training run: measurements, pictures and the exported model."""
+"""Results of a training run: measurements, pictures and the exported model."""
 
 from __future__ import annotations
 
 import platform
+import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from inverseflow.data import ImageSplits
+from inverseflow.errors import ConvergenceError, SingularError
 from inverseflow.flows import Flow
 from inverseflow.training.evaluation import Evaluation, baseline_bits, evaluate
-from inverseflow.training.loop.metrics import read_metrics
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.report.pictures import save_curves, save_grid, save_reconstructions
 from inverseflow.training.run import Run
+from inverseflow.training.run.metrics import read_metrics
 from inverseflow.utils.files import atomic_folder, write_json
 from inverseflow.utils.seeding import seeded
 
@@ -29,83 +31,86 @@ _BASELINE_IMAGES = 50_000
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What the training itself has to say."""
+    """Numbers of the training itself."""
 
     steps: int
-    """Steps made."""
+    """Training steps made."""
     best_step: int
     """Step of the best validation, whose weights are exported."""
     val_bits_per_dim: float
-    """The best validation."""
+    """Bits per dimension of the best validation."""
     seconds: float
-    """Time in training, validation included, over all processes of a resumed run."""
+    """Time in training, validation included, summed over all processes of a resumed run."""
     ms_per_step: float | None
-    """Mean time of a step, validation and checkpoints left out; None if too few steps were made to tell."""
+    """Mean time of a step, validation and checkpoints left out; None if too few steps were made."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The content of report.json."""
+    """Content of report.json."""
 
     title: str
-    """The data, as one would name it in a table."""
+    """Name of the data for tables."""
     test_bits_per_dim: float
     """Upper bound on the bits per dimension of the discrete test images."""
-    test_bits_per_dim_stderr: float
-    """Its standard error over the images."""
+    test_bits_per_dim_stderr: float | None
+    """Its standard error over the images; None for one image."""
     baselines: dict[str, float]
     """Bits per dimension of the baselines on the same images, by name."""
     val_bits_per_dim: float
-    """The best validation during training."""
-    max_reconstruction_error: int
-    """In grey levels, after rounding."""
+    """Bits per dimension of the best validation during training."""
+    max_reconstruction_error: int | None
+    """In gray levels, after rounding; None if a reconstruction is not finite."""
     parameters: int
-    """Trained numbers in the flow."""
+    """Number of trained parameters of the flow."""
     train_seconds: float
     """Time in training, validation included."""
     ms_per_step: float | None
-    """Mean time of a training step."""
-    sample_ms_per_100: float
-    """Time to draw 100 images."""
+    """Mean time of a training step; None if too few steps were made."""
+    sample_ms_per_100: float | None
+    """Time to draw 100 images; None if sampling fails."""
     steps: int
     """Training steps."""
     best_step: int
-    """The step that the exported weights are from."""
+    """Training step of the exported weights."""
     seed: int
-    """The seed of the run."""
+    """Seed of the run."""
     model: dict[str, Any]
-    """The options of the flow."""
+    """Options of the flow."""
     evaluation: Evaluation
-    """All that was measured on the test images."""
+    """All measurements on the test images."""
+    problems: list[str]
+    """Sentences about what does not work, for instance an inverse that loses the images."""
     device: str
-    """Where it was measured."""
+    """Device of the measurements."""
     versions: dict[str, str]
-    """Of Python and the packages that matter."""
+    """Versions of Python and of the packages that matter."""
 
 
 def finish(
     run: Run, options: TrainOptions, data: ImageSplits, flow: Flow, training: TrainingSummary, device: torch.device
 ) -> Report:
-    """Exports the flow, draws the pictures, measures on the test images, and writes report.json.
+    """Measure the flow on the test images, draw the pictures, export the flow, and write report.json.
 
     Args:
-        run: Where to.
-        options: The settings of the run.
-        data: The images.
-        flow: The trained flow.
-        training: What the training itself has to say.
-        device: Where to measure.
-    """
-    with atomic_folder(run.model) as temporary:
-        flow.save_pretrained(temporary)
-    flow = flow.to(device).eval()
-    draw_samples(run, flow, data.levels, seed=options.seed)
-    measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)
-    with seeded(0, "reconstruction"):
-        reconstruct(run.reconstructions, flow, data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test)))), data)
+        run: the run folder.
+        options: the settings of the run.
+        data: the images.
+        flow: the trained flow.
+        training: numbers of the training itself.
+        device: where to measure.
 
+    Raises:
+        NonFiniteError: if the bits per dimension of a test image are not finite. Nothing is exported then.
+    """
+    flow = flow.to(device).eval()
+    measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)
+    problems = [] if measured.changed_images == 0 else [f"the inverse is not exact: {measured.round_trip}"]
+    problems += _draw(run, flow, data, options.seed)
     compared = dict(_baselines(data))
     save_curves(run.curves, read_metrics(run.metrics), compared, f"{data.title}, {options.model.name}")
+    with atomic_folder(run.model) as temporary:
+        flow.save_pretrained(temporary)
 
     report = Report(
         title=data.title,
@@ -123,11 +128,32 @@ def finish(
         seed=options.seed,
         model=asdict(options.model),
         evaluation=measured,
+        problems=problems,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         versions=versions(),
     )
     write_json(run.report, asdict(report))
     return report
+
+
+def _draw(run: Run, flow: Flow, data: ImageSplits, seed: int) -> list[str]:
+    """Write samples.png and reconstructions.png, and return sentences about those that fail."""
+    problems = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pixels are not a number")  # the report says so
+        try:
+            with torch.inference_mode(), seeded(seed, "samples"):
+                samples = flow.sample(_PICTURED)
+            save_grid(run.samples, samples, data.levels)
+        except (ConvergenceError, SingularError) as error:
+            problems.append(f"no samples can be drawn: {error}")
+        try:
+            images = data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test))))
+            with seeded(0, "reconstruction"):
+                reconstruct(run.reconstructions, flow, images, data)
+        except (ConvergenceError, SingularError) as error:
+            problems.append(f"no images can be reconstructed: {error}")
+    return problems
 
 
 @lru_cache(maxsize=1)  # several runs on the same images have the same baselines
@@ -136,21 +162,17 @@ def _baselines(data: ImageSplits) -> dict[str, float]:
     return baseline_bits(train.tensor(), data.test.tensor(), data.levels)
 
 
-def draw_samples(run: Run, flow: Flow, levels: int, seed: int) -> None:
-    """Writes samples.png."""
-    with torch.inference_mode(), seeded(seed, "samples"):
-        images = flow.sample(_PICTURED)
-    save_grid(run.samples, images, levels)
-
-
 def reconstruct(path: Path, flow: Flow, originals: Tensor, data: ImageSplits) -> int:
-    """Draws images beside what comes back through the latent, and returns the largest difference in grey levels.
+    """Draw images next to their reconstructions through the latent.
 
     Args:
-        path: Where to.
-        flow: The trained flow.
-        originals: Grey levels, (N, C, H, W).
-        data: What the images are from.
+        path: the picture.
+        flow: the trained flow.
+        originals: gray levels, ``(N, C, H, W)``.
+        data: the data set of the images.
+
+    Returns:
+        The largest difference in gray levels.
     """
     with torch.inference_mode():
         back = flow.decode(flow.encode(originals.to(next(flow.parameters()).device))).cpu()
@@ -159,7 +181,7 @@ def reconstruct(path: Path, flow: Flow, originals: Tensor, data: ImageSplits) ->
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a measurement may depend on."""
+    """Return the versions of Python and of the packages that a measurement may depend on."""
     found = {"python": platform.python_version()}
     for name in ("inverseflow", "torch", "lightning", "numpy"):
         try:
@@ -170,19 +192,33 @@ def versions() -> dict[str, str]:
 
 
 def closing_lines(report: Report, run: Run) -> str:
-    """What is printed at the end: a few lines."""
-    bits, error = report.test_bits_per_dim, report.test_bits_per_dim_stderr
-    deviation = report.evaluation.bits_per_dim_draw_std
+    """Return the lines that are printed at the end of a run."""
+    bits, measured = report.test_bits_per_dim, report.evaluation
+    title = f"{report.title}: {with_error(bits, report.test_bits_per_dim_stderr)} bits/dim"
+    images = "1 test image" if measured.images == 1 else f"{measured.images} test images"
+    deviation = measured.bits_per_dim_draw_std
     between = "" if deviation is None else f", {deviation:.4f} between draws"
-    lines = [f"{report.title}: {bits:.3f} ± {error:.3f} bits/dim on {report.evaluation.images} test images{between}"]
+    lines = [f"{title} on {images}{between}"]
     for name, value in report.baselines.items():
         verdict = "below" if bits < value else "NOT below"
         lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {value:.3f}")
     step = "" if report.ms_per_step is None else f", {report.ms_per_step:.0f} ms/step"
+    sampling = "" if report.sample_ms_per_100 is None else f", 100 samples in {report.sample_ms_per_100:.0f} ms"
+    exact = "pixels come back exactly" if measured.changed_images == 0 else "the inverse is NOT exact"
     lines += [
         f"  {report.steps} steps in {report.train_seconds:.0f} s{step}, {report.parameters:,} parameters",
-        f"  reconstruction error {report.max_reconstruction_error} grey levels, "
-        f"100 samples in {report.sample_ms_per_100:.0f} ms",
+        f"  {exact}{sampling}",
+        *(f"  WARNING: {problem}" for problem in report.problems),
         f"  pictures, report.json and the model are in {run.path}",
     ]
     return "\n".join(lines)
+
+
+def with_error(value: float, error: float | None, digits: int = 3) -> str:
+    """Return a value with its standard error, which does not exist for one image.
+
+    Example:
+        >>> with_error(1.5, 0.25), with_error(1.5, None)
+        ('1.500 ± 0.250', '1.500 (one image)')
+    """
+    return f"{value:.{digits}f} (one image)" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -1,0 +1,1 @@
+"""Deblurring by inverse convolutions."""

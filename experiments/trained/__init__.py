@@ -1,0 +1,1 @@
+"""Tables of trained flows: how they are trained, measured, printed and plotted."""

@@ -1,0 +1,90 @@
+"""Train one flow of a table and measure it on test images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from experiments.result import Values
+from experiments.units import nats_per_image
+from inverseflow.data import ImageSplits, load_images
+from inverseflow.errors import RunError
+from inverseflow.flows import Flow
+from inverseflow.training.options import TrainOptions
+from inverseflow.training.run import Run
+from inverseflow.training.trainer import train
+
+
+def train_line(options: TrainOptions, test_images: int | None) -> Values:
+    """Train one line as `inverseflow train` does, and return what it is worth on test images.
+
+    Args:
+        options: the settings, with the run folder.
+        test_images: how many of the test images, None for all.
+
+    Raises:
+        RunError: the flow is worse than no flow at all: it costs more bits than uniform noise.
+        NonFiniteError: the loss or the gradient is not finite.
+    """
+    data = images(options.data, options.data_dir, test_images)
+    report = train(options, data)
+    assert report is not None
+    bits = report.test_bits_per_dim
+    learned = options.max_steps > options.optimizer.warmup_steps + 2
+    if not math.isfinite(bits) or (learned and bits > math.log2(data.levels)):
+        raise RunError(
+            f"diverged: {bits:.2f} bits/dim after {report.steps} steps, where uniform noise costs "
+            f"{math.log2(data.levels):.2f}"
+        )
+    return {
+        "title": report.title,
+        "bits_per_dim": bits,
+        "bits_per_dim_stderr": report.test_bits_per_dim_stderr,
+        "nats_per_image": nats_per_image(bits, data.event_shape),
+        "test_images": report.evaluation.images,
+        "steps": report.steps,
+        "batch_size": options.batch_size,
+        "parameters": report.parameters,
+        "ms_per_step": report.ms_per_step,
+        "train_seconds": report.train_seconds,
+        "max_reconstruction_error": report.max_reconstruction_error,
+        "log_det_round_trip_error": report.evaluation.log_det_round_trip_error,
+        "baselines": report.baselines,
+    }
+
+
+def trained_flow(options: TrainOptions, test_images: int | None) -> Flow:
+    """Return the flow that a training left, trained again if its run folder is gone.
+
+    Args:
+        options: the settings, with the run folder.
+        test_images: as for `train_line`.
+    """
+    assert options.out is not None
+    run = Run(options.out)
+    if not run.model.exists():
+        train_line(options, test_images)
+    return Flow.from_pretrained(run.model)
+
+
+def fixed(options: TrainOptions) -> Values:
+    """Return the settings that decide what a training leaves, and not where it lies."""
+    mapping = options.to_mapping()
+    return {name: value for name, value in mapping.items() if name not in ("data_dir", "quiet")}
+
+
+@lru_cache(maxsize=1)
+def images(name: str, data_dir: Path | None, test_images: int | None) -> ImageSplits:
+    """Return a data set with its first test images; the last one asked for is kept.
+
+    Args:
+        name: as for `load_images`.
+        data_dir: as for `load_images`.
+        test_images: how many test images are kept, None for all.
+    """
+    data = load_images(name, data_dir=data_dir)
+    if test_images is None or test_images >= len(data.test):
+        return data
+    return replace(data, test=data.test.select(range(test_images)))

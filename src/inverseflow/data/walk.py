@@ -1,0 +1,133 @@
+"""Find the images in a folder, by a plain walk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inverseflow.data.encoded import SUFFIXES, Encoded
+from inverseflow.data.location import printable
+from inverseflow.errors import DataError
+
+_NAMED = 3  # files that a message names before it only counts
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """The content of a folder and its subfolders. Paths are relative to `root`, in the order of their text."""
+
+    root: Path
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    """All subfolders, even those without images."""
+    others: list[Path] = field(default_factory=list)
+    """Files that are not images."""
+    hidden: list[Path] = field(default_factory=list)
+    """Files and folders whose names begin with a dot."""
+
+    def encoded(self, path: Path) -> Encoded:
+        """Return the image at one of the paths."""
+        return Encoded(self.root / path, printable(self.root / path))
+
+    def describe_others(self) -> str:
+        """Name and count the files that are not images; an empty string if there are none."""
+        return " and ".join(
+            f"{len(paths)} {kind} file{'' if len(paths) == 1 else 's'} ({listed(paths)})"
+            for kind, paths in (("other", self.others), ("hidden", self.hidden))
+            if paths
+        )
+
+    def require_images(self) -> None:
+        """Refuse a folder without images.
+
+        Raises:
+            DataError: if there are no images; it names what was found instead.
+        """
+        if not self.images:
+            others = self.describe_others()
+            raise DataError(
+                f"{printable(self.root)} holds no images{f', only {others}' if others else ''}: put image files there "
+                f"({' '.join(sorted(SUFFIXES))}), or name another folder"
+            )
+
+
+def find_files(root: Path) -> FoundFiles:
+    """Find all files in a folder and its subfolders, through links, and tell images from others.
+
+    A file is an image if its name ends like one (`SUFFIXES`, in any case) or if it begins like a PNG, JPEG, GIF or WebP
+    file. Files and folders whose names begin with a dot are hidden: they are listed but not looked into. A folder that
+    can be reached in several ways, as in a cycle of links, is read once, if possible not through a link.
+
+    Raises:
+        DataError: if a folder cannot be read.
+    """
+    found = FoundFiles(root)
+    seen = {_identity(os.stat(root))}
+    folders, linked = deque([Path()]), deque[Path]()
+    while folders or linked:
+        folder = folders.popleft() if folders else linked.popleft()
+        if folder != Path():
+            status = os.stat(root / folder)
+            if _identity(status) in seen:
+                continue
+            seen.add(_identity(status))
+            found.folders.append(folder)
+        for name in _names(root / folder):
+            path = folder / name
+            mode = _mode(root / path)
+            if name.startswith("."):
+                found.hidden.append(path)
+            elif stat.S_ISDIR(mode):
+                (linked if os.path.islink(root / path) else folders).append(path)
+            elif _is_image(root / path, mode):
+                found.images.append(path)
+            else:
+                found.others.append(path)
+    for paths in (found.images, found.folders, found.others, found.hidden):
+        paths.sort(key=Path.as_posix)
+    return found
+
+
+def listed(paths: list[Path]) -> str:
+    """Return the first few of the paths, separated by commas."""
+    shown = ", ".join(printable(path) for path in paths[:_NAMED])
+    return f"{shown}, ..." if len(paths) > _NAMED else shown
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(
+            f"{printable(folder)} cannot be read ({error.strerror}): change its permissions, or remove it"
+        ) from error
+
+
+def _mode(path: Path) -> int:
+    """Return the kind of file that `path` is, or that it links to; 0 for a link to nothing."""
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_image(path: Path, mode: int) -> bool:
+    if mode and not stat.S_ISREG(mode):
+        return False  # opening a pipe would wait for ever
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    # Other formats have signatures too weak, or share them: many cameras' raw files begin like TIFF.
+    webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    return webp or head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
