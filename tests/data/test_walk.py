@@ -36,6 +36,12 @@ def test_images_are_told_by_their_content(tmp_path, encode, pixels, name, kind):
     assert images(tmp_path) == [name]
 
 
+@pytest.mark.parametrize("name", ["a.png.part", "a.JPG~", "a.png.bak"])
+def test_backups_and_partial_downloads_are_not_images(tmp_path, encode, pixels, name):
+    (tmp_path / name).write_bytes(encode(pixels(6, 9)))
+    assert images(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "name", ["a b.png", "a[b]*?.png", "'\".png", "-n.png", "a\nb.png", "ä😀.png", "%s{0}.png", "a:b.png"]
 )

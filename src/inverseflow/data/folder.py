@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from inverseflow.data.decoding import Crop, Decoder, FileImages, decode_all, map_images, read_header
@@ -82,14 +84,9 @@ def load_folder(
     found = find_files(root)
     found.require_images()
     divided = _divided(found, split_seed, progress)
-    decoder = _decoder([image for part in divided.parts for image in part], image_size, crop, channels, progress)
-    channel_count, height, width = decoder.shape
-    in_memory = sum(map(len, divided.parts)) * channel_count * height * width <= _IN_MEMORY_BYTES
-
-    def images(part: list[Encoded]) -> Images:
-        return TensorImages(decode_all(part, decoder, progress=progress)) if in_memory else FileImages(part, decoder)
-
-    train, validation, test = map(images, divided.parts)
+    everything = [image for part in divided.parts for image in part]
+    decoder = _decoder(everything, image_size, crop, channels, progress)
+    train, validation, test = _images(everything, [len(part) for part in divided.parts], decoder, progress)
     others = found.describe_others()
     return ImageSplits(
         name="folder",
@@ -137,6 +134,11 @@ def _divided(found: FoundFiles, seed: int, progress: bool) -> _Divided:
         by_split[split_of(path.parent)].append(path)
 
     def held_out(paths: list[Path], parts: int) -> list[list[Encoded]]:
+        if len(paths) <= parts:
+            raise DataError(
+                f"{printable(found.root)} holds {len(paths)} image{'' if len(paths) == 1 else 's'} to divide, but at "
+                f"least {parts + 1} are needed, one for each split: add images"
+            )
         images = [found.encoded(path) for path in paths]
         digests = list(map_images(Encoded.digest, images, "hashing images", progress=progress))
         return [[images[index] for index in part] for part in split_by_content(digests, parts, seed=seed)]
@@ -215,6 +217,14 @@ def _around(match: re.Match[str]) -> str:
 
 def _joined(names: list[str]) -> str:
     return " and ".join(["training" if name == "train" else name for name in names])
+
+
+def _images(everything: list[Encoded], sizes: list[int], decoder: Decoder, progress: bool) -> list[Images]:
+    """Return the images in consecutive parts of the given sizes, decoded if they fit into memory."""
+    if len(everything) * math.prod(decoder.shape) > _IN_MEMORY_BYTES:
+        files = iter(everything)
+        return [FileImages(list(islice(files, size)), decoder) for size in sizes]
+    return [TensorImages(pixels) for pixels in decode_all(everything, decoder, progress=progress).split(sizes)]
 
 
 def _decoder(

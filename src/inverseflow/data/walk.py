@@ -13,6 +13,7 @@ from inverseflow.data.location import printable
 from inverseflow.errors import DataError
 
 _NAMED = 3  # files that a message names before it only counts
+_NOT_DONE = (".part", ".partial", ".crdownload", ".download", ".tmp", ".bak", ".orig", "~")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ class FoundFiles:
 def find_files(root: Path) -> FoundFiles:
     """Find all files in a folder and its subfolders, through links, and tell images from others.
 
-    A file is an image if its name ends like one (`SUFFIXES`, in any case) or if it begins like a PNG, JPEG, GIF or WebP
-    file. Files and folders whose names begin with a dot are hidden: they are listed but not looked into. A folder that
-    can be reached in several ways, as in a cycle of links, is read once, if possible not through a link.
+    A file is an image if its name ends like one (`SUFFIXES`, in any case), or if it begins as PNG, JPEG, GIF or WebP do
+    and is not a backup or a partial download by its name. Files and folders whose names begin with a dot are
+    hidden: they are listed but not looked into. A folder that can be reached in several ways, as in a cycle of links,
+    is read once, if possible not through a link.
 
     Raises:
         DataError: if a folder cannot be read.
@@ -123,6 +125,8 @@ def _is_image(path: Path, mode: int) -> bool:
         return False  # opening a pipe would wait for ever
     if path.suffix.lower() in SUFFIXES:
         return True
+    if path.name.lower().endswith(_NOT_DONE):
+        return False
     try:
         with path.open("rb") as file:
             head = file.read(12)
