@@ -151,7 +151,7 @@ def test_other_files_are_named_and_counted(tmp_path):
     (tmp_path / "README.txt").touch()
     (tmp_path / ".DS_Store").touch()
     assert load_folder(tmp_path).notes == (
-        f"left out of {tmp_path}: 1 other file (README.txt) and 1 hidden file (.DS_Store)",
+        f"left out of {tmp_path}: 1 other file (README.txt), 1 hidden file (.DS_Store)",
     )
 
 

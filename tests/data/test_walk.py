@@ -66,13 +66,21 @@ def test_other_files_and_hidden_ones_are_named_and_counted(tmp_path):
     found = find_files(tmp_path)
     assert [path.as_posix() for path in found.images] == ["0.png"]
     assert found.describe_others() == (
-        "4 other files (README.txt, b.json, c.md, ...) and 2 hidden files (.git, labels/._0.png)"
+        "4 other files (README.txt, b.json, c.md, ...), 2 hidden files (.git, labels/._0.png)"
     )
 
 
 def test_a_folder_of_images_alone_has_no_others(tmp_path):
     touch(tmp_path, "0.png")
     assert find_files(tmp_path).describe_others() == ""
+
+
+def test_the_pictures_of_training_runs_are_not_read(tmp_path):
+    touch(tmp_path, "0.png", "runs/a/config.yaml", "runs/a/checkpoints/last.ckpt", "runs/a/samples.png")
+    found = find_files(tmp_path)
+    assert [path.as_posix() for path in found.images] == ["0.png"]
+    assert found.describe_others() == "1 training run (runs/a)"
+    assert images(tmp_path / "runs" / "a") == ["samples.png"]
 
 
 def test_a_folder_inside_a_hidden_one_is_read(tmp_path):

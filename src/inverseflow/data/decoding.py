@@ -247,7 +247,9 @@ def _to_mode(image: PillowImage, mode: Literal["L", "RGB"], encoded: Encoded) ->
         values: npt.NDArray[Any] = np.asarray(image)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
-        raise DataError(f"{encoded.name} has pixels of 32 bits, whose range is unknown: convert it to 8 bits first")
+        raise DataError(
+            f"{encoded.name} has gray levels of unknown range, with a sign, 32 bits or fractions: convert it to 8 bits"
+        )
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

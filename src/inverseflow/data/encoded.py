@@ -128,8 +128,16 @@ def unreadable(image: Encoded, error: Exception) -> DataError:
     elif isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     elif type(error).__name__ == "UnidentifiedImageError":
-        empty = not image.read_head(1)
-        reason = "it is empty" if empty else "its content is none of BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF, WebP"
+        head = image.read_head(4)
+        if not head:
+            reason = "it is empty"
+        elif head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II", b"MM", b"RIFF")):
+            reason = "it is damaged or of a rare kind"
+        else:
+            reason = "its content is none of BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF, WebP"
     else:
         reason = str(error) or type(error).__name__
-    return DataError(f"{image.name} cannot be read as an image ({reason}): replace it with a whole copy, or remove it")
+    return DataError(
+        f"{image.name} cannot be read as an image ({reason}): "
+        "replace it with a whole copy, convert it to PNG, or remove it"
+    )

@@ -42,9 +42,9 @@ def load_folder(
 ) -> ImageSplits:
     """Load the images in a folder and its subfolders, in the order of their paths.
 
-    Links are followed. Hidden files, whose names begin with a dot, and files that are not images are left out; the
-    result's `notes` name and count them. Images are files in one of the formats BMP, GIF, JPEG, JPEG 2000, PNG, PPM,
-    TIFF and WebP, told by their names or by their content.
+    Links are followed. Files that are not images, hidden files, whose names begin with a dot, and the folders of
+    training runs are left out; the result's `notes` name and count them. Images are files in one of the formats
+    BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, recognized by their names or their content.
 
     About 80 : 10 : 10 of the images are for training, validation and test. A hash of an image's file decides, so
     adding, moving and renaming files moves no image from training to test.

@@ -13,6 +13,7 @@ from inverseflow.data.location import printable
 from inverseflow.errors import DataError
 
 _NAMED = 3  # files that a message names before it only counts
+_RUN = frozenset(["config.yaml", "checkpoints"])  # what the folder of a training run holds, next to its pictures
 _NOT_DONE = (".part", ".partial", ".crdownload", ".download", ".tmp", ".bak", ".orig", "~")
 
 
@@ -28,16 +29,19 @@ class FoundFiles:
     """Files that are not images."""
     hidden: list[Path] = field(default_factory=list)
     """Files and folders whose names begin with a dot."""
+    runs: list[Path] = field(default_factory=list)
+    """Folders of training runs."""
 
     def encoded(self, path: Path) -> Encoded:
         """Return the image at one of the paths."""
         return Encoded(self.root / path, printable(self.root / path))
 
     def describe_others(self) -> str:
-        """Name and count the files that are not images; an empty string if there are none."""
-        return " and ".join(
-            f"{len(paths)} {kind} file{'' if len(paths) == 1 else 's'} ({listed(paths)})"
-            for kind, paths in (("other", self.others), ("hidden", self.hidden))
+        """Name and count what is not an image; an empty string if there is nothing else."""
+        kinds = {"other file": self.others, "hidden file": self.hidden, "training run": self.runs}
+        return ", ".join(
+            f"{len(paths)} {kind}{'' if len(paths) == 1 else 's'} ({listed(paths)})"
+            for kind, paths in kinds.items()
             if paths
         )
 
@@ -58,26 +62,30 @@ class FoundFiles:
 def find_files(root: Path) -> FoundFiles:
     """Find all files in a folder and its subfolders, through links, and tell images from others.
 
-    A file is an image if its name ends like one (`SUFFIXES`, in any case), or if it begins as PNG, JPEG, GIF or WebP do
-    and is not a backup or a partial download by its name. Files and folders whose names begin with a dot are
-    hidden: they are listed but not looked into. A folder that can be reached in several ways, as in a cycle of links,
-    is read once, if possible not through a link.
+    A file is an image if its name ends like one (`SUFFIXES`, in any case), or if it begins as PNG, JPEG, GIF or
+    WebP files do and is not a backup or a partial download by its name. Files and folders whose names begin with a
+    dot are hidden. They and the folders of training runs are listed but not looked into. A folder that can be
+    reached in several ways, as in a cycle of links, is read once, if possible not through a link.
 
     Raises:
         DataError: if a folder cannot be read.
     """
     found = FoundFiles(root)
-    seen = {_identity(os.stat(root))}
+    seen = set()
     folders, linked = deque([Path()]), deque[Path]()
     while folders or linked:
         folder = folders.popleft() if folders else linked.popleft()
+        status = os.stat(root / folder)
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        names = _names(root / folder)
         if folder != Path():
-            status = os.stat(root / folder)
-            if _identity(status) in seen:
+            if names >= _RUN:
+                found.runs.append(folder)
                 continue
-            seen.add(_identity(status))
             found.folders.append(folder)
-        for name in _names(root / folder):
+        for name in sorted(names):
             path = folder / name
             mode = _mode(root / path)
             if name.startswith("."):
@@ -88,7 +96,7 @@ def find_files(root: Path) -> FoundFiles:
                 found.images.append(path)
             else:
                 found.others.append(path)
-    for paths in (found.images, found.folders, found.others, found.hidden):
+    for paths in (found.images, found.folders, found.others, found.hidden, found.runs):
         paths.sort(key=Path.as_posix)
     return found
 
@@ -99,9 +107,9 @@ def listed(paths: list[Path]) -> str:
     return f"{shown}, ..." if len(paths) > _NAMED else shown
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path) -> set[str]:
     try:
-        return sorted(os.listdir(folder))
+        return set(os.listdir(folder))
     except OSError as error:
         raise DataError(
             f"{printable(folder)} cannot be read ({error.strerror}): change its permissions, or remove it"
@@ -114,10 +122,6 @@ def _mode(path: Path) -> int:
         return os.stat(path).st_mode
     except OSError:
         return 0
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _is_image(path: Path, mode: int) -> bool:
