@@ -12,6 +12,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 # Top-level modules that only the extras bring.
 EXTRAS = (
+    "cyclopts",
     "huggingface_hub",
     "lightning",
     "matplotlib",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from inverseflow.cli.command import Command
 from inverseflow.utils.packages import OPTIONAL
 
 
-def doctor(speed: bool = False) -> None:
+def doctor(*, speed: bool = False) -> None:
     """Show versions, devices and backends, and how fast they are.
 
-    Examples:
-      inverseflow doctor
-      inverseflow doctor --speed
+    Try:
+
+        inverseflow doctor
+        inverseflow doctor --speed
 
     Args:
-        speed: Also time the inverse convolution against conv2d, forward and with gradient, for about a minute.
+        speed: also time the inverse convolution against conv2d, forward and with gradient, for about a minute.
     """
     import os
     import platform
@@ -63,6 +63,3 @@ def _why_no_cuda(built_for: str | None) -> str:
 
 def _line(name: str, text: str) -> None:
     print(f"  {name:<16}{text}")
-
-
-COMMAND = Command(doctor)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
+from inverseflow.cli.arguments import Folder, Number, Output, RunFolder
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
-from inverseflow.cli.command import Command
-from inverseflow.training.run import Run
 
 
 def evaluate(
-    run: Run,
+    run: RunFolder,
+    /,
+    *,
     split: Literal["test", "validation", "train"] = "test",
     draws: int = 3,
     importance_samples: int | None = None,
-    number: int | None = None,
+    number: Number | None = None,
     batch_size: int = 250,
     seed: int = 0,
     device: str = "auto",
-    data_dir: Path | None = None,
-    output: Path | None = None,
+    data_dir: Folder | None = None,
+    output: Output | None = None,
 ) -> None:
     """Measure bits per dimension and the exactness of the inverse of a trained flow.
 
@@ -28,9 +28,10 @@ def evaluate(
     images. They are the mean over the images of the mean over the draws. Their standard error is the standard deviation
     of the images' means, divided by the square root of the number of images.
 
-    Examples:
-      inverseflow evaluate runs/mnist
-      inverseflow evaluate runs/mnist --importance-samples 50 -n 1000 -o evaluation.json
+    Try:
+
+        inverseflow evaluate runs/mnist
+        inverseflow evaluate runs/mnist --importance-samples 50 -n 1000 -o evaluation.json
 
     Args:
         run: the run folder.
@@ -95,6 +96,3 @@ def _with_error(value: float, error: float | None) -> str:
 
 def _line(name: str, text: str) -> None:
     print(f"  {name:<15}{text}")
-
-
-COMMAND = Command(evaluate, short={"number": "n", "output": "o"})

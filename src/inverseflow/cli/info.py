@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from inverseflow.cli.arguments import RunFolder
 from inverseflow.cli.checks import check_run
-from inverseflow.cli.command import Command
 from inverseflow.errors import RunError
 from inverseflow.training.run import Run
 
 
-def info(run: Run) -> None:
+def info(run: RunFolder, /) -> None:
     """Show the settings and the state of a run, and the layers of its flow with shapes and parameter counts.
 
     Args:
@@ -49,6 +49,3 @@ def _facts(run: Run) -> dict[str, str]:
     if state is not None:
         facts["state"] = f"{state}; --resume continues it"
     return facts
-
-
-COMMAND = Command(info)

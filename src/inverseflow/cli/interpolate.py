@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from inverseflow.cli.arguments import Folder, Number, Output, RunFolder
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
-from inverseflow.cli.command import Command
 from inverseflow.errors import DataError, OptionError
-from inverseflow.training.run import Run
 
 _USUAL_NUMBER = 8
 
 
 def interpolate(
-    run: Run,
-    number: int | None = None,
+    run: RunFolder,
+    /,
+    *,
+    number: Number | None = None,
     steps: int = 10,
-    output: Path | None = None,
+    output: Output | None = None,
     seed: int = 0,
     device: str = "auto",
-    data_dir: Path | None = None,
+    data_dir: Folder | None = None,
 ) -> None:
     """Interpolate between pairs of test images along a great circle in latent space.
 
@@ -65,6 +64,3 @@ def interpolate(
     save_grid(path, pictures, data.levels, columns=steps)
     noun = "pair" if number == 1 else "pairs"
     print(f"{number} {noun} of {kind} images of {data.title}, {steps} steps each, are in {path}")
-
-
-COMMAND = Command(interpolate, short={"number": "n", "output": "o"})

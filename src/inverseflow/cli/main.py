@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
-from inverseflow.cli.command import Command
 from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted, UsageError
 from inverseflow.utils.packages import missing_package
 
@@ -33,47 +32,40 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0, 2 after an error, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
-    return _exit_code(partial(_run, argv), debug="--debug" in argv)
-
-
-def run_command(command: Command, argv: list[str] | None = None) -> int:
-    """Run a command that is a program of its own, such as `python -m experiments`, with the errors of `main`."""
-    words = sys.argv[1:] if argv is None else argv
-    return _exit_code(lambda: command.function(**command.arguments(words)), debug="--debug" in words)
+    words = [word for word in argv if word != "--debug"]
+    return _exit_code(partial(_run, words), debug="--debug" in argv)
 
 
 def _run(argv: list[str]) -> None:
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_help())
-    elif argv[0] in ("-V", "--version"):
-        print(f"inverseflow {version('inverseflow')}")
-    elif argv[0] not in COMMANDS:
-        near = get_close_matches(argv[0], COMMANDS, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no command {argv[0]!r}; there are {', '.join(COMMANDS)}{meant}")
-    else:
-        command = _command(argv[0])
-        command.function(**command.arguments(argv[1:]))
+    if argv[:1] == ["doctor"] and {*argv[1:]} <= {"--speed"}:  # works without the package that parses options
+        from inverseflow.cli.doctor import doctor
 
+        return doctor(speed="--speed" in argv)
+    from cyclopts import App, CycloptsError
 
-def _command(name: str) -> Command:
-    command = import_module(f"inverseflow.cli.{name}").COMMAND
-    assert isinstance(command, Command)
-    return command
-
-
-def _help() -> str:
-    lines = [
-        "usage: inverseflow COMMAND [options]",
-        "",
-        "Invertible networks: train flows on images, sample from them, evaluate them.",
-        "",
-        *(f"  {name:<13}{_command(name).summary}" for name in COMMANDS),
-        "",
-        "inverseflow COMMAND --help explains a command; inverseflow --version prints the version.",
-        "A first run, a few minutes on a CPU:  inverseflow train digits",
-    ]
-    return "\n".join(lines)
+    app = App(
+        name="inverseflow",
+        help="Invertible networks: train flows on images, sample from them, evaluate them.",
+        help_epilogue="A first run, a few minutes on a CPU:  inverseflow train digits\n\n"
+        "With --debug, every command shows the traceback of an error.",
+        help_format="markdown",
+        version=f"inverseflow {version('inverseflow')}\n",
+        version_format="plaintext",
+        version_flags=("--version", "-V"),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    # `--model NAME` names the flow; its other options have names of their own.
+    argv = [re.sub(r"^--model(?==|$)", "--model.name", word) for word in argv]
+    try:
+        for order, name in enumerate(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS):
+            module = import_module(f"inverseflow.cli.{name}")
+            function = module.train_command(argv[1:]) if name == "train" else getattr(module, name)
+            app.command(function, name=name, sort_key=order, help_epilogue="")
+        app(argv, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        command = f" {argv[0]}" if argv[:1] and argv[0] in COMMANDS else ""
+        raise UsageError(f"{error} See inverseflow{command} --help.") from error
 
 
 def _exit_code(command: Callable[[], object], *, debug: bool) -> int:

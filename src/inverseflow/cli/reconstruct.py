@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from inverseflow.cli.arguments import Folder, Number, Output, RunFolder
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
-from inverseflow.cli.command import Command
-from inverseflow.training.run import Run
 
 _USUAL_NUMBER = 64
 
 
 def reconstruct(
-    run: Run,
-    number: int | None = None,
-    output: Path | None = None,
+    run: RunFolder,
+    /,
+    *,
+    number: Number | None = None,
+    output: Output | None = None,
     seed: int = 0,
     device: str = "auto",
-    data_dir: Path | None = None,
+    data_dir: Folder | None = None,
 ) -> None:
     """Encode and decode test images, and show where they differ.
 
@@ -43,6 +42,3 @@ def reconstruct(
     worst = reconstruct(path, flow, sample_images(data.test, number, seed), data)
     of = f"all {number}" if number == len(data.test) else f"{number} of {len(data.test)}"
     print(f"{of} test images of {data.title} came back within {worst} gray levels; see {path}")
-
-
-COMMAND = Command(reconstruct, short={"number": "n", "output": "o"})

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+from inverseflow.cli.arguments import Number, Output, RunFolder
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
-from inverseflow.cli.command import Command
 from inverseflow.errors import OptionError, RunError
-from inverseflow.training.run import Run
 
 
 def sample(
-    run: Run,
-    number: int = 100,
+    run: RunFolder,
+    /,
+    *,
+    number: Number = 100,
     temperature: float = 1.0,
-    output: Path = Path("samples.png"),
+    output: Output = Path("samples.png"),
     seed: int = 0,
     batch_size: int = 500,
     device: str = "auto",
@@ -23,9 +25,10 @@ def sample(
 
     An unfinished run is sampled with its best weights so far.
 
-    Examples:
-      inverseflow sample runs/mnist -n 100 -o samples.png
-      inverseflow sample runs/mnist -n 10000 --temperature 0.8 -o samples.npz
+    Try:
+
+        inverseflow sample runs/mnist -n 100 -o samples.png
+        inverseflow sample runs/mnist -n 10000 --temperature 0.8 -o samples.npz
 
     Args:
         run: the run folder.
@@ -40,8 +43,8 @@ def sample(
     """
     check_counts(number=number, batch_size=batch_size)
     check_seed(seed)
-    if temperature < 0:
-        raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
+    if not 0 <= temperature < math.inf:
+        raise OptionError(f"--temperature must be at least 0 and finite, got {temperature:g}")
     check_output(output, ".png", ".npz", ".pt")
     check_run(run)
     import numpy as np
@@ -70,6 +73,3 @@ def sample(
     else:
         write_torch(output, images)
     print(f"{number} samples at temperature {temperature:g} are in {output}")
-
-
-COMMAND = Command(sample, short={"number": "n", "output": "o"})

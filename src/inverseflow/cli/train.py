@@ -1,102 +1,137 @@
 """inverseflow train."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
+from cyclopts import App, Parameter
 
-from inverseflow.cli.command import Command
-from inverseflow.cli.parser import Parser, Value, option_words
 from inverseflow.errors import OptionError, UsageError
-from inverseflow.training.options import TrainOptions
+from inverseflow.training.options import DataName, TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
 
+_PRESET_NAMES = preset_names()
 
-def train(options: TrainOptions) -> None:
-    """Train a flow on images and write everything about the run into a folder.
 
-    The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
-    other options change them last. The value null turns an option off that may be left out.
-
-    The run folder receives config.yaml, metrics.csv, TensorBoard events, checkpoints, the trained model, samples.png,
-    reconstructions.png, curves.png and report.json. Ctrl-C saves the run, prints the command that continues it, and
-    ends with exit code 130.
-
-    Examples:
-      inverseflow train digits
-      inverseflow train mnist --data-dir DIR --out runs/mnist --max-steps 3000 --batch-size 100
-      inverseflow train mnist --model finc --out runs/finc
-      inverseflow train mnist --model.steps 8 --optimizer.learning-rate 5e-4 --optimizer.ema 0.999
-      inverseflow train mnist --out runs/mnist --resume
-      inverseflow train cifar10 --accelerator gpu --devices 4 --strategy ddp --precision bf16-mixed
-      inverseflow train mnist --help       (shows the defaults for mnist)
+def train_command(argv: Sequence[str]) -> Callable[..., None]:
+    """Return the command whose defaults are those of the preset, run and files that `argv` names.
 
     Args:
-        options: the settings.
+        argv: the words after `inverseflow train`. The first one names the data.
+
+    Raises:
+        OptionError: if a file holds no settings.
+        RunError: if the run to be resumed has no settings.
     """
-    from inverseflow.training.report import closing_lines
-    from inverseflow.training.trainer import train
+    data_is_named = bool(argv) and not argv[0].startswith("-")
+    if argv and not data_is_named and argv[0] not in ("--help", "-h"):
+        raise UsageError("name the data first: inverseflow train DATA [OPTIONS]")
+    options = _with_defaults(TrainOptions, _default_settings(argv) if data_is_named else {})
 
-    report = train(options)
-    if report is not None:
-        print(closing_lines(report, Run(options.out or "")))
+    def train(
+        data: DataName,
+        /,
+        *,
+        settings: Annotated[options, Parameter(name="*")] = options(),  # type: ignore[valid-type] # noqa: B008
+        preset: Annotated[Literal[_PRESET_NAMES] | None, Parameter(show_default=False)] = None,  # type: ignore[valid-type]
+        config: Annotated[tuple[Path, ...], Parameter(consume_multiple=False, negative=())] = (),
+        print_config: Annotated[bool, Parameter(negative=())] = False,
+    ) -> None:
+        """Train a flow on images and write everything about the run into a folder.
+
+        The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
+        other options change them last. The value null turns an optional setting off.
+
+        The run folder receives config.yaml, metrics.csv, TensorBoard events, checkpoints, the trained model,
+        samples.png, reconstructions.png, curves.png and report.json. Ctrl-C saves the run, prints the command that
+        continues it, and ends with exit code 130.
+
+        Try:
+
+            inverseflow train digits
+            inverseflow train mnist --help       (shows the defaults for mnist)
+            inverseflow train mnist --data-dir DIR --out runs/mnist --max-steps 3000 --batch-size 100
+            inverseflow train mnist --model finc --out runs/finc
+            inverseflow train mnist --model.steps 8 --optimizer.learning-rate 5e-4 --optimizer.ema 0.999
+            inverseflow train mnist --out runs/mnist --resume
+            inverseflow train cifar10 --accelerator gpu --devices 4 --strategy ddp --precision bf16-mixed
+
+        Args:
+            data: digits (8×8, comes with scikit-learn), mnist, cifar10, or folder (any images).
+            settings: the settings.
+            preset: named settings to start from, by default those of the data.
+            config: a YAML file of settings; may be given several times.
+            print_config: print the settings as YAML and do nothing else.
+        """
+        values = asdict(settings)
+        out = values["out"] or Path("runs") / (preset or data)
+        chosen = TrainOptions.from_mapping({"data": data, **values, "out": out})
+        if print_config:
+            print(yaml.safe_dump(chosen.to_mapping(), sort_keys=False, allow_unicode=True), end="")
+            return
+        from inverseflow.training.report import closing_lines
+        from inverseflow.training.trainer import train
+
+        report = train(chosen)
+        if report is not None:
+            print(closing_lines(report, Run(chosen.out or "")))
+
+    return train
 
 
-def _parse(prog: str, description: str, argv: list[str]) -> dict[str, Any]:
-    parser = Parser(prog, description, preset=lambda given: _flat(load_preset(_preset_name(given))) if given else {})
-    parser.add_signature(TrainOptions)
-    names = ", ".join(preset_names())
-    parser.add_argument("--preset", metavar="NAME", help=f"Named settings: {names}. By default the preset of DATA.")
-    about_config = "A YAML file of settings. May be given several times."
-    parser.add_argument("--config", metavar="FILE", type=Value(Path), action="append", help=about_config)
-    parser.add_argument("--print-config", action="store_true", help="Print the settings as YAML and do nothing else.")
-    parser.add_help_and_debug()
+def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that the options on the command line change."""
+    found: dict[str, Any] = {}
 
-    given = parser.parse(argv)
-    preset = _preset_name(given)
-    own = {name: value for name, value in given.items() if name not in ("preset", "config", "print_config", "debug")}
-    out = own.setdefault("out", Path("runs") / preset)
-    settings = _run_settings(Run(out)) if own.get("resume") and Run(out).exists else load_preset(preset)
-    for file in given.get("config", []):
-        settings = _merged(settings, _file_settings(prog, file))
-    options = TrainOptions.from_mapping(_merged(settings, own))
-    if given.get("print_config"):
-        print(yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True), end="")
-        raise SystemExit(0)
-    return {"options": options}
+    def sources(
+        data: str = "",
+        /,
+        *,
+        preset: str | None = None,
+        config: Annotated[tuple[Path, ...], Parameter(consume_multiple=False)] = (),
+        out: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        found.update(preset=preset or data, config=config, out=out, resume=resume)
 
-
-def _preset_name(given: Mapping[str, Any]) -> str:
-    name: str = given.get("preset") or given["data"]
-    return name
-
-
-def _run_settings(run: Run) -> dict[str, Any]:
-    run.options()  # raises if config.yaml holds no settings of a run
-    return run.settings()
+    app = App(help_flags=(), version_flags=(), result_action="return_value", default_command=sources)
+    command, bound, *_ = app.parse_known_args(argv)
+    command(*bound.args, **bound.kwargs)
+    run = Run(found["out"] or Path("runs") / found["preset"])
+    if found["resume"] and run.exists:
+        run.options()  # raises if config.yaml is damaged
+        settings = run.settings()
+    else:
+        settings = load_preset(found["preset"]) if found["preset"] in _PRESET_NAMES else {}
+    for file in found["config"]:
+        settings = _merged(settings, _read(file.expanduser()))
+    return settings
 
 
-def _file_settings(prog: str, path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """Read the settings in a YAML file. The command line names the data, so `data` in the file is ignored."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
+        settings = yaml.load(path.read_text("utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise OptionError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
+    if not isinstance(settings, dict):
         raise OptionError(f"{path} holds no settings; write one NAME: VALUE on each line")
-    parser = Parser(prog)
-    parser.add_signature(TrainOptions)
-    data = str(content.pop("data", "digits"))
     try:
-        settings = parser.parse([data, *option_words(content)])
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    del settings["data"]
+        TrainOptions.from_mapping({"data": "digits", **settings})
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
     return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for a string; here it is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,11 +141,24 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+def _with_defaults(cls: type[Any], defaults: Mapping[str, Any]) -> type[Any]:
+    """Return a keyword-only dataclass with the fields and the docstring of `cls`, all with defaults, and without data.
 
-
-COMMAND = Command(train, parse=_parse)
+    Args:
+        cls: a dataclass, which may hold others.
+        defaults: defaults that replace those of `cls`, nested as `cls` is.
+    """
+    kinds = get_type_hints(cls)
+    specifications: list[tuple[str, Any, Any]] = []
+    for item in fields(cls):
+        if item.default is MISSING and item.default_factory is MISSING:
+            continue
+        kind = kinds[item.name]
+        if is_dataclass(kind):
+            group = _with_defaults(kind, defaults.get(item.name, {}))  # type: ignore[arg-type]
+            panel = Annotated[group, Parameter(group=f"{item.name.capitalize()} options")]  # type: ignore[valid-type]
+            specifications.append((item.name, panel, field(default_factory=group)))
+        else:
+            specifications.append((item.name, kind, field(default=defaults.get(item.name, item.default))))
+    namespace = {"__doc__": cls.__doc__, "__module__": __name__}
+    return make_dataclass(cls.__name__, specifications, namespace=namespace, frozen=True, kw_only=True)

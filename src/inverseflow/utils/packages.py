@@ -29,6 +29,7 @@ class Package:
 OPTIONAL = {
     "safetensors": Package("safetensors", "hub", "saving and loading flows"),
     "huggingface_hub": Package("huggingface_hub", "hub", "loading flows from the Hugging Face hub"),
+    "cyclopts": Package("cyclopts", "train", "the command line"),
     "yaml": Package("pyyaml", "train", "run folders"),
     "lightning": Package("lightning", "train", "training"),
     "tqdm": Package("tqdm", "train", "progress bars"),
