@@ -79,14 +79,14 @@ def test_it_starts_at_the_identity():
 
 @pytest.mark.parametrize(("channels", "blocks"), [(3, 4), (1, 4), (6, 4), (3, 2), (9, 6)])
 def test_channels_that_the_blocks_do_not_divide_are_refused_with_the_remedy(channels, blocks):
-    message = f"{channels} channels do not split into {blocks} equal blocks: squeeze the image first, or choose another"
+    message = f"blocks must divide the {channels} channels, got {blocks}; squeeze the image first, or choose another"
     with pytest.raises(ValueError, match=message):
         QuadCoupling(channels, partial(MLP, width=4), blocks=blocks)
 
 
 @pytest.mark.parametrize("blocks", [1, 0, -2])
 def test_a_coupling_of_fewer_than_two_blocks_is_refused(blocks):
-    with pytest.raises(ValueError, match=f"at least 2 blocks, one that is kept and one that changes, got {blocks}"):
+    with pytest.raises(ValueError, match=f"blocks must be at least 2, got {blocks}"):
         QuadCoupling(4, partial(MLP, width=4), blocks=blocks)
 
 

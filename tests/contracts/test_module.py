@@ -159,7 +159,7 @@ DETAILS = {
     "ExactConv2d-pointwise": "channels=3, kernel_size=(1, 1)",
     "SelfNormalizingConv2d-exact-gradient": "gradient='exact'",
     "Woodbury": "channels=4, size=(3, 5)",
-    "MaskedConvFlow-columns-right": "channels=2, order='D', kernel_size=(3, 1)",
+    "MaskedConvFlow-columns-right": "channels=2, kernel_size=(3, 1), order='D', width=8, max_raw_scale=2",
     "Butterfly-shared": "channels=3, size=(4, 2), factors=(2, 0, 2), shared=True",
     "MintNet-mirrored": "channels=2, kernel_size=3, size=(4, 3), width=4, order='B'",
     "AffineCoupling-odd-swap": "channels=3, num_conditioning=2, swap=True",

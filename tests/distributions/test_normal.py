@@ -48,5 +48,5 @@ def test_nothing_of_it_is_saved():
 
 @pytest.mark.parametrize("dims", [0, -1])
 def test_it_needs_a_dimension(dims):
-    with pytest.raises(ValueError, match=f"at least one dimension, got {dims}"):
+    with pytest.raises(ValueError, match=f"dims must be at least 1, got {dims}"):
         StandardNormal(dims)

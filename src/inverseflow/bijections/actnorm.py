@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single, per_channel, pixels
+from inverseflow.utils.arguments import whole_number
 
 
 class ActNorm(Bijection):
@@ -36,18 +37,19 @@ class ActNorm(Bijection):
     initialized: Tensor
 
     def __init__(self, channels: int) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
-        self.bias = nn.Parameter(torch.zeros(self.channels))
-        self.log_scale = nn.Parameter(torch.zeros(self.channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialized", torch.tensor(False))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         z = (x + per_channel(self.bias, x)) * per_channel(self.log_scale.exp(), x)
-        return z, pixels(x) * self.log_scale.sum()
+        return z, pixels(x) * at_least_single(self.log_scale).sum()
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x = z * per_channel((-self.log_scale).exp(), z) - per_channel(self.bias, z)
-        return x, -pixels(z) * self.log_scale.sum()
+        return x, -pixels(z) * at_least_single(self.log_scale).sum()
 
     @torch.no_grad()
     def whiten(self, x: Tensor) -> None:

@@ -196,9 +196,9 @@ def _first_parameter(module: nn.Module) -> Tensor | None:
         if parameter is not None:
             return parameter
     for child in module._modules.values():
-        parameter = None if child is None else _first_parameter(child)
-        if parameter is not None:
-            return parameter
+        first = None if child is None else _first_parameter(child)
+        if first is not None:
+            return first
     return None
 
 

@@ -13,6 +13,8 @@ from inverseflow.bijections.module_list import TypedModuleList
 class Chain(Bijection):
     """Base class of bijections that apply others one after the other.
 
+    A subclass is a layer of its own: it has attributes and errors of its own, and says what it is made of.
+
     Args:
         layers: the bijections, first applied first.
         channels: number of channels C of the whole, None for any.
@@ -58,16 +60,6 @@ class Chain(Bijection):
         self._check_shape(shape)
         return shape
 
-    # Each layer checks its own input, so that every check is made once, however deep the nesting.
-
-    def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
-        if not self.layers:
-            super()._check_forward(x, context)
-
-    def _check_inverse(self, z: Tensor, context: Tensor | None) -> None:
-        if not self.layers:
-            super()._check_inverse(z, context)
-
 
 class Compose(Chain):
     r"""Apply bijections one after the other.
@@ -88,6 +80,16 @@ class Compose(Chain):
 
     def __init__(self, *layers: Bijection) -> None:
         super().__init__(*layers)
+
+    # Each layer checks its own input, so that every check is made once, however deep the nesting.
+
+    def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
+        if not self.layers:
+            super()._check_forward(x, context)
+
+    def _check_inverse(self, z: Tensor, context: Tensor | None) -> None:
+        if not self.layers:
+            super()._check_inverse(z, context)
 
 
 class CheckpointedCompose(Compose):

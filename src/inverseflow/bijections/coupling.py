@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import sum_event
 from inverseflow.nets import ZeroConv2d
+from inverseflow.utils.arguments import finite_number, whole_number
 
 
 class _Coupling(Bijection):
-    """Keep the first channels, half of them unless told, and transform the rest given them, or the other way round."""
+    """Base class of coupling layers: some channels are copied, and condition the transform of the others."""
 
     def __init__(
         self,
@@ -24,87 +25,106 @@ class _Coupling(Bijection):
         swap: bool = False,
         context_channels: int | None = None,
     ) -> None:
+        channels = whole_number("channels", channels, at_least=2)
         super().__init__(channels=channels, context_channels=context_channels)
-        if channels < 2:
-            raise ValueError(f"channels must be at least 2 for a coupling, got {channels}")
-        half = channels - channels // 2 if swap else channels // 2
-        self.num_conditioning = half if num_conditioning is None else num_conditioning
-        if not 0 < self.num_conditioning < channels:
-            raise ValueError(
-                f"num_conditioning must be between 1 and {channels - 1} for {channels} channels, got {num_conditioning}"
-            )
+        if num_conditioning is None:
+            num_conditioning = channels - channels // 2 if swap else channels // 2
+        self.num_conditioning = whole_number("num_conditioning", num_conditioning, at_least=1, at_most=channels - 1)
         self.net = net
         self.swap = swap
 
     @abstractmethod
     def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        """Map the changed channels to latent, given the network's prediction."""
+        """Map the other channels to latent, given the network's prediction."""
 
     @abstractmethod
     def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        """Map the changed channels to data, given the network's prediction."""
+        """Map the other channels to data, given the network's prediction."""
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        kept, changed = self._split(x)
-        changed, log_det = self._transform(changed, self._predict(kept, context))
-        return self._join(kept, changed), log_det
+        copied, changed = self._split(x)
+        changed, log_det = self._transform(changed, self._predict(copied, context))
+        return self._join(copied, changed), log_det
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        kept, changed = self._split(z)
-        changed, log_det = self._untransform(changed, self._predict(kept, context))
-        return self._join(kept, changed), log_det
+        copied, changed = self._split(z)
+        changed, log_det = self._untransform(changed, self._predict(copied, context))
+        return self._join(copied, changed), log_det
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.tensor_split(
-            [x.shape[1] - self.num_conditioning if self.swap else self.num_conditioning], dim=1
-        )
+        at = x.shape[1] - self.num_conditioning if self.swap else self.num_conditioning
+        first, second = x.tensor_split([at], dim=1)
         return (second, first) if self.swap else (first, second)
 
-    def _join(self, kept: Tensor, changed: Tensor) -> Tensor:
-        return torch.cat([changed, kept] if self.swap else [kept, changed], dim=1)
+    def _join(self, copied: Tensor, changed: Tensor) -> Tensor:
+        return torch.cat([changed, copied] if self.swap else [copied, changed], dim=1)
 
-    def _predict(self, kept: Tensor, context: Tensor | None) -> Tensor:
+    def _predict(self, copied: Tensor, context: Tensor | None) -> Tensor:
         if self.context_channels is not None and context is not None:
-            spatial = kept.shape[2:]
-            missing_axes = (1,) * (kept.ndim - context.ndim)
+            spatial = copied.shape[2:]
+            missing_axes = (1,) * (copied.ndim - context.ndim)
             context = context.reshape(*context.shape, *missing_axes).expand(-1, -1, *spatial)
-            kept = torch.cat([kept, context.to(kept.dtype)], dim=1)
-        prediction: Tensor = self.net(kept)
+            copied = torch.cat([copied, context.to(copied.dtype)], dim=1)
+        prediction: Tensor = self.net(copied)
         return prediction
 
     def extra_repr(self) -> str:
-        """Show the channels and which of them are kept."""
-        return f"channels={self.channels}, num_conditioning={self.num_conditioning}" + (
-            ", swap=True" if self.swap else ""
-        )
+        """Show the channels and how many of them condition the others."""
+        text = f"channels={self.channels}, num_conditioning={self.num_conditioning}"
+        return text + (", swap=True" if self.swap else "")
 
 
-class AffineCoupling(_Coupling):
-    r"""Scale and shift some of the channels by what a network says of the others.
+class _Affine(_Coupling):
+    """The scale and shift of `AffineCoupling` and `SplitPrior`."""
+
+    max_log_scale: float
+
+    def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
+        log_scale, shift = self._scale_and_shift(changed, prediction)
+        return changed * log_scale.exp() + shift, sum_event(log_scale)
+
+    def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
+        log_scale, shift = self._scale_and_shift(changed, prediction)
+        return (changed - shift) * (-log_scale).exp(), -sum_event(log_scale)
+
+    def _scale_and_shift(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        expected = (changed.shape[0], 2 * changed.shape[1], *changed.shape[2:])
+        if prediction.shape != expected:
+            raise ValueError(
+                f"the network of an affine coupling that changes {tuple(changed.shape)} must return "
+                f"{expected}, got {tuple(prediction.shape)}"
+            )
+        raw_scale, shift = prediction.to(changed.dtype).chunk(2, dim=1)
+        return self.max_log_scale * torch.tanh(raw_scale / self.max_log_scale), shift
+
+
+class AffineCoupling(_Affine):
+    r"""Scale and shift some of the channels by functions of the others.
 
     .. math:: z_b = x_b \odot \exp(s(x_a)) + t(x_a), \qquad z_a = x_a, \qquad \log|\det| = \sum s
 
-    with :math:`s = m \tanh(r / m)` for the network's raw scale r and the bound m, so that no scale leaves
+    with :math:`s = m \tanh(r / m)` for the network's raw scale r and the bound m, so that every scale lies in
     :math:`[e^{-m}, e^m]`.
 
     Args:
-        channels: number of channels C.
-        net: any network from the kept channels, followed by those of the context, to twice the changed ones: all raw
-            scales, then all shifts.
-        num_conditioning: how many channels are copied, None for the first C // 2 (the last C - C // 2 with `swap`).
-        swap: keep the last channels and transform the first.
+        channels: number of channels C, at least 2.
+        net: any network. It takes the conditioning channels, followed by the context, and returns two channels for
+            each other channel: all raw scales, then all shifts.
+        num_conditioning: number of channels that are copied and condition the others; None for C // 2. They are the
+            first channels, with `swap` the last.
+        swap: condition on the last channels and transform the first.
         context_channels: channels of the context, None for an unconditional layer.
-        max_log_scale: the bound m.
+        max_log_scale: the bound m, positive and finite.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: fewer than two channels, none kept or none changed, or the network's output does not have twice the
-            changed channels.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or the network's output has another shape.
 
     Reference:
-        Dinh et al., RealNVP, 2017, section 3.2.
+        Dinh et al., RealNVP, 2017, section 3.2, https://arxiv.org/abs/1605.08803.
 
     Example:
         >>> layer = AffineCoupling(6, ConvNet(3, 6, width=16))
@@ -122,49 +142,32 @@ class AffineCoupling(_Coupling):
         max_log_scale: float = 2.0,
     ) -> None:
         super().__init__(channels, net, num_conditioning=num_conditioning, swap=swap, context_channels=context_channels)
-        if not max_log_scale > 0:
-            raise ValueError(f"max_log_scale bounds the scales and is positive, got {max_log_scale}")
-        self.max_log_scale = max_log_scale
-
-    def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        log_scale, shift = self._scale_and_shift(changed, prediction)
-        return changed * log_scale.exp() + shift, sum_event(log_scale)
-
-    def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        log_scale, shift = self._scale_and_shift(changed, prediction)
-        return (changed - shift) * (-log_scale).exp(), -sum_event(log_scale)
-
-    def _scale_and_shift(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        if prediction.shape != (changed.shape[0], 2 * changed.shape[1], *changed.shape[2:]):
-            raise ValueError(
-                f"the network of an affine coupling that changes {tuple(changed.shape)} must return "
-                f"{(changed.shape[0], 2 * changed.shape[1], *changed.shape[2:])}, got {tuple(prediction.shape)}"
-            )
-        raw_scale, shift = prediction.to(changed.dtype).chunk(2, dim=1)
-        return self.max_log_scale * torch.tanh(raw_scale / self.max_log_scale), shift
+        self.max_log_scale = finite_number("max_log_scale", max_log_scale, above=0)
 
 
 class AdditiveCoupling(_Coupling):
-    r"""Shift some of the channels by what a network says of the others. Log-determinant 0.
+    r"""Shift some of the channels by functions of the others. Log-determinant 0.
 
     .. math:: z_b = x_b + t(x_a), \qquad z_a = x_a
 
     Args:
-        channels: number of channels C.
-        net: any network from the kept channels, followed by those of the context, to as many as are changed.
-        num_conditioning: how many channels are copied, None for the first C // 2 (the last C - C // 2 with `swap`).
-        swap: keep the last channels and transform the first.
+        channels: number of channels C, at least 2.
+        net: any network. It takes the conditioning channels, followed by the context, and returns one shift for each
+            other channel.
+        num_conditioning: number of channels that are copied and condition the others; None for C // 2. They are the
+            first channels, with `swap` the last.
+        swap: condition on the last channels and transform the first.
         context_channels: channels of the context, None for an unconditional layer.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: fewer than two channels, none kept or none changed, or the network's output does not have the shape
-            of the changed channels.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or the network's output has another shape.
 
     Reference:
-        Dinh et al., NICE, 2015, section 3.2.
+        Dinh et al., NICE, 2015, section 3.2, https://arxiv.org/abs/1410.8516.
 
     Example:
         >>> layer = AdditiveCoupling(4, MLP(2, 2, width=16))
@@ -188,30 +191,37 @@ class AdditiveCoupling(_Coupling):
         return prediction.to(changed.dtype)
 
 
-class SplitPrior(AffineCoupling):
-    r"""Learned normal prior of the half that `Multiscale` factors out, given the half that goes on, as a bijection.
+class SplitPrior(_Affine):
+    r"""Learned normal prior, as a bijection, of the half that `Multiscale` factors out, given the other half.
 
     .. math:: z_b = x_b \odot \exp(s(x_a)) + t(x_a), \qquad z_a = x_a
 
-    with s and t one zero-initialised 3×3 convolution: a standard normal on :math:`z_b` is a normal with learned mean
-    and deviation on :math:`x_b`. Put it last in a level of `Multiscale`.
+    with s and t one zero-initialized 3×3 convolution: a standard normal on :math:`z_b` is a normal with learned mean
+    and deviation on :math:`x_b`. Put it last in a scale of `Multiscale`.
 
     Args:
-        channels: number of channels C before the split.
+        channels: number of channels C before the split, at least 2.
         context_channels: channels of the context, None for an unconditional layer.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
+    Raises:
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range.
+
     Reference:
-        Kingma & Dhariwal, Glow, 2018, section 3.4 and its public code (the learned prior of a split).
+        Kingma and Dhariwal, Glow, 2018, section 3.4 and its public code (the learned prior of a split),
+        https://arxiv.org/abs/1807.03039.
 
     Example:
         >>> z, log_det = SplitPrior(12)(torch.randn(2, 12, 4, 4))
     """
 
     def __init__(self, channels: int, *, context_channels: int | None = None) -> None:
-        kept = channels // 2
-        net = ZeroConv2d(kept + (context_channels or 0), 2 * (channels - kept))
+        channels = whole_number("channels", channels, at_least=2)
+        context = 0 if context_channels is None else whole_number("context_channels", context_channels, at_least=1)
+        net = ZeroConv2d(channels // 2 + context, 2 * (channels - channels // 2))
         super().__init__(channels, net, context_channels=context_channels)
         self.spatial_axes = 2
+        self.max_log_scale = 2.0

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.events import pixels
+from inverseflow.bijections.events import at_least_single, pixels
 from inverseflow.ops.dense_solve import dense_solve
+from inverseflow.utils.arguments import whole_number
 
 
 class Conv1x1(Bijection):
-    r"""The same invertible C×C matrix at every pixel, free of structure.
+    r"""The same invertible C×C matrix at every pixel, without structure.
 
     .. math:: z = W x, \qquad \log|\det| = HW \log|\det W|
 
-    Starts at a random rotation. Nothing but the likelihood keeps W regular; `LUConv1x1` is regular by construction.
-    Computed at full precision under autocast, so that both directions stay each other's inverse.
+    Starts at a random rotation. Only the likelihood keeps W regular; `LUConv1x1` is regular by construction. Computed
+    in at least single precision, under autocast too, so that both directions stay inverses.
 
     Args:
         channels: number of channels C.
@@ -25,10 +26,10 @@ class Conv1x1(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        SingularError: the matrix to be inverted is singular.
+        SingularError: if the matrix to be inverted is singular.
 
     Reference:
-        Kingma & Dhariwal, Glow, 2018, section 3.2.
+        Kingma and Dhariwal, Glow, 2018, section 3.2, https://arxiv.org/abs/1807.03039.
 
     Example:
         >>> layer = Conv1x1(4)
@@ -38,17 +39,21 @@ class Conv1x1(Bijection):
     """
 
     def __init__(self, channels: int) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
         self.weight = nn.Parameter(_random_rotation(channels))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
-            return _mix(self.weight, x), pixels(x) * torch.linalg.slogdet(self.weight).logabsdet
+            weight = at_least_single(self.weight)
+            z = _mix(weight, x).to(self.weight.dtype)
+            return z, pixels(x) * torch.linalg.slogdet(weight).logabsdet
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
-            inverse, log_det = dense_solve(self.weight, torch.eye(len(self.weight)).to(self.weight))
-            return _mix(inverse, z), -pixels(z) * log_det
+            weight = at_least_single(self.weight)
+            inverse, log_det = dense_solve(weight, torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
+            return _mix(inverse, z).to(self.weight.dtype), -pixels(z) * log_det
 
     def extra_repr(self) -> str:
         """Show the channels."""
@@ -56,12 +61,12 @@ class Conv1x1(Bijection):
 
 
 class LUConv1x1(Bijection):
-    r"""The same invertible C×C matrix at every pixel, as a product of triangular ones.
+    r"""The same invertible C×C matrix at every pixel, as a product of triangular matrices.
 
     .. math:: W = P L (U + \operatorname{diag}(\sigma \odot e^{s})), \qquad \log|\det| = HW \sum_c s_c
 
     P is a fixed permutation and σ are fixed signs, both from a random rotation; L is unit lower triangular, U
-    strictly upper. Regular by construction. Computed at full precision under autocast.
+    strictly upper. Regular by construction. Computed in at least single precision, under autocast too.
 
     Args:
         channels: number of channels C.
@@ -70,7 +75,7 @@ class LUConv1x1(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Reference:
-        Kingma & Dhariwal, Glow, 2018, section 3.2.
+        Kingma and Dhariwal, Glow, 2018, section 3.2, https://arxiv.org/abs/1807.03039.
 
     Example:
         >>> layer = LUConv1x1(4)
@@ -83,6 +88,7 @@ class LUConv1x1(Bijection):
     signs: Tensor
 
     def __init__(self, channels: int) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
         permutation, lower, upper = torch.linalg.lu(_random_rotation(channels))
         self.register_buffer("permutation", permutation)
@@ -93,20 +99,23 @@ class LUConv1x1(Bijection):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
-            lower, upper = self._factors()
-            return _mix(self.permutation @ lower @ upper, x), pixels(x) * self.log_diagonal.sum()
+            lower, upper, permutation = self._factors()
+            z = _mix(permutation @ lower @ upper, x).to(self.lower.dtype)
+            return z, pixels(x) * at_least_single(self.log_diagonal).sum()
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
-            lower, upper = self._factors()
-            inverse = torch.linalg.solve_triangular(lower, self.permutation.T, upper=False, unitriangular=True)
+            lower, upper, permutation = self._factors()
+            inverse = torch.linalg.solve_triangular(lower, permutation.T, upper=False, unitriangular=True)
             inverse = torch.linalg.solve_triangular(upper, inverse, upper=True)
-            return _mix(inverse, z), -pixels(z) * self.log_diagonal.sum()
+            return _mix(inverse, z).to(self.lower.dtype), -pixels(z) * at_least_single(self.log_diagonal).sum()
 
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        eye = torch.eye(len(self.signs), dtype=self.lower.dtype, device=self.lower.device)
-        upper = self.upper.triu(1) + torch.diag(self.signs * self.log_diagonal.exp())
-        return self.lower.tril(-1) + eye, upper
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return L, U with its diagonal, and P, in at least single precision."""
+        diagonal = self.signs * at_least_single(self.log_diagonal).exp()
+        eye = torch.eye(len(diagonal), dtype=diagonal.dtype, device=diagonal.device)
+        upper = torch.where(eye > 0, diagonal, at_least_single(self.upper).triu(1))  # ONNX knows no torch.diag
+        return at_least_single(self.lower).tril(-1) + eye, upper, at_least_single(self.permutation)
 
     def extra_repr(self) -> str:
         """Show the channels."""

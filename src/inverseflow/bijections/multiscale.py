@@ -1,4 +1,4 @@
-"""Levels at several scales, onto one flat latent."""
+"""Bijections at several scales, onto one flat latent."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from torch import Tensor
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.module_list import TypedModuleList
+from inverseflow.utils.arguments import whole_shape
 
 
 class Multiscale(Bijection):
-    r"""Factor out half of the channels after every level but the last; the latent is all of them, flat.
+    r"""Factor out half of the channels at the end of every scale but the last; the latent is all of them, flat.
 
-    With levels :math:`f_1 \dots f_L`: :math:`(h_l, z_l) = \mathrm{split}(f_l(h_{l-1}))`, :math:`h_0 = x`, and
-    :math:`z = (z_1, \dots, z_L)` with :math:`z_L = f_L(h_{L-1})`. Nothing is dropped at a split, so the whole is a
-    bijection. The first half of the channels (rounded down) goes on, the rest leaves.
+    With a bijection :math:`f_l` for each of L scales: :math:`(h_l, z_l) = \mathrm{split}(f_l(h_{l-1}))`,
+    :math:`h_0 = x`, and :math:`z = (z_1, \dots, z_L)` with :math:`z_L = f_L(h_{L-1})`. A split drops nothing, so the
+    whole is a bijection. The first half of the channels (rounded down) goes on, the rest is factored out.
 
     Args:
-        scales: one bijection for each scale.
-        event_shape: the shape ``(C, *spatial)`` of the data, to which this layer is tied.
+        scales: one bijection for each scale, the finest first.
+        event_shape: shape ``(C, *spatial)`` of the data, to which this layer is tied.
 
     Shape:
         x: ``(B, *event_shape)``; z: ``(B, D)`` with D the number of elements of an event.
 
     Raises:
-        ValueError: a level can't take the shape that reaches it, or only one channel is left to split.
+        TypeError: if a scale is not a bijection.
+        ValueError: if a scale can't take its input's shape, or has only one channel left to split.
 
     Reference:
-        Dinh et al., RealNVP, 2017, section 3.6.
+        Dinh et al., RealNVP, 2017, section 3.6, https://arxiv.org/abs/1605.08803.
 
     Example:
         >>> flow = Multiscale([Squeeze(), Squeeze()], (1, 4, 4))
@@ -44,8 +46,11 @@ class Multiscale(Bijection):
         super().__init__()
         if not scales:
             raise ValueError("scales must hold at least one bijection, got none")
+        for scale in scales:
+            if not isinstance(scale, Bijection):
+                raise TypeError(f"scales must hold bijections, got {scale!r}")
         self.scales: TypedModuleList[Bijection] = TypedModuleList(scales)
-        self.event_shape = tuple(event_shape)
+        self.event_shape = whole_shape("event_shape", event_shape)
         self.latent_shapes: list[Shape] = []
         shape = self.event_shape
         for number, scale in enumerate(scales, start=1):
@@ -60,7 +65,7 @@ class Multiscale(Bijection):
 
     @property
     def latent_slices(self) -> dict[str, slice]:
-        """Which part of the flat latent belongs to which scale, ``scale_1`` the finest."""
+        """The part of the flat latent that belongs to each scale, ``scale_1`` the finest."""
         ends = list(accumulate(math.prod(shape) for shape in self.latent_shapes))
         starts = [0, *ends[:-1]]
         return {

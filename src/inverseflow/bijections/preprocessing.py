@@ -1,4 +1,4 @@
-"""From grey levels to the real line."""
+"""From gray levels to the real line."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.events import elements, sum_event
+from inverseflow.bijections.events import at_least_single, elements, sum_event
 from inverseflow.ops._mapped import every_slice
+from inverseflow.utils.arguments import finite_number, whole_number
 
 
 class Dequantize(Bijection):
-    r"""Uniform dequantisation of grey levels 0 … n-1 to [0, 1).
+    r"""Uniform dequantization of gray levels 0 … n-1 to [0, 1).
 
     .. math:: z = (x + u) / n, \quad u \sim U[0, 1), \qquad \log|\det| = -D \log n
 
-    The noise is drawn anew at every call. The log density of z plus this log-determinant is, in expectation over u,
-    a lower bound on the log probability of the grey levels. The inverse rounds down to a grey level, so
-    ``inverse(forward(x)) == x`` exactly; levels outside 0 … n-1 are set to the nearest, and what is not a number to 0,
-    with a warning.
+    Every call draws new noise. The log density of z plus this log-determinant is, in expectation over u, a lower bound
+    on the log probability of the gray levels. The inverse rounds down to a gray level, so ``inverse(forward(x)) == x``
+    exactly. It sets levels outside 0 … n-1 to the nearest, and NaN to 0 with a warning. Computed in at least single
+    precision.
 
     Args:
-        levels: number of grey levels n.
+        levels: number of gray levels n, from 2 to 65536.
 
     Shape:
-        x: ``(B, C, *spatial)``, an integer dtype; z: the same, in the dtype of the layer.
+        x: ``(B, C, *spatial)``, an integer dtype; z: the same shape, in the dtype of the layer, at least float32.
 
     Raises:
-        TypeError: x is not of an integer dtype.
-        ValueError: a grey level is out of range.
+        TypeError: if x has no integer dtype, or the number of levels is none.
+        ValueError: if a gray level is out of range.
 
     Reference:
-        Theis et al., A note on the evaluation of generative models, 2016, section 3.1.
+        Theis et al., A note on the evaluation of generative models, 2016, section 3.1,
+        https://arxiv.org/abs/1511.01844.
 
     Example:
         >>> layer = Dequantize(256)
@@ -49,24 +51,21 @@ class Dequantize(Bijection):
 
     def __init__(self, levels: int) -> None:
         super().__init__()
-        if not 2 <= levels <= 2**16:
-            raise ValueError(f"the number of grey levels is between 2 and 65536, got {levels}")
-        self.levels = levels
+        self.levels = whole_number("levels", levels, at_least=2, at_most=2**16)
         self.register_buffer("one", torch.ones(()), persistent=False)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return self._place(x, torch.rand(x.shape, dtype=self._dtype, device=x.device)), -elements(x) * math.log(
-            self.levels
-        )
+        noise = torch.rand(x.shape, dtype=self._dtype, device=x.device)
+        return self._place(x, noise), -elements(x) * math.log(self.levels)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         if not torch.compiler.is_compiling():
             self._warn_of_nan(z)
-        level = (z * self.levels).floor().clamp(0, self.levels - 1).nan_to_num(0)
+        level = (at_least_single(z) * self.levels).floor().clamp(0, self.levels - 1).nan_to_num(0)
         return level.to(torch.uint8 if self.levels <= 256 else torch.int32), elements(z) * math.log(self.levels)
 
     def center(self, x: Tensor) -> Tensor:
-        """Place every grey level at the middle of its interval: the point from which rounding down is safest."""
+        """Place every gray level in the middle of its interval, from where rounding down is safest."""
         return self._place(x, torch.full((), 0.5, dtype=self._dtype, device=x.device))
 
     @property
@@ -76,7 +75,7 @@ class Dequantize(Bijection):
     def _place(self, x: Tensor, within: Tensor) -> Tensor:
         if x.is_floating_point():
             raise TypeError(
-                f"Dequantize expects grey levels 0 … {self.levels - 1} of an integer dtype, got {x.dtype}; "
+                f"Dequantize expects gray levels 0 … {self.levels - 1} of an integer dtype, got {x.dtype}; "
                 "convert with .to(torch.uint8), or build the flow with levels=None for continuous data"
             )
         if not torch.compiler.is_compiling():
@@ -89,10 +88,10 @@ class Dequantize(Bijection):
     def _check_range(self, x: Tensor) -> None:
         if (x.dtype == torch.uint8 and self.levels >= 256) or x.numel() == 0:
             return
-        low, high = map(int, every_slice(x).to(torch.int64).aminmax())  # not there for every unsigned dtype
+        low, high = map(int, every_slice(x).to(torch.int64).aminmax())  # some unsigned dtypes have no aminmax
         if low < 0 or high >= self.levels:
             raise ValueError(
-                f"grey levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
+                f"gray levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
                 "build the flow with the number of levels that the data has"
             )
 
@@ -106,27 +105,28 @@ class Dequantize(Bijection):
             )
 
     def extra_repr(self) -> str:
-        """Show the number of levels."""
+        """Show the number of gray levels."""
         return f"levels={self.levels}"
 
 
 class Logit(Bijection):
-    r"""From [0, 1] to the real line, squashed a little so that the ends stay finite.
+    r"""From [0, 1] to the real line; the interval shrinks a little first, so that its ends stay finite.
 
     .. math:: v = \alpha + (1 - 2\alpha) x, \quad z = \log v - \log(1 - v), \qquad
         \log|\det| = \sum \log(1 - 2\alpha) - \log v - \log(1 - v)
 
     Args:
-        alpha: the squash, between 0 and 0.5.
+        alpha: width of the margin at either end, from 0 to 0.5 (exclusive).
 
     Shape:
-        x: ``(B, C, *spatial)`` in [0, 1], nan for values outside; z: the same, on the real line.
+        x: ``(B, C, *spatial)`` in [0, 1], NaN for values outside; z: the same shape, on the real line.
 
     Raises:
-        ValueError: alpha is out of its range.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if alpha is out of its range.
 
     Reference:
-        Dinh et al., RealNVP, 2017, section 4.1.
+        Dinh et al., RealNVP, 2017, section 4.1, https://arxiv.org/abs/1605.08803.
 
     Example:
         >>> layer = Logit(0.05)
@@ -136,23 +136,23 @@ class Logit(Bijection):
 
     def __init__(self, alpha: float = 1e-6) -> None:
         super().__init__()
-        if not 0 <= alpha < 0.5:
-            raise ValueError(f"the squash alpha of a logit lies in [0, 0.5), got {alpha}")
-        self.alpha = alpha
+        self.alpha = finite_number("alpha", alpha, at_least=0, below=0.5)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        v = self.alpha + (1 - 2 * self.alpha) * x
+        v = self.alpha + (1 - 2 * self.alpha) * at_least_single(x)
         z = v.log() - (-v).log1p()
-        return z, -self._log_derivative_of_inverse(z)
+        return z.to(x.dtype), -self._log_derivative_of_inverse(z)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha), self._log_derivative_of_inverse(z)
+        v = at_least_single(z)
+        x = (v.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
+        return x.to(z.dtype), self._log_derivative_of_inverse(v)
 
     def _log_derivative_of_inverse(self, z: Tensor) -> Tensor:
         return sum_event(F.logsigmoid(z) + F.logsigmoid(-z)) - elements(z) * math.log1p(-2 * self.alpha)
 
     def extra_repr(self) -> str:
-        """Show the squash."""
+        """Show the margin."""
         return f"alpha={self.alpha:g}"
 
 
@@ -163,10 +163,14 @@ class Scale(Bijection):
 
     Args:
         scale: a, finite and not zero.
-        shift: b.
+        shift: b, finite.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
+
+    Raises:
+        TypeError: if an argument is not a number.
+        ValueError: if an argument is not finite, or the scale is zero.
 
     Example:
         >>> Scale(2.0, shift=-0.5)(torch.tensor([[0.0, 1.0]]))
@@ -175,10 +179,10 @@ class Scale(Bijection):
 
     def __init__(self, scale: float, *, shift: float = 0.0) -> None:
         super().__init__()
-        if scale == 0 or not math.isfinite(scale):
-            raise ValueError(f"a scale of {scale} has no inverse")
-        self.scale = scale
-        self.shift = shift
+        self.scale = finite_number("scale", scale)
+        self.shift = finite_number("shift", shift)
+        if self.scale == 0:
+            raise ValueError("scale must not be 0, which has no inverse")
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self.scale * (x + self.shift), elements(x) * math.log(abs(self.scale))

@@ -10,35 +10,39 @@ from torch import Tensor, nn
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.coupling import AffineCoupling
 from inverseflow.bijections.module_list import TypedModuleList
+from inverseflow.utils.arguments import whole_number
 
 
 class QuadCoupling(Bijection):
-    r"""Scale and shift every block of channels but the first by what a network says of the blocks before it.
+    r"""Scale and shift every block of channels but the first by functions of the blocks before it.
 
     .. math:: z_1 = x_1, \qquad z_{j+1} = x_{j+1} \odot \exp(s_j(x_1, \dots, x_j)) + t_j(x_1, \dots, x_j), \qquad
         \log|\det| = \sum_j \sum s_j
 
-    for n blocks of C / n channels, each of the n - 1 networks seeing blocks as they came, not as they leave. Four
-    blocks are a quad-coupling, two are an `AffineCoupling`, C are autoregressive over the channels. Each s is bounded
-    as there. The inverse finds one block after the other, evaluating each network once as well. With networks that
-    start at zero, like `ConvNet`, the layer starts at the identity.
+    for n blocks of C / n channels. Each of the n - 1 networks sees blocks of the input, not of the output. Four blocks
+    are a quad-coupling, two are an `AffineCoupling`, C are autoregressive over the channels. Each s is bounded as in
+    `AffineCoupling`. The inverse finds one block after the other and also evaluates each network once. With networks
+    that start at zero, like `ConvNet`, the layer starts at the identity.
 
     Args:
         channels: number of channels C, a multiple of `blocks`.
-        build_net: builds the network of a block, given its input channels (all blocks before, then the context) and
-            its output channels (2 C / n: all raw scales, then all shifts).
+        build_net: builds the network of a block from the number of its input channels (all blocks before, then the
+            context) and of its output channels (2 C / n: all raw scales, then all shifts).
         blocks: number of blocks n, at least 2.
         context_channels: channels of the context, None for an unconditional layer.
-        max_log_scale: the bound m on every s.
+        max_log_scale: the bound m on every s, positive and finite.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: the blocks do not divide the channels, or a network's output does not have the channels asked for.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, the blocks do not divide the channels, or a network's output has
+            another shape.
 
     Reference:
-        Nagar et al., CInC Flow, 2021, where quad-coupling is introduced: there with (x + t) · sigmoid(raw scale + 2).
+        Nagar et al., CInC Flow, 2021, https://arxiv.org/abs/2107.01358, which introduces quad-coupling, there with
+        (x + t) · sigmoid(raw scale + 2).
 
     Example:
         >>> from functools import partial
@@ -58,20 +62,19 @@ class QuadCoupling(Bijection):
         context_channels: int | None = None,
         max_log_scale: float = 2.0,
     ) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, context_channels=context_channels)
-        if blocks < 2:
-            raise ValueError(f"a coupling has at least 2 blocks, one that is kept and one that changes, got {blocks}")
-        if channels % blocks:
+        self.blocks = whole_number("blocks", blocks, at_least=2)
+        if channels % self.blocks:
             raise ValueError(
-                f"{channels} channels do not split into {blocks} equal blocks: "
-                f"squeeze the image first, or choose another number of blocks"
+                f"blocks must divide the {channels} channels, got {blocks}; squeeze the image first, or choose "
+                "another number"
             )
-        self.blocks = blocks
-        size = channels // blocks
+        size = channels // self.blocks
         self.couplings: TypedModuleList[AffineCoupling] = TypedModuleList(
             AffineCoupling(
                 seen + size,
-                build_net(seen + (context_channels or 0), 2 * size),
+                build_net(seen + (self.context_channels or 0), 2 * size),
                 num_conditioning=seen,
                 context_channels=context_channels,
                 max_log_scale=max_log_scale,

@@ -1,11 +1,14 @@
-"""Bijections that only move elements about."""
+"""Bijections that only move elements."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.utils.arguments import whole_number
 
 
 class Squeeze(Bijection):
@@ -20,10 +23,11 @@ class Squeeze(Bijection):
         x: ``(B, C, H, W)``; z: ``(B, C f², H/f, W/f)``.
 
     Raises:
-        ValueError: the height or width is not a multiple of the factor.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if the height or width is not a multiple of the factor.
 
     Reference:
-        Dinh et al., RealNVP, 2017, section 3.6.
+        Dinh et al., RealNVP, 2017, section 3.6, https://arxiv.org/abs/1605.08803.
 
     Example:
         >>> Squeeze()(torch.randn(2, 3, 8, 8))[0].shape
@@ -32,9 +36,7 @@ class Squeeze(Bijection):
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__(spatial_axes=2)
-        if factor < 1:
-            raise ValueError(f"the factor of a squeeze is at least 1, got {factor}")
-        self.factor = factor
+        self.factor = whole_number("factor", factor, at_least=1)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         # Not torch's pixel_unshuffle, which returns an empty batch in its old shape.
@@ -80,7 +82,8 @@ class Permute(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        ValueError: the list is not a permutation of 0 … C-1.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if the list is not a permutation of 0 … C-1.
 
     Example:
         >>> Permute([2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
@@ -90,23 +93,25 @@ class Permute(Bijection):
     permutation: Tensor
     unpermutation: Tensor
 
-    def __init__(self, permutation: list[int]) -> None:
-        super().__init__(channels=len(permutation))
-        if sorted(permutation) != list(range(len(permutation))):
-            raise ValueError(f"not a permutation of 0 … {len(permutation) - 1}: {permutation}")
-        order = torch.tensor(permutation, dtype=torch.int64)
+    def __init__(self, permutation: Sequence[int]) -> None:
+        numbers = [whole_number("a channel of permutation", channel) for channel in permutation]
+        super().__init__(channels=len(numbers))
+        if sorted(numbers) != list(range(len(numbers))):
+            raise ValueError(f"permutation must hold each of 0 … {len(numbers) - 1} once, got {numbers}")
+        order = torch.tensor(numbers, dtype=torch.int64)
         self.register_buffer("permutation", order)
         self.register_buffer("unpermutation", order.argsort())
 
     @classmethod
     def reverse(cls, channels: int) -> Permute:
-        """Reverse the order of the channels."""
+        """Return the layer that reverses the order of the channels."""
         return cls(list(range(channels))[::-1])
 
     @classmethod
     def random(cls, channels: int, *, generator: torch.Generator | None = None) -> Permute:
         """Draw a permutation once; it is saved with the layer."""
-        return cls(torch.randperm(channels, generator=generator).tolist())
+        device = "cpu" if generator is None else generator.device
+        return cls(torch.randperm(channels, generator=generator, device=device).tolist())
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return x.index_select(1, self.permutation), 0.0
@@ -116,4 +121,4 @@ class Permute(Bijection):
 
     def extra_repr(self) -> str:
         """Show the permutation."""
-        return f"{self.permutation.tolist()}"
+        return f"channels={self.channels}" if self.permutation.is_meta else f"{self.permutation.tolist()}"

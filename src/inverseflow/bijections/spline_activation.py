@@ -1,4 +1,4 @@
-"""Element-wise monotone splines with learned knots."""
+"""Elementwise monotone splines with learned knots."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
-from inverseflow.bijections.events import sum_event
+from inverseflow.bijections.events import at_least_single, sum_event
 from inverseflow.ops import rational_quadratic_spline
 from inverseflow.ops.spline import MIN_BIN
+from inverseflow.utils.arguments import finite_number, whole_number
 
 
 class SplineActivation(Bijection):
@@ -18,24 +19,25 @@ class SplineActivation(Bijection):
 
     .. math:: z_i = \phi(x_i), \qquad \log|\det| = \sum_i \log \phi'(x_i)
 
-    One spline for all elements, one for each channel, or one for each element of an event of fixed shape. Starts
-    near the identity.
+    One spline for all elements, one for each channel, or one for each element of an event of fixed shape. Starts near
+    the identity. Computed in at least single precision.
 
     Args:
-        channels: None for one shared spline, else the number of channels C, each with a spline of its own.
-        size: with `channels`, the spatial shape, say ``(H, W)``, to give every element a spline of its own.
-        bins: number of bins.
-        bound: half the length of the interval.
+        channels: None for one shared spline, else the number of channels C, each with its own spline.
+        size: with `channels`, the spatial shape, such as ``(H, W)``, to give every element its own spline.
+        bins: number of bins, at least 2.
+        bound: half the length of the interval, positive and finite.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        ValueError: bins, bound or size do not fit.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or there is a size without channels.
 
     Reference:
-        Durkan et al., Neural Spline Flows, 2019, section 3.1; as an activation: Keller et al., Self Normalizing
-        Flows, 2021.
+        Durkan et al., Neural Spline Flows, 2019, section 3.1, https://arxiv.org/abs/1906.04032; as an activation:
+        Keller et al., Self Normalizing Flows, 2021, https://arxiv.org/abs/2011.07248.
 
     Example:
         >>> layer = SplineActivation(channels=3)
@@ -48,20 +50,18 @@ class SplineActivation(Bijection):
         self, channels: int | None = None, *, size: Shape | None = None, bins: int = 8, bound: float = 10.0
     ) -> None:
         super().__init__(channels=channels, size=size)
-        if bins < 2:
-            raise ValueError(f"a spline needs at least 2 bins, got bins={bins}")
-        if bins * MIN_BIN >= 1:
-            raise ValueError(f"{bins} bins of at least {MIN_BIN} of the interval each do not fit into it; use fewer")
-        if not bound > 0:
-            raise ValueError(f"bound is half the length of the spline's interval and positive, got {bound}")
-        if size is not None and channels is None:
-            raise ValueError(f"a spline for each element needs the channels too, got size={size} and channels=None")
-        self.bins = bins
-        self.bound = bound
-        functions = (channels or 1) * math.prod(self.size or ())
-        self.widths = nn.Parameter(0.01 * torch.randn(functions, bins))
-        self.heights = nn.Parameter(0.01 * torch.randn(functions, bins))
-        self.derivatives = nn.Parameter(0.01 * torch.randn(functions, bins - 1))
+        self.bins = whole_number("bins", bins, at_least=2)
+        if self.bins * MIN_BIN >= 1:
+            raise ValueError(
+                f"bins must be below {1 / MIN_BIN:g}, because each takes {MIN_BIN} of the interval, got {bins}"
+            )
+        self.bound = finite_number("bound", bound, above=0)
+        if self.size is not None and self.channels is None:
+            raise ValueError(f"a spline for each element needs channels too, got size={size} and channels=None")
+        functions = (self.channels or 1) * math.prod(self.size or ())
+        self.widths = nn.Parameter(0.01 * torch.randn(functions, self.bins))
+        self.heights = nn.Parameter(0.01 * torch.randn(functions, self.bins))
+        self.derivatives = nn.Parameter(0.01 * torch.randn(functions, self.bins - 1))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self._apply_spline(x, inverse=False)
@@ -70,11 +70,10 @@ class SplineActivation(Bijection):
         return self._apply_spline(z, inverse=True)
 
     def _apply_spline(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        points = self._by_function(x.to(self.widths.dtype))
-        value, log_derivative = rational_quadratic_spline(
-            points, self.widths, self.heights, self.derivatives, bound=self.bound, inverse=inverse
-        )
-        return self._by_element(value, x), sum_event(self._by_element(log_derivative, x))
+        knots = [at_least_single(knot) for knot in (self.widths, self.heights, self.derivatives)]
+        points = self._by_function(x.to(self.widths.dtype)).to(knots[0].dtype)
+        value, log_derivative = rational_quadratic_spline(points, *knots, bound=self.bound, inverse=inverse)
+        return self._by_element(value.to(self.widths.dtype), x), sum_event(self._by_element(log_derivative, x))
 
     def _by_function(self, x: Tensor) -> Tensor:
         if self.channels is None:
@@ -91,7 +90,7 @@ class SplineActivation(Bijection):
         return points.T.reshape(x.shape)
 
     def extra_repr(self) -> str:
-        """Show the sharing, bins and bound."""
+        """Show how the splines are shared, the bins and the bound."""
         sharing = "shared" if self.channels is None else f"channels={self.channels}"
         size = "" if self.size is None else f", size={self.size}"
         return f"{sharing}{size}, bins={self.bins}, bound={self.bound:g}"

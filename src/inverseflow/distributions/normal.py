@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from inverseflow.utils.arguments import whole_number
+
 
 class StandardNormal(nn.Module):
-    r"""Independent standard normals over D dimensions; moves and casts with the flow that holds it.
+    r"""Independent standard normals over D dimensions; its device and dtype follow the flow that contains it.
 
     .. math:: \log p(z) = -\tfrac12 \lVert z \rVert^2 - \tfrac D2 \log 2\pi
 
@@ -31,13 +33,11 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dims: int) -> None:
         super().__init__()
-        if dims < 1:
-            raise ValueError(f"a density needs at least one dimension, got {dims}")
-        self.dims = dims
+        self.dims = whole_number("dims", dims, at_least=1)
         self.register_buffer("_zero", torch.zeros(()), persistent=False)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return the log density of each row, in nats, never below float32."""
+        """Return the log density of each row in nats, in at least float32."""
         dtype = torch.promote_types(z.dtype, torch.float32)
         return -0.5 * z.to(dtype).square().sum(1) - 0.5 * self.dims * math.log(2 * math.pi)
 

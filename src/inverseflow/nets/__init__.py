@@ -1,4 +1,4 @@
-"""Ordinary networks that parameterise bijections."""
+"""Ordinary networks that parameterize bijections."""
 
 from inverseflow.nets.conv import ConvNet, ZeroConv2d
 from inverseflow.nets.mlp import MLP

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from inverseflow.utils.arguments import whole_number
+
 
 class ZeroConv2d(nn.Conv2d):
     r"""Same-padded k×k convolution that starts at zero, with a learned output gain.
@@ -20,7 +22,7 @@ class ZeroConv2d(nn.Conv2d):
         x: ``(B, in_channels, H, W)``; y: ``(B, out_channels, H, W)``.
 
     Reference:
-        Kingma & Dhariwal, Glow, 2018, section 3.3.
+        Kingma and Dhariwal, Glow, 2018, section 3.3, https://arxiv.org/abs/1807.03039.
 
     Example:
         >>> ZeroConv2d(2, 4)(torch.randn(1, 2, 5, 5)).abs().max().item()
@@ -28,8 +30,11 @@ class ZeroConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"the kernel of a convolution that keeps the size is odd, got {kernel_size}")
+        kernel_size = whole_number("kernel_size", kernel_size, at_least=1)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}; the output has the size of the input")
+        in_channels = whole_number("in_channels", in_channels, at_least=1)
+        out_channels = whole_number("out_channels", out_channels, at_least=1)
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.gain = nn.Parameter(torch.zeros(out_channels))
         nn.init.zeros_(self.weight)
@@ -45,15 +50,15 @@ class ConvNet(nn.Sequential):
     r"""Conditioner of Glow: 3×3 convolution, ReLU, 1×1 convolution, ReLU, zero-initialised 3×3 convolution.
 
     Args:
-        in_channels: channels of the input (of a coupling: those of the kept half, plus those of the context).
-        out_channels: channels of the output (of an affine coupling: twice those of the transformed half).
+        in_channels: channels of the input (in a coupling: the conditioning channels, then the context).
+        out_channels: channels of the output (in an affine coupling: two for each transformed channel).
         width: hidden channels.
 
     Shape:
         x: ``(B, in_channels, H, W)``; y: ``(B, out_channels, H, W)``.
 
     Reference:
-        Kingma & Dhariwal, Glow, 2018, section 3.3.
+        Kingma and Dhariwal, Glow, 2018, section 3.3, https://arxiv.org/abs/1807.03039.
 
     Example:
         >>> ConvNet(6, 12, width=32)(torch.randn(2, 6, 8, 8)).shape
@@ -61,8 +66,8 @@ class ConvNet(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
-        if width < 1:
-            raise ValueError(f"width counts hidden channels and is at least 1, got {width}")
+        in_channels = whole_number("in_channels", in_channels, at_least=1)
+        width = whole_number("width", width, at_least=1)
         super().__init__(
             nn.Conv2d(in_channels, width, 3, padding=1),
             nn.ReLU(),
@@ -72,8 +77,8 @@ class ConvNet(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layers with channels innermost, which makes convolutions of few channels faster on a CPU."""
-        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # torch.vmap knows no memory formats
+        """Apply the layers with channels last in memory, which speeds up convolutions of few channels on a CPU."""
+        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # torch.vmap has no memory formats
         for layer in self:
             x = layer(x)
         return x.contiguous()

@@ -6,9 +6,11 @@ from itertools import pairwise
 
 from torch import nn
 
+from inverseflow.utils.arguments import whole_number
+
 
 class MLP(nn.Sequential):
-    """Fully connected network with ReLU between its layers, the last one starting at zero.
+    """Fully connected network with ReLU between its layers; the last layer starts at zero.
 
     Args:
         in_features: length of the input vector.
@@ -25,11 +27,10 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, in_features: int, out_features: int, width: int, depth: int = 2) -> None:
-        if width < 1:
-            raise ValueError(f"width counts hidden units and is at least 1, got {width}")
-        if depth < 0:
-            raise ValueError(f"depth counts hidden layers and is not negative, got {depth}")
-        sizes = [in_features, *[width] * depth]
+        width = whole_number("width", width, at_least=1)
+        depth = whole_number("depth", depth, at_least=0)
+        sizes = [whole_number("in_features", in_features, at_least=1), *[width] * depth]
+        out_features = whole_number("out_features", out_features, at_least=1)
         hidden: list[nn.Module] = []
         for size, following in pairwise(sizes):
             hidden += [nn.Linear(size, following), nn.ReLU()]

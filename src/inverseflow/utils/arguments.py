@@ -60,7 +60,7 @@ def finite_number(
         >>> finite_number("bound", float("inf"), above=0)
         Traceback (most recent call last):
         ...
-        ValueError: bound must be finite and above 0, got inf
+        ValueError: bound must be positive and finite, got inf
     """
     try:
         if isinstance(value, (bool, str)):
@@ -69,10 +69,7 @@ def finite_number(
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
     if not (math.isfinite(number) and above < number < below and number >= at_least):
-        limits = [f"at least {at_least:g}"] if at_least > -math.inf else []
-        limits += [f"above {above:g}"] if above > -math.inf else []
-        limits += [f"below {below:g}"] if below < math.inf else []
-        raise ValueError(f"{name} must be {' and '.join(['finite', *limits])}, got {value}")
+        raise ValueError(f"{name} must {_interval(above, below, at_least)}, got {value}")
     return number
 
 
@@ -95,8 +92,9 @@ def one_of(name: str, value: Choice, options: Iterable[Choice]) -> Choice:
     """
     options = tuple(options)
     if value not in options:
-        *others, last = map(repr, options)
-        raise ValueError(f"unknown {name} {value!r}: choose {', '.join(others)}{' or ' if others else ''}{last}")
+        names = [repr(option) for option in options]
+        choice = " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
+        raise ValueError(f"unknown {name} {value!r}: choose {choice}")
     return value
 
 
@@ -136,6 +134,16 @@ def builtin_numbers(value: Any) -> Any:
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # arrays and tensors, zero-dimensional ones included
         return builtin_numbers(value.tolist()) if value.shape else value.item()
     return value
+
+
+def _interval(above: float, below: float, at_least: float) -> str:
+    if above > -math.inf and below < math.inf:
+        return f"lie strictly between {above:g} and {below:g}"
+    if above == 0:
+        return "be positive and finite"
+    if below < math.inf:
+        return f"be at least {at_least:g} and below {below:g}"
+    return f"be finite and at least {at_least:g}" if at_least > -math.inf else "be finite"
 
 
 def _range(at_least: int | None, at_most: int | None) -> str:

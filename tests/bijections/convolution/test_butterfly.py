@@ -102,7 +102,7 @@ def test_shared_blocks_take_every_size_that_the_levels_divide():
     for size in ((4, 4), (8, 1), (8,)):
         x = torch.randn(2, 3, *size)
         torch.testing.assert_close(layer.inverse(layer(x)[0])[0], x, rtol=0, atol=1e-5)
-    message = r"level 2 .* that 8 divides, got an event of shape \(3, 2, 2\) with 12; leave the level out"
+    message = r"factor 2 .* that 8 divides, got an event of shape \(3, 2, 2\) with 12; leave the factor out"
     for call in (lambda: layer(torch.zeros(2, 3, 2, 2)), lambda: layer.output_shape((3, 2, 2))):
         with pytest.raises(ValueError, match=message):
             call()
@@ -118,17 +118,17 @@ BAD_OPTIONS = {
     "no size": ({"channels": 2}, r"tied to a size; pass size=\(H, W\), or shared=True"),
     "an odd number of elements": (
         {"channels": 3, "size": (3, 5)},
-        r"level 0 .* that 2 divides, got an event of shape \(3, 3, 5\) with 45",
+        r"factor 0 .* that 2 divides, got an event of shape \(3, 3, 5\) with 45",
     ),
     "a level too deep": (
         {"channels": 2, "size": (2, 3), "factors": (0, 2)},
-        r"level 2 .* 8 divides, got an event of shape \(2, 2, 3\) with 12; leave the level out, or squeeze or pad",
+        r"factor 2 .* 8 divides, got an event of shape \(2, 2, 3\) with 12; leave the factor out, or squeeze or pad",
     ),
     "a negative level": (
         {"channels": 2, "size": (2, 2), "factors": (0, -1)},
-        r"counted from 0, got \(0, -1\)",
+        "an index of factors must be at least 0, got -1",
     ),
-    "no levels": ({"channels": 2, "size": (2, 2), "factors": ()}, r"at least one factor, .* got \(\)"),
+    "no levels": ({"channels": 2, "size": (2, 2), "factors": ()}, "at least one factor, counted from 0, got none"),
     "no channels": ({"channels": 0, "size": (2, 2)}, "channels must be at least 1, got 0"),
 }
 

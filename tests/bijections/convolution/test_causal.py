@@ -155,15 +155,15 @@ def test_groups_do_not_see_each_other():
 
 
 BAD_OPTIONS = {
-    "groups that do not divide": ({"channels": 6, "groups": 4}, "groups=4 does not divide the 6 channels"),
-    "no groups": ({"channels": 6, "groups": 0}, "groups=0"),
+    "groups that do not divide": ({"channels": 6, "groups": 4}, "groups must divide the 6 channels, got 4"),
+    "no groups": ({"channels": 6, "groups": 0}, "groups must be at least 1, got 0"),
     "an unknown corner": ({"channels": 2, "corner": "left"}, "unknown corner 'left': choose one of 'top_left', 'top_r"),
     "an unknown diagonal": ({"channels": 2, "diagonal": "zero"}, "unknown diagonal 'zero': choose 'unit' or 'free'"),
     "a bound of one": ({"channels": 2, "max_row_sum": 1.0}, "strictly between 0 and 1, got 1.0"),
     "a bound of zero": ({"channels": 2, "max_row_sum": 0.0}, "strictly between 0 and 1, got 0.0"),
     "a bound that is no number": ({"channels": 2, "max_row_sum": math.nan}, "got nan"),
-    "a kernel without rows": ({"channels": 2, "kernel_size": (0, 3)}, r"kernel_size=\(0, 3\)"),
-    "a kernel of size zero": ({"channels": 2, "kernel_size": 0}, "kernel_size=0"),
+    "a kernel without rows": ({"channels": 2, "kernel_size": (0, 3)}, r"kernel_size must be at least 1, got \(0, 3\)"),
+    "a kernel of size zero": ({"channels": 2, "kernel_size": 0}, "kernel_size must be at least 1, got 0"),
     "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }
 

@@ -82,7 +82,7 @@ def test_it_starts_near_the_identity(channels, kernel_size):
     ("options", "message"),
     [
         ({"channels": 0}, "channels must be at least 1"),
-        ({"channels": 2, "kernel_size": 0}, "kernel_size=0"),
+        ({"channels": 2, "kernel_size": 0}, "kernel_size must be at least 1, got 0"),
     ],
 )
 def test_a_bad_option_is_named(options, message):

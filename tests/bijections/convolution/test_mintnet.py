@@ -141,13 +141,13 @@ def test_another_image_size_is_refused_with_both_sizes():
 
 
 BAD_OPTIONS = {
-    "an even kernel": ({"kernel_size": 4}, "is odd, got kernel_size=4"),
-    "no kernel": ({"kernel_size": -1}, "is odd, got kernel_size=-1"),
+    "an even kernel": ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
+    "no kernel": ({"kernel_size": -1}, "kernel_size must be at least 1, got -1"),
     "no width": ({"width": 0}, "width must be a positive multiple of the 2 channels, got 0; take 2"),
     "no whole copies": ({"width": 5}, "width must be a positive multiple of the 2 channels, got 5; take 4"),
     "an unknown order": ({"order": "C"}, "unknown order 'C': choose 'A' or 'B'"),
-    "no tolerance": ({"tolerance": 0.0}, "tolerance of the inverse is positive, got 0.0"),
-    "no iterations": ({"max_iterations": 0}, "at least one iteration, got max_iterations=0"),
+    "no tolerance": ({"tolerance": 0.0}, "tolerance must be positive and finite, got 0.0"),
+    "no iterations": ({"max_iterations": 0}, "max_iterations must be at least 1, got 0"),
     "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }
 

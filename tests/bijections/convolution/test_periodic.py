@@ -77,7 +77,10 @@ def test_a_singular_frequency_has_no_inverse_and_says_so():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"channels": 0}, "channels must be at least 1"), ({"channels": 2, "kernel_size": 0}, "kernel_size=0")],
+    [
+        ({"channels": 0}, "channels must be at least 1"),
+        ({"channels": 2, "kernel_size": 0}, "kernel_size must be at least 1, got 0"),
+    ],
 )
 def test_a_bad_option_is_named(options, message):
     with pytest.raises(ValueError, match=message):

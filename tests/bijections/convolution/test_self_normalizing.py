@@ -171,12 +171,15 @@ def test_it_starts_near_the_identity_and_near_its_inverse():
 
 
 BAD_OPTIONS = {
-    "an even side": ({"kernel_size": (2, 3)}, r"odd, got kernel_size=\(2, 3\); take the next odd one"),
+    "an even side": ({"kernel_size": (2, 3)}, r"kernel_size must be odd, got \(2, 3\)"),
     "an unknown gradient": (
         {"gradient": "approximate"},
         "unknown gradient 'approximate': choose 'self_norm",
     ),
-    "a negative weight": ({"reconstruction_weight": -1.0}, "not negative, got -1.0"),
+    "a negative weight": (
+        {"reconstruction_weight": -1.0},
+        "must be finite and at least 0, got -1.0",
+    ),
     "a weight that is no number": ({"reconstruction_weight": math.nan}, "got nan"),
 }
 

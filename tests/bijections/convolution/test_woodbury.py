@@ -66,8 +66,8 @@ def test_another_image_size_is_refused_with_both_sizes(layer):
 
 BAD_OPTIONS = {
     "no channels": ({"channels": 0, "size": (4, 4)}, "channels must be at least 1, got 0"),
-    "no rank": ({"channels": 2, "size": (4, 4), "channel_rank": 0}, "rank of an update is at least 1, got 0"),
-    "no spatial rank": ({"channels": 2, "size": (4, 4), "spatial_rank": -1}, "at least 1, got -1"),
+    "no rank": ({"channels": 2, "size": (4, 4), "channel_rank": 0}, "channel_rank must be at least 1, got 0"),
+    "no spatial rank": ({"channels": 2, "size": (4, 4), "spatial_rank": -1}, "spatial_rank must be at least 1, got -1"),
     "a size with channels": ({"channels": 2, "size": (2, 4, 4)}, r"\(H, W\) for an image.* got \(2, 4, 4\)"),
     "an empty size": ({"channels": 2, "size": (0, 4)}, "a side of size must be at least 1, got 0"),
 }

@@ -154,7 +154,7 @@ BAD_OPTIONS = {
     ),
     "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose 'none', 'dense' or 'lu'"),
     "an unknown preprocessing": ({"preprocessing": "none"}, "unknown preprocessing 'none': choose 'logit' or 'ce"),
-    "one bin": ({"spline_bins": 1}, "at least 2 bins, got bins=1"),
+    "one bin": ({"spline_bins": 1}, "bins must be at least 2, got 1"),
     "a spline without length": ({"spline_bound": 0.0}, "finite and above 0, got 0.0"),
     "an unknown coupling": ({"coupling": "cubic"}, "unknown coupling 'cubic': choose 'affine', 'quad' or 'none'"),
     "no width": ({"width": 0}, "width must be at least 1, got 0"),

@@ -1,4 +1,4 @@
-"""Butterfly layers: invertible 2×2 blocks on pairs of elements, level by level."""
+"""Butterfly layers: invertible 2×2 blocks on pairs of elements, factor by factor."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
-from inverseflow.bijections.events import elements
+from inverseflow.bijections.events import at_least_single, elements
 from inverseflow.bijections.module_list import TypedModuleList
+from inverseflow.utils.arguments import whole_number
 
 
 class Butterfly(Bijection):
-    r"""Multiply pairs of elements by 2×2 blocks, with partners half a block apart, at each of the levels in turn.
+    r"""Multiply pairs of elements by 2×2 blocks; the distance of the partners halves from factor to factor.
 
     .. math:: \begin{pmatrix} z_j \\ z_{j + l/2} \end{pmatrix} =
         \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
         \begin{pmatrix} e^{a} & u \\ 0 & e^{b} \end{pmatrix}
         \begin{pmatrix} x_j \\ x_{j + l/2} \end{pmatrix}, \qquad \log|\det| = \sum (a + b)
 
-    on the flattened event of D = CHW elements, cut at level i into :math:`2^i` stretches of length
-    :math:`l = D / 2^i`: level 0 couples its halves, the last level neighbours. Every 2×2 matrix of positive determinant
-    is such a product, and no value of the parameters makes one singular. Both directions cost O(D) for each level.
-    Starts at the identity.
+    The flattened event of D = CHW elements is cut in factor i into :math:`2^i` stretches of length
+    :math:`l = D / 2^i`. Factor 0 couples the two halves of the event, the last one couples neighbors. Every 2×2 matrix
+    of positive determinant is such a product, and no value of the parameters makes one singular. Both directions cost
+    O(D) for each factor. Starts at the identity.
 
     Args:
         channels: number of channels C.
-        size: spatial shape, ``(H, W)`` for images; with `shared` None for any size that the levels divide.
-        factors: the indices of the factors, first applied first; an index may come twice.
-        shared: one block for each stretch in place of one for each pair.
+        size: spatial shape, ``(H, W)`` for images; with `shared` None for any size that the factors divide.
+        factors: indices of the factors, first applied first; an index may come twice.
+        shared: one block for each stretch instead of one for each pair.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        ValueError: there is no size although the blocks are not shared, a level is negative, or :math:`2^{i+1}` does
-            not divide the number of elements.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if there is no size although the blocks are not shared, an index is negative, or :math:`2^{i+1}`
+            does not divide the number of elements.
 
     Reference:
-        Meng et al., ButterflyFlow, 2022, section 3. There the four entries of a block are free and may become singular.
+        Meng et al., ButterflyFlow, 2022, section 3, https://arxiv.org/abs/2209.13774. In the paper the four entries of
+        a block are free and may become singular.
 
     Example:
         >>> layer = Butterfly(4, size=(8, 6), factors=(0, 1, 2))
@@ -53,20 +56,21 @@ class Butterfly(Bijection):
     def __init__(
         self, channels: int, *, size: Shape | None = None, factors: Sequence[int] = (0,), shared: bool = False
     ) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, size=size)
-        if size is None and not shared:
+        if self.size is None and not shared:
             raise ValueError(
                 "a butterfly with a block for each pair of elements is tied to a size; pass size=(H, W), or shared=True"
             )
-        if not factors or min(factors) < 0:
-            raise ValueError(f"factors must name at least one factor, counted from 0, got {tuple(factors)}")
-        self.factor_indices = tuple(factors)
+        self.factor_indices = tuple(whole_number("an index of factors", index, at_least=0) for index in factors)
+        if not self.factor_indices:
+            raise ValueError("factors must name at least one factor, counted from 0, got none")
         self.shared = shared
-        if size is not None:
-            self._check_factors((channels, *size))
-        pairs = [1] * len(factors) if shared else [channels * math.prod(size or ()) // 2 ** (i + 1) for i in factors]
+        if self.size is not None:
+            self._check_factors((channels, *self.size))
+        elements_built_for = channels * math.prod(self.size or ())
         self.factors: TypedModuleList[_Blocks] = TypedModuleList(
-            _Blocks(2**i, n) for i, n in zip(factors, pairs, strict=True)
+            _Blocks(2**index, 1 if shared else elements_built_for // 2 ** (index + 1)) for index in self.factor_indices
         )
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
@@ -83,7 +87,7 @@ class Butterfly(Bijection):
 
     def _log_det(self, x: Tensor) -> Tensor:
         pairs = elements(x) // 2
-        log_dets = [pairs // factor.angle.numel() * factor.log_scale.sum() for factor in self.factors]
+        log_dets = [pairs // factor.angle.numel() * at_least_single(factor.log_scale).sum() for factor in self.factors]
         return torch.stack(log_dets).sum()
 
     def _check_shape(self, shape: Shape) -> None:
@@ -94,18 +98,18 @@ class Butterfly(Bijection):
         deepest, count = max(self.factor_indices), math.prod(shape)
         if count % 2 ** (deepest + 1):
             raise ValueError(
-                f"level {deepest} of a butterfly needs a number of elements that {2 ** (deepest + 1)} divides, "
-                f"got an event of shape {shape} with {count}; leave the level out, or squeeze or pad the event"
+                f"factor {deepest} of a butterfly needs a number of elements that {2 ** (deepest + 1)} divides, "
+                f"got an event of shape {shape} with {count}; leave the factor out, or squeeze or pad the event"
             )
 
     def extra_repr(self) -> str:
-        """Show what the layer was built with."""
+        """Show the arguments of the constructor."""
         size = "" if self.size is None else f", size={self.size}"
         return f"channels={self.channels}{size}, factors={self.factor_indices}, shared={self.shared}"
 
 
 class _Blocks(nn.Module):
-    """One level: a rotation after an upper triangular matrix of positive diagonal, for each pair or each stretch."""
+    """One factor: a rotation after an upper triangular matrix of positive diagonal, for each pair or each stretch."""
 
     def __init__(self, stretches: int, pairs: int) -> None:
         super().__init__()

@@ -14,33 +14,35 @@ class CausalConv2d(OneSidedConv2d):
     .. math:: z = d \odot (I + N)\,x, \qquad \log|\det| = HW \sum_c \log d_c
 
     N holds the free taps: all entries of the kernel but the diagonal and the upper triangle of its last tap, which
-    is the one on the pixel itself. With ``diagonal="unit"`` d is 1 and the log-determinant 0; with ``"free"`` d is
-    positive and learned.
+    lies on the pixel itself. With ``diagonal="unit"`` d is 1 and the log-determinant 0; with ``"free"`` d is positive
+    and learned.
 
     With a free diagonal this is the convolution of CInC Flow: each kernel whose last tap is lower triangular with a
-    positive diagonal is :math:`d \odot (I + N)` for exactly one d and N. There the diagonal may have any sign, and
-    may cross zero in training; its sign would only flip whole channels, and its bias is that of `ActNorm`.
+    positive diagonal is :math:`d \odot (I + N)` for exactly one d and N. In that paper the diagonal may have any sign
+    and may cross zero in training. A sign would only flip whole channels; the bias of the paper is in `ActNorm`.
 
-    With a bound ρ the taps of each output channel are scaled by :math:`\rho / (\rho + \sum |N|)`, so that their
-    absolute values sum to less than ρ, whence :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
-    Without it the inverse can grow geometrically with the size of the image although its determinant is 1.
+    With ``max_row_sum`` ρ the taps of each output channel are scaled by :math:`\rho / (\rho + \sum |N|)`. Their
+    absolute values then sum to less than ρ, and :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
+    Without it the inverse can grow geometrically with the size of the image, although its determinant is 1.
 
     Args:
         channels: number of channels C.
         kernel_size: side of the kernel, or ``(height, width)``.
-        corner: where the walk over the image starts.
+        corner: corner of the image at which the walk starts.
         diagonal: ``"unit"`` or ``"free"``.
         max_row_sum: ρ, between 0 and 1 (exclusive), or None for no bound.
-        groups: number of channel groups that do not see each other.
+        groups: number of channel groups; each sees only itself.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: an argument is out of its range, or the groups do not divide the channels.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or the groups do not divide the channels.
 
     Reference:
-        Nagar et al., CInC Flow, 2021, section 3. The bound and the initialisation well inside it are ours.
+        Nagar et al., CInC Flow, 2021, section 3, https://arxiv.org/abs/2107.01358. The bound on the row sums and the
+        initialization well inside it are ours.
 
     Example:
         >>> layer = CausalConv2d(12, kernel_size=3)
@@ -58,29 +60,30 @@ class CausalConv2d(OneSidedConv2d):
 
 
 class InverseConv2d(OneSidedConv2d):
-    r"""The inverse of a k×k convolution as a layer: the solve runs from data to latent, a convolution back.
+    r"""The inverse of a k×k convolution as a layer: a solve from data to latent, a convolution back.
 
     .. math:: z = A^{-1} x, \qquad x = A z, \qquad \log|\det| = -HW \sum_c \log d_c
 
-    It has the parameters of `CausalConv2d`, and swaps its two directions: training differentiates through the exact
-    solve, sampling is an ordinary convolution.
+    It has the parameters of `CausalConv2d` and swaps its two directions. Training differentiates through the exact
+    solve; sampling is an ordinary convolution.
 
     Args:
         channels: number of channels C.
         kernel_size: side of the kernel, or ``(height, width)``.
-        corner: where the walk over the image starts.
+        corner: corner of the image at which the walk starts.
         diagonal: ``"unit"`` (log-determinant 0) or ``"free"``.
         max_row_sum: None, or ρ such that :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
-        groups: number of channel groups that do not see each other.
+        groups: number of channel groups; each sees only itself.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: an argument is out of its range, or the groups do not divide the channels.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or the groups do not divide the channels.
 
     Reference:
-        Nagar and Varma, Inverse-Flow, AISTATS 2025, section 3.
+        Nagar and Varma, Inverse-Flow, AISTATS 2025, section 3, https://arxiv.org/abs/2410.14634.
 
     Example:
         >>> layer = InverseConv2d(12, kernel_size=3, corner="bottom_right")
@@ -88,6 +91,8 @@ class InverseConv2d(OneSidedConv2d):
         >>> z, log_det = layer(x)
         >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
         True
+        >>> layer.channels, layer.corner
+        (12, 'bottom_right')
     """
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:

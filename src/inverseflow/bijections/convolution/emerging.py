@@ -1,23 +1,26 @@
-"""The emerging convolution: two opposed one-sided convolutions that make a full one."""
+"""The emerging convolution: two opposite one-sided convolutions that make a full one."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from inverseflow.bijections.base import Bijection
-from inverseflow.bijections.combinators import Compose
+from inverseflow.bijections.combinators import Chain
 from inverseflow.bijections.convolution.causal import CausalConv2d
 from inverseflow.bijections.convolution.one_sided import kernel_sides
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
+from inverseflow.utils.arguments import one_of
+
+Conv1x1Form = Literal["lu", "dense", "none"]
 
 
-class EmergingConv2d(Compose):
-    r"""k×k convolution with every pixel in the middle of its window, from two opposed one-sided ones and a 1×1.
+class EmergingConv2d(Chain):
+    r"""k×k convolution with every pixel in the middle of its window, from two opposite one-sided ones and a 1×1.
 
     .. math:: z = A_2 A_1 W x, \qquad
         \log|\det| = HW \Big( \log|\det W| + \sum_c \log d_{1,c} + \sum_c \log d_{2,c} \Big)
 
-    A₁ is a `CausalConv2d` from the top left, A₂ one from the bottom right, both with free diagonals d and kernels of
+    A₁ is a `CausalConv2d` from the top left, A₂ one from the bottom right. Both have free diagonals d and kernels of
     side (k + 1) / 2, so that their product reaches (k - 1) / 2 pixels to every side. W is a 1×1 convolution. The
     inverse is exact: two solves, one from each corner, and the inverse of W. Starts near the random rotation of W.
 
@@ -31,11 +34,12 @@ class EmergingConv2d(Compose):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: a side of the kernel is even, or another argument is out of its range.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if a side of the kernel is even, or another argument is out of its range.
 
     Reference:
-        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, where emerging convolutions are introduced.
-        The positive diagonals, the bound and the initialisation of A₁ and A₂ near the identity are ours.
+        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, https://arxiv.org/abs/1901.11137. The positive
+        diagonals, the bound on the row sums and the initialization of A₁ and A₂ near the identity are ours.
 
     Example:
         >>> layer = EmergingConv2d(4, kernel_size=3, conv1x1="none")
@@ -54,22 +58,20 @@ class EmergingConv2d(Compose):
         channels: int,
         kernel_size: int | tuple[int, int] = 3,
         *,
-        conv1x1: Literal["lu", "dense", "none"] = "lu",
+        conv1x1: Conv1x1Form = "lu",
         max_row_sum: float | None = None,
     ) -> None:
-        rows, columns = kernel_sides(kernel_size)
-        if rows % 2 == 0 or columns % 2 == 0:
-            raise ValueError(
-                f"an emerging convolution has its pixel in the middle, so its sides are odd, "
-                f"got kernel_size={kernel_size}; take the next odd one"
-            )
-        mixes: dict[str, list[type[Conv1x1 | LUConv1x1]]] = {"lu": [LUConv1x1], "dense": [Conv1x1], "none": []}
-        if conv1x1 not in mixes:
-            raise ValueError(f"unknown conv1x1 {conv1x1!r}: choose one of {', '.join(map(repr, mixes))}")
+        rows, columns = kernel_sides(kernel_size, odd=True)
+        forms: dict[Conv1x1Form, list[type[Conv1x1 | LUConv1x1]]] = {"lu": [LUConv1x1], "dense": [Conv1x1], "none": []}
         half = (rows + 1) // 2, (columns + 1) // 2
-        layers: list[Bijection] = [mix(channels) for mix in mixes[conv1x1]]
-        super().__init__(
-            *layers,
-            CausalConv2d(channels, half, corner="top_left", diagonal="free", max_row_sum=max_row_sum),
-            CausalConv2d(channels, half, corner="bottom_right", diagonal="free", max_row_sum=max_row_sum),
-        )
+        layers: list[Bijection] = [form(channels) for form in forms[one_of("conv1x1", conv1x1, get_args(Conv1x1Form))]]
+        first = CausalConv2d(channels, half, corner="top_left", diagonal="free", max_row_sum=max_row_sum)
+        second = CausalConv2d(channels, half, corner="bottom_right", diagonal="free", max_row_sum=max_row_sum)
+        super().__init__(*layers, first, second, channels=channels, spatial_axes=2)
+        self.kernel_size = (rows, columns)
+        self.conv1x1: Conv1x1Form = conv1x1
+        self.max_row_sum = first.max_row_sum
+
+    def extra_repr(self) -> str:
+        """Show the channels and the kernel."""
+        return f"channels={self.channels}, kernel_size={self.kernel_size}"

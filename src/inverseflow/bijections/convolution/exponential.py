@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.convolution.one_sided import kernel_sides
-from inverseflow.bijections.events import pixels
+from inverseflow.bijections.events import at_least_single, pixels
 from inverseflow.ops import conv2d_spectral_norm_bound, same_conv2d
+from inverseflow.utils.arguments import finite_number, whole_number
 
 
 class ExponentialConv2d(Bijection):
@@ -29,28 +28,31 @@ class ExponentialConv2d(Bijection):
         R_n(\sigma) = \frac{\sigma^{n+1}}{(n+1)!} \Big/ \Big( 1 - \frac{\sigma}{n+2} \Big)
 
     up to rounding; a round trip errs by at most :math:`(2 e^\sigma + 1) \cdot \text{tolerance}`. By default the
-    tolerance is the dtype's epsilon, that of rounding: 9 terms in float32 and 17 in float64 for σ = 0.9. The
-    log-determinant is that of the exponential itself; that of the series of n terms is within
+    tolerance is the epsilon of the dtype: 9 terms in float32 and 17 in float64 for σ = 0.9. The log-determinant is the
+    one of the exponential itself. The log-determinant of the series of n terms is within
     :math:`2 CHW e^\sigma \cdot \text{tolerance}` of it (while :math:`e^\sigma \cdot \text{tolerance} \le 1/2`).
 
-    Starts near the identity. Computed at full precision under autocast, so that both directions stay inverses.
+    Starts near the identity. Computed in at least single precision, under autocast too, so that both directions stay
+    inverses.
 
     Args:
         channels: number of channels C.
         kernel_size: side of the kernel, or ``(height, width)``, odd.
         max_spectral_norm: σ, the largest spectral norm. The determinant lies between :math:`e^{\pm CHW\sigma}`.
-        tolerance: the relative error of each direction, or None for the epsilon of the dtype.
+        tolerance: relative error of each direction, between 0 and 1, or None for the epsilon of the dtype.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: a side of the kernel is even, or max_spectral_norm or tolerance is out of its range.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if a side of the kernel is even, or another argument is out of its range.
 
     Reference:
-        Hoogeboom et al., The Convolution Exponential and Generalized Sylvester Flows, 2020, section 3. There σ is
-        estimated by one step of power iteration for each training step, and training takes 6 terms and sampling 13;
-        here it is bounded, so that nothing but the weight decides, and both directions take the same terms.
+        Hoogeboom et al., The Convolution Exponential and Generalized Sylvester Flows, 2020, section 3,
+        https://arxiv.org/abs/2006.01910. The paper estimates σ by one step of power iteration for each training step,
+        and takes 6 terms in training and 13 in sampling. Here σ is bounded, so that only the weight decides, and both
+        directions take the same terms.
 
     Example:
         >>> layer = ExponentialConv2d(4, kernel_size=3)
@@ -70,56 +72,47 @@ class ExponentialConv2d(Bijection):
         max_spectral_norm: float = 0.9,
         tolerance: float | None = None,
     ) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2)
-        rows, columns = kernel_sides(kernel_size)
-        if rows % 2 == 0 or columns % 2 == 0:
-            raise ValueError(
-                f"the trace counts the tap in the middle of the kernel, so its sides are odd, "
-                f"got kernel_size={kernel_size}; take the next odd one"
-            )
-        if not 0 < max_spectral_norm < math.inf:
-            raise ValueError(f"max_spectral_norm must be positive and finite, got {max_spectral_norm}")
-        if tolerance is not None and not 0 < tolerance < 1:
-            raise ValueError(
-                f"the tolerance lies strictly between 0 and 1, got {tolerance}; None is the dtype's epsilon"
-            )
+        rows, columns = kernel_sides(kernel_size, odd=True)
         self.kernel_size = (rows, columns)
-        self.max_spectral_norm = max_spectral_norm
-        self.tolerance = tolerance
+        self.max_spectral_norm = finite_number("max_spectral_norm", max_spectral_norm, above=0)
+        self.tolerance = None if tolerance is None else finite_number("tolerance", tolerance, above=0, below=1)
         self.weight = nn.Parameter(torch.randn(channels, channels, rows, columns) / (channels * rows * columns))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
             kernel = self.kernel((x.shape[2], x.shape[3]))
-            return self._series(kernel, x.to(kernel.dtype)), pixels(x) * self._trace(kernel)
+            return self._series(kernel, x), pixels(x) * self._trace(kernel)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
             kernel = self.kernel((z.shape[2], z.shape[3]))
-            return self._series(-kernel, z.to(kernel.dtype)), -pixels(z) * self._trace(kernel)
+            return self._series(-kernel, z), -pixels(z) * self._trace(kernel)
 
     def kernel(self, size: tuple[int, int]) -> Tensor:
-        """Return K, ``(C, C, kH, kW)``, as it acts on images of this height and width."""
-        norm = conv2d_spectral_norm_bound(self.weight, size)
-        return self.weight * (self.max_spectral_norm / norm.clamp_min(self.max_spectral_norm))
+        """Return K, ``(C, C, kH, kW)``, for images of this height and width, in at least single precision."""
+        weight = at_least_single(self.weight)
+        norm = conv2d_spectral_norm_bound(weight, size)
+        return weight * (self.max_spectral_norm / norm.clamp_min(self.max_spectral_norm))
 
     def terms(self, dtype: torch.dtype) -> int:
-        """Return the number n of convolutions that a direction takes in this dtype."""
+        """Return the number n of convolutions in each direction in this dtype."""
         return series_terms(self.max_spectral_norm, self.tolerance or torch.finfo(dtype).eps)
 
     def _series(self, kernel: Tensor, x: Tensor) -> Tensor:
-        total = term = x
+        total = term = x.to(kernel.dtype)
         for j in range(1, self.terms(kernel.dtype) + 1):
             term = same_conv2d(term, kernel / j)
             total = total + term
-        return total
+        return total.to(self.weight.dtype)
 
     def _trace(self, kernel: Tensor) -> Tensor:
         rows, columns = self.kernel_size
         return kernel[:, :, rows // 2, columns // 2].trace()
 
     def extra_repr(self) -> str:
-        """Show what the layer was built with."""
+        """Show the arguments of the constructor."""
         norm = f"max_spectral_norm={self.max_spectral_norm:g}"
         tolerance = "" if self.tolerance is None else f", tolerance={self.tolerance:g}"
         return f"channels={self.channels}, kernel_size={self.kernel_size}, {norm}{tolerance}"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from inverseflow.bijections.base import LogDet
 from inverseflow.bijections.convolution.one_sided import Diagonal, OneSidedConv2d
+from inverseflow.utils.arguments import whole_number
 
 
 class FInCConv2d(OneSidedConv2d):
@@ -16,8 +17,8 @@ class FInCConv2d(OneSidedConv2d):
         \log|\det| = HW \sum_c \log d_c
 
     The groups are mirrored to start at the top left, convolved (or, backwards, solved) as the four groups of one
-    one-sided convolution, and mirrored back. They do not see each other: what mixes them is a 1×1 convolution after it.
-    Starts near the identity.
+    one-sided convolution, and mirrored back. They do not see each other; put a 1×1 convolution after the layer to mix
+    them. Starts near the identity.
 
     Args:
         channels: number of channels C, a multiple of 4.
@@ -29,11 +30,12 @@ class FInCConv2d(OneSidedConv2d):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: the channels are no multiple of 4, or another argument is out of its range.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if the channels are no multiple of 4, or another argument is out of its range.
 
     Reference:
-        Kallappa, Nagar and Varma, FInC Flow, VISAPP 2023, where the FInC unit is introduced. The free diagonal, the
-        bound and the initialisation are ours.
+        Kallappa, Nagar and Varma, FInC Flow, VISAPP 2023, https://arxiv.org/abs/2301.09266. The free diagonal, the
+        bound on the row sums and the initialization are ours.
 
     Example:
         >>> layer = FInCConv2d(12, kernel_size=3)
@@ -51,10 +53,9 @@ class FInCConv2d(OneSidedConv2d):
         diagonal: Diagonal = "unit",
         max_row_sum: float | None = None,
     ) -> None:
-        if channels % 4:
+        if whole_number("channels", channels, at_least=1) % 4:
             raise ValueError(
-                f"a FInC unit has one group of channels for each corner, so their number is a multiple of 4, "
-                f"got channels={channels}; put Squeeze before it"
+                f"channels must be a multiple of 4, one group for each corner, got {channels}; put Squeeze before it"
             )
         super().__init__(channels, kernel_size, diagonal=diagonal, max_row_sum=max_row_sum, groups=4)
 
@@ -67,7 +68,7 @@ class FInCConv2d(OneSidedConv2d):
         return _mirror_groups(x), log_det
 
     def extra_repr(self) -> str:
-        """Show what the layer was built with."""
+        """Show the arguments of the constructor."""
         return ", ".join([f"channels={self.channels}", f"kernel_size={self.kernel_size}", *self._options_repr()])
 
 

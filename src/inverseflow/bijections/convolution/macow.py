@@ -1,4 +1,4 @@
-"""Masked convolutional flows: affine maps of each row given the rows before it, and their unit of four orders."""
+"""Masked convolutional flows: affine maps of each row given earlier rows, and their unit of four orders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.actnorm import ActNorm
 from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.combinators import Compose
+from inverseflow.bijections.combinators import Chain
+from inverseflow.bijections.convolution.one_sided import kernel_sides
 from inverseflow.bijections.events import sum_event
 from inverseflow.nets import ZeroConv2d
+from inverseflow.utils.arguments import finite_number, one_of, whole_number
 
 Order = Literal["A", "B", "C", "D"]
 
@@ -20,36 +22,37 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 class MaskedConvFlow(Bijection):
-    r"""Scale and shift each row by what a convolution says of the rows before it.
+    r"""Scale and shift each row by functions of the rows before it.
 
     .. math:: z = s(x) \odot x + \mu(x), \qquad \log|\det| = \sum \log s(x), \qquad
         s = \sigma(m \tanh(\tilde s / m) + 2)
 
-    (s̃, μ) come from a convolution that sees strictly earlier rows, ELU, and a 1×1 convolution that starts at zero, so
-    that z starts as σ(2)·x. With the default m = 2 s lies between 0.5 and 0.98: were it free to approach 0, an inverse
-    that divides by it in every row could overflow within a few rows.
+    A convolution that sees strictly earlier rows, ELU, and a 1×1 convolution that starts at zero compute (s̃, μ), so z
+    starts as σ(2)·x. With the default m = 2, s lies between 0.5 and 0.98. The inverse divides by s in every row; if s
+    could approach 0, it could overflow within a few rows.
 
-    Before a row are, in order A: the rows above, B: the rows below; a column takes the row's place in C: the columns to
-    the left, and D: those to the right. From data to latent all rows are computed at once; the inverse goes row by row
-    (column by column) in H (W) steps and is exact. Computed at full precision under autocast, so that both directions
-    stay each other's inverse.
+    The earlier rows are the rows above in order A and the rows below in order B. Orders C and D take columns instead:
+    the columns to the left, and to the right. From data to latent all rows are computed at once. The inverse goes row
+    by row (column by column) in H (W) steps and is exact. Computed at full precision under autocast, so that both
+    directions stay inverses.
 
     Args:
         channels: number of channels C.
-        kernel_size: how many earlier rows (columns) are seen, and the side of the kernel across them, which is odd.
+        kernel_size: number of earlier rows (columns) seen, and the side of the kernel across them, which is odd.
         order: ``"A"``, ``"B"``, ``"C"`` or ``"D"``.
-        width: channels between the two convolutions, None for 4C up to C = 96, then 2C but at most 512.
+        width: channels between the two convolutions; None for 4C up to C = 96, then 2C but at most 512.
         max_raw_scale: the bound m.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: an argument is out of its range, or the kernel's side across the rows is even.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or the kernel's side across the rows is even.
 
     Reference:
-        Ma et al., MaCow, 2019, section 3.1. There s̃ has no bound, and both convolutions have weight normalisation in
-        place of the learned gain that the last one has here.
+        Ma et al., MaCow, 2019, section 3.1, https://arxiv.org/abs/1902.04208. In the paper s̃ has no bound, and both
+        convolutions have weight normalization; here the last one has a learned gain instead.
 
     Example:
         >>> layer = MaskedConvFlow(3, order="B")
@@ -68,28 +71,22 @@ class MaskedConvFlow(Bijection):
         width: int | None = None,
         max_raw_scale: float = 2.0,
     ) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2)
-        if order not in ORDERS:
-            raise ValueError(f"unknown order {order!r}: choose one of {', '.join(map(repr, ORDERS))}")
-        depth, side = kernel_size
-        if depth < 1:
-            raise ValueError(f"the kernel sees at least one earlier row, got kernel_size={kernel_size}")
-        if side < 1 or side % 2 == 0:
+        depth, side = kernel_sides(kernel_size)
+        if side % 2 == 0:
             raise ValueError(
-                f"the kernel is centred across the rows, so its second side is odd, got kernel_size={kernel_size}; "
-                f"choose {side - 1 if side > 1 else 1} or {side + 1 if side > 0 else 3}"
+                f"the second side of kernel_size must be odd, got {kernel_size}; the kernel is centered across the "
+                f"rows, so choose {side - 1} or {side + 1}"
             )
         if width is None:
             width = 4 * channels if channels <= 96 else min(2 * channels, 512)
-        if width < 1:
-            raise ValueError(f"width must be at least 1, got {width}")
-        if not max_raw_scale > 0:
-            raise ValueError(f"max_raw_scale bounds the scales and is positive, got {max_raw_scale}")
-        self.order: Order = order
-        self.max_raw_scale = max_raw_scale
+        self.order: Order = one_of("order", order, ORDERS)
+        self.width = whole_number("width", width, at_least=1)
+        self.max_raw_scale = finite_number("max_raw_scale", max_raw_scale, above=0)
         self.kernel_size = (depth, side)
-        self.conv = nn.Conv2d(channels, width, (depth, side))
-        self.head = ZeroConv2d(width, 2 * channels, kernel_size=1)
+        self.conv = nn.Conv2d(channels, self.width, (depth, side))
+        self.head = ZeroConv2d(self.width, 2 * channels, kernel_size=1)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
@@ -111,7 +108,7 @@ class MaskedConvFlow(Bijection):
             return self._back(torch.cat(rows[depth:], dim=2)), -sum_event(torch.cat(log_scales, dim=2))
 
     def _predict(self, earlier: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log s and μ of as many rows as the kernel has places down these: that of the last is not included."""
+        """Return log s and μ of the rows that follow each full window of earlier rows."""
         margin = self.kernel_size[1] // 2
         raw, shift = self.head(F.elu(self.conv(F.pad(earlier, (margin, margin))))).chunk(2, dim=1)
         return F.logsigmoid(self.max_raw_scale * torch.tanh(raw / self.max_raw_scale) + 2), shift
@@ -126,28 +123,32 @@ class MaskedConvFlow(Bijection):
         return x.transpose(2, 3).contiguous() if self.order in ("C", "D") else x
 
     def extra_repr(self) -> str:
-        """Show what the layer was built with."""
-        return f"channels={self.channels}, order={self.order!r}, kernel_size={self.kernel_size}"
+        """Show the arguments of the constructor."""
+        return (
+            f"channels={self.channels}, kernel_size={self.kernel_size}, order={self.order!r}, width={self.width}, "
+            f"max_raw_scale={self.max_raw_scale:g}"
+        )
 
 
-class MaCow(Compose):
+class MaCow(Chain):
     r"""The unit of MaCow: two masked convolutional flows down and up the rows, two across the columns.
 
     ActNorm, order A, order B, ActNorm, order C, order D. Its inverse takes 2(H + W) steps.
 
     Args:
         channels: number of channels C.
-        kernel_size: how many earlier rows (columns) are seen, and the side of the kernel across them, which is odd.
-        width: channels between the two convolutions of each flow, None for the default of `MaskedConvFlow`.
+        kernel_size: number of earlier rows (columns) seen, and the side of the kernel across them, which is odd.
+        width: channels between the two convolutions of each flow; None for the default of `MaskedConvFlow`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: an argument is out of its range, or the kernel's side across the rows is even.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or the kernel's side across the rows is even.
 
     Reference:
-        Ma et al., MaCow, 2019, section 3.2.
+        Ma et al., MaCow, 2019, section 3.2, https://arxiv.org/abs/1902.04208.
 
     Example:
         >>> layer = MaCow(3)
@@ -159,4 +160,10 @@ class MaCow(Compose):
 
     def __init__(self, channels: int, kernel_size: tuple[int, int] = (2, 3), *, width: int | None = None) -> None:
         a, b, c, d = (MaskedConvFlow(channels, kernel_size, order=order, width=width) for order in ORDERS)
-        super().__init__(ActNorm(channels), a, b, ActNorm(channels), c, d)
+        super().__init__(ActNorm(channels), a, b, ActNorm(channels), c, d, channels=channels, spatial_axes=2)
+        self.kernel_size = a.kernel_size
+        self.width = a.width
+
+    def extra_repr(self) -> str:
+        """Show the arguments of the constructor."""
+        return f"channels={self.channels}, kernel_size={self.kernel_size}, width={self.width}"

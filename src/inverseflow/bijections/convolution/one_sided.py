@@ -1,36 +1,26 @@
-"""What all one-sided convolutions share: the parameters, the convolution and its solve."""
+"""Base class of one-sided convolutions: the parameters, the convolution and its solve."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.events import per_channel, pixels
+from inverseflow.bijections.events import at_least_single, per_channel, pixels
 from inverseflow.ops import CORNERS, Corner, causal_conv2d, inv_conv2d
+from inverseflow.utils.arguments import finite_number, one_of, whole_number
 
 Diagonal = Literal["unit", "free"]
 
 
-def kernel_sides(kernel_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return the height and width of a kernel, or raise if it has none."""
-    sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-    if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-        raise TypeError(f"kernel_size is a whole number or a pair (height, width) of them, got {kernel_size!r}")
-    rows, columns = sides
-    if min(rows, columns) < 1:
-        raise ValueError(f"a kernel has at least one row and one column, got kernel_size={kernel_size}")
-    return rows, columns
-
-
 class OneSidedConv2d(Bijection):
-    """The parameters of a one-sided convolution, with both maps: the convolution and its solve."""
+    r"""The matrix :math:`A = d \odot (I + N)` of a one-sided convolution, as a product with it and as a solve.
 
-    tap_mask: Tensor
-    """Ones where a tap is free, zeros where none is read."""
+    The arguments are described at `CausalConv2d`.
+    """
 
     def __init__(
         self,
@@ -43,52 +33,56 @@ class OneSidedConv2d(Bijection):
         groups: int = 1,
     ) -> None:
         super().__init__(channels=channels, spatial_axes=2)
-        rows, columns = kernel_sides(kernel_size)
-        if corner not in CORNERS:
-            raise ValueError(f"unknown corner {corner!r}: choose one of {', '.join(map(repr, CORNERS))}")
-        if diagonal not in ("unit", "free"):
-            raise ValueError(f"unknown diagonal {diagonal!r}: choose 'unit' or 'free'")
-        if max_row_sum is not None and not 0 < max_row_sum < 1:
-            raise ValueError(f"max_row_sum must lie strictly between 0 and 1, got {max_row_sum}")
-        if groups < 1 or channels % groups:
-            raise ValueError(f"groups={groups} does not divide the {channels} channels")
-        self.kernel_size = (rows, columns)
-        self.corner: Corner = corner
-        self.diagonal: Diagonal = diagonal
-        self.max_row_sum = max_row_sum
-        self.groups = groups
-        per_group = channels // groups
+        channels = whole_number("channels", channels)
+        self.kernel_size = kernel_sides(kernel_size)
+        self.corner: Corner = one_of("corner", corner, CORNERS)
+        self.diagonal: Diagonal = one_of("diagonal", diagonal, get_args(Diagonal))
+        self.max_row_sum = None if max_row_sum is None else finite_number("max_row_sum", max_row_sum, above=0, below=1)
+        self.groups = whole_number("groups", groups, at_least=1)
+        if channels % self.groups:
+            raise ValueError(f"groups must divide the {channels} channels, got {groups}")
+        rows, columns = self.kernel_size
+        per_group = channels // self.groups
         deviation = 0.05 / math.sqrt(per_group * rows * columns)
         self.taps = nn.Parameter(deviation * torch.randn(channels, per_group, rows, columns))
         self.log_diagonal = nn.Parameter(torch.zeros(channels)) if diagonal == "free" else None
-        tap_mask = torch.ones_like(self.taps.detach())
-        tap_mask[:, :, -1, -1] = tap_mask.new_ones(per_group, per_group).tril(-1).repeat(groups, 1)
-        self.register_buffer("tap_mask", tap_mask, persistent=False)
 
     def _convolve(self, z: Tensor) -> tuple[Tensor, LogDet]:
         """Return A z and log|det A|."""
         x = causal_conv2d(z, self.kernel(), corner=self.corner, unitriangular=True, groups=self.groups)
         if self.log_diagonal is None:
             return x, 0.0
-        return x * per_channel(self.log_diagonal.exp(), x), pixels(z) * self.log_diagonal.sum()
+        return x * per_channel(self.log_diagonal.exp(), x), self._log_det(z)
 
     def _solve(self, x: Tensor) -> tuple[Tensor, LogDet]:
         """Return A⁻¹ x and log|det A⁻¹|."""
         log_det: LogDet = 0.0
         if self.log_diagonal is not None:
             x = x * per_channel((-self.log_diagonal).exp(), x)
-            log_det = -pixels(x) * self.log_diagonal.sum()
+            log_det = -self._log_det(x)
         return inv_conv2d(x, self.kernel(), corner=self.corner, unitriangular=True, groups=self.groups), log_det
 
+    def _log_det(self, x: Tensor) -> Tensor:
+        assert self.log_diagonal is not None
+        return pixels(x) * at_least_single(self.log_diagonal).sum()
+
     def kernel(self) -> Tensor:
-        """Return the taps N, ``(C, C / groups, kH, kW)``; of the last one only what lies below the diagonal counts."""
+        """Return the taps N, ``(C, C / groups, kH, kW)``; of the last one only the part below the diagonal counts."""
         if self.max_row_sum is None:
             return self.taps
         row_sums = (self.taps.abs() * self.tap_mask).sum((1, 2, 3), keepdim=True)
         return self.taps * (self.max_row_sum / (self.max_row_sum + row_sums))
 
+    @property
+    def tap_mask(self) -> Tensor:
+        """Ones where a tap is free, zeros where none is read."""
+        mask = torch.ones(self.taps.shape, dtype=self.taps.dtype, device=self.taps.device)
+        per_group = mask.shape[1]
+        mask[:, :, -1, -1] = mask.new_ones(per_group, per_group).tril(-1).repeat(self.groups, 1)
+        return mask
+
     def extra_repr(self) -> str:
-        """Show what the layer was built with."""
+        """Show the arguments of the constructor."""
         parts = [f"channels={self.channels}", f"kernel_size={self.kernel_size}", f"corner={self.corner!r}"]
         parts += self._options_repr()
         parts += [f"groups={self.groups}"] if self.groups > 1 else []
@@ -96,4 +90,26 @@ class OneSidedConv2d(Bijection):
 
     def _options_repr(self) -> list[str]:
         parts = ["diagonal='free'"] if self.diagonal == "free" else []
-        return parts + ([f"max_row_sum={self.max_row_sum}"] if self.max_row_sum is not None else [])
+        return parts + ([f"max_row_sum={self.max_row_sum:g}"] if self.max_row_sum is not None else [])
+
+
+def kernel_sides(kernel_size: int | tuple[int, int], *, odd: bool = False) -> tuple[int, int]:
+    """Return the height and width of a kernel.
+
+    Args:
+        kernel_size: the side of a square kernel, or ``(height, width)``.
+        odd: whether both have to be odd, so that one tap is in the middle.
+
+    Raises:
+        TypeError: if it is not a whole number or a pair of them.
+        ValueError: if a side is below 1, or even where it has to be odd.
+    """
+    sides = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size, kernel_size)
+    if len(sides) != 2:
+        raise TypeError(f"kernel_size must be a whole number or a pair (height, width) of them, got {kernel_size!r}")
+    rows, columns = (whole_number("kernel_size", side) for side in sides)
+    if min(rows, columns) < 1:
+        raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
+    if odd and not rows % 2 == columns % 2 == 1:
+        raise ValueError(f"kernel_size must be odd, got {kernel_size}; a tap lies on the pixel itself, in the middle")
+    return rows, columns

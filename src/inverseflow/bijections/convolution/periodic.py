@@ -12,6 +12,7 @@ from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.convolution.one_sided import kernel_sides
 from inverseflow.bijections.events import per_channel
 from inverseflow.ops import dense_solve
+from inverseflow.utils.arguments import whole_number
 
 
 class PeriodicConv2d(Bijection):
@@ -20,15 +21,14 @@ class PeriodicConv2d(Bijection):
     .. math:: z = K \circledast x + b, \qquad \hat z(\theta) = \hat K(\theta)\, \hat x(\theta), \qquad
         \log|\det| = \sum_\theta \log|\det \hat K(\theta)|
 
-    The sum runs over the H·W frequencies θ; :math:`\hat K(\theta)` is a complex C×C matrix. Of the frequencies of a
-    real kernel only half are computed, and those counted twice whose conjugate is not among them. The matrices, their
-    determinants and their inverses are computed in double precision whatever the layer's own is, since a product over
-    H·W matrices is asked for its logarithm to full precision; the rest, and the result, have the layer's precision,
-    under autocast too.
+    The sum runs over the H·W frequencies θ; :math:`\hat K(\theta)` is a complex C×C matrix. Only half of the
+    frequencies of a real kernel are computed; a frequency whose conjugate is in the other half counts twice. The
+    matrices, their determinants and their inverses are computed in double precision, because their errors add up over
+    H·W matrices. Everything else has the layer's precision, under autocast too.
 
-    Starts at a random rotation of the channels with small taps around it. Nothing but the likelihood keeps the matrices
-    regular: the log-determinant of a singular one is minus infinity. Parameters do not depend on the size of the
-    image, but the log-determinant does and is computed for the size at hand.
+    Starts at a random rotation of the channels with small taps around it. Only the likelihood keeps the matrices
+    regular: the log-determinant of a singular one is minus infinity. The parameters do not depend on the size of the
+    image; the log-determinant does.
 
     Args:
         channels: number of channels C.
@@ -38,12 +38,14 @@ class PeriodicConv2d(Bijection):
         x: ``(B, C, H, W)``, at least as large as the kernel; z: the same.
 
     Raises:
-        ValueError: the kernel has no taps, or an image is smaller than the kernel.
-        SingularError: a matrix to be inverted is singular.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if the kernel has no taps, or an image is smaller than the kernel.
+        SingularError: if a matrix to be inverted is singular.
 
     Reference:
-        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, section 3.2. The taps around the rotation
-        start smaller here, in proportion to 1/√(C · kH · kW), for they add up.
+        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, section 3.2,
+        https://arxiv.org/abs/1901.11137. The taps around the rotation start smaller here, in proportion to
+        1/√(C · kH · kW), because they add up.
 
     Example:
         >>> layer = PeriodicConv2d(3, kernel_size=3)
@@ -55,9 +57,9 @@ class PeriodicConv2d(Bijection):
     """
 
     def __init__(self, channels: int, kernel_size: int | tuple[int, int] = 3) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2)
-        rows, columns = kernel_sides(kernel_size)
-        self.kernel_size = (rows, columns)
+        self.kernel_size = rows, columns = kernel_sides(kernel_size)
         weight = 0.05 / math.sqrt(channels * rows * columns) * torch.randn(channels, channels, rows, columns)
         weight[:, :, (rows - 1) // 2, (columns - 1) // 2] += torch.linalg.qr(torch.randn(channels, channels)).Q
         self.weight = nn.Parameter(weight)
@@ -74,8 +76,8 @@ class PeriodicConv2d(Bijection):
         if len(z) == 0:  # MKL refuses to transform nothing
             return z.to(self.weight.dtype), 0.0
         with torch.autocast(z.device.type, enabled=False):
-            centred = (z.to(self.bias.dtype) - per_channel(self.bias, z)).to(torch.float64)
-            columns = torch.fft.rfft2(centred).permute(2, 3, 1, 0)  # (H, W / 2 + 1, C, B)
+            centered = (z.to(self.bias.dtype) - per_channel(self.bias, z)).to(torch.float64)
+            columns = torch.fft.rfft2(centered).permute(2, 3, 1, 0)  # (H, W / 2 + 1, C, B)
             solved, log_dets = dense_solve(self._frequencies(z), columns)
             x = torch.fft.irfft2(solved.permute(3, 2, 0, 1), s=z.shape[2:])
             return x.to(self.weight.dtype), -_sum_spectrum(log_dets, z)

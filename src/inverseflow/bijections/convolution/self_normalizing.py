@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import LogDet
-from inverseflow.bijections.convolution.exact import ExactConv2d
-from inverseflow.bijections.events import per_channel, sum_event
+from inverseflow.bijections.convolution.exact import FactorizedConv2d
+from inverseflow.bijections.events import at_least_single, per_channel, sum_event
 from inverseflow.ops import same_conv2d, same_conv2d_log_det
+from inverseflow.utils.arguments import finite_number, one_of
+
+Gradient = Literal["self_normalizing", "exact"]
 
 
-class SelfNormalizingConv2d(ExactConv2d):
-    r"""The ordinary k×k convolution with a learned approximate inverse, which stands in for the inverse in gradients.
+class SelfNormalizingConv2d(FactorizedConv2d):
+    r"""The ordinary k×k convolution with a learned approximate inverse, which replaces the inverse in gradients.
 
     .. math:: z = w \star x + b, \qquad \log|\det| = \log|\det A_w|, \qquad r \star (w \star x) \approx x
 
     **Values are exact.** Both directions return what `ExactConv2d` returns, in training and in evaluation: the exact
-    convolution, its exact inverse, and the exact log-determinant, at the price of a factorisation that keeps no graph.
-    So what a flow with this layer reports is always its likelihood, never the objective below.
+    convolution, its exact inverse, and the exact log-determinant, from a factorization that keeps no graph. A flow
+    with this layer always reports its likelihood, never the objective below.
 
-    **Gradients of the data direction in training mode are not those of that value**, with
-    ``gradient="self_normalizing"``. They are those of the objective (to be maximised)
+    **In training mode the gradients of the data direction are not the gradients of these values** if
+    ``gradient="self_normalizing"``. They are the gradients of the objective (to be maximized)
 
     .. math:: \tfrac12 \log p_w(x) + \tfrac12 \log p_{r^{-1}}(x) - \lambda \lVert r \star (w \star x) - x \rVert^2
 
-    in which :math:`p_w` maps data by :math:`A_w` and :math:`p_{r^{-1}}` by :math:`A_r^{-1}`, and :math:`A_r^{-1}` is
-    replaced by :math:`A_w` and the reverse wherever an inverse would be needed. With δ the gradient of the loss, m the
-    number of pixels of the image at which a tap is inside of it, and ' for swapped channels and mirrored taps,
+    Here :math:`p_w` maps data by :math:`A_w` and :math:`p_{r^{-1}}` by :math:`A_r^{-1}`. Wherever an inverse would be
+    needed, :math:`A_r^{-1}` is replaced by :math:`A_w`, and the reverse. Let δ be the gradient of the loss, m the
+    number of pixels of the image at which a tap lies inside it, and ' the swap of channels and mirroring of taps. Then
 
     .. math:: \partial w = \tfrac12 (\operatorname{corr}(\delta_z, x) - r' \odot m), \qquad
         \partial r = \tfrac12 (-\operatorname{corr}(\delta_x, z - b) + w' \odot m), \qquad
         \delta_x = A_w^T \delta_z, \qquad \partial b = \textstyle\sum \delta_z
 
     plus λ times the gradient of the reconstruction error in w and r, with x held fixed. They enter as terms whose value
-    is zero, so any loss made of log-likelihoods trains r too. No factorisation is differentiated. In evaluation mode,
-    in the inverse, and with ``gradient="exact"`` all gradients are the exact ones and r receives none: then it is
-    trained only by what the caller makes of `reconstruction_error`.
+    is zero, so any loss made of log-likelihoods trains r too. No factorization is differentiated. In evaluation mode,
+    in the inverse, and with ``gradient="exact"`` all gradients are exact and r receives none. Train it then with
+    `reconstruction_error`.
 
     Starts at the identity with small taps N around it, r at I - N.
 
@@ -47,19 +49,20 @@ class SelfNormalizingConv2d(ExactConv2d):
         channels: number of channels C.
         kernel_size: side of the kernel, or ``(height, width)``, odd.
         gradient: ``"self_normalizing"`` or ``"exact"``.
-        reconstruction_weight: λ, not negative. It acts on squared errors summed over an event, as the log-likelihood
+        reconstruction_weight: λ, not negative. It multiplies squared errors summed over an event, as the log-likelihood
             is a sum over an event; the paper takes 100 for MNIST and 1000 for CIFAR-10.
 
     Shape:
         x: ``(B, C, H, W)``, no larger than `ExactConv2d` takes; z: the same.
 
     Raises:
-        ValueError: a side of the kernel is even, another argument is out of its range, or an image is too large.
-        SingularError: the matrix to be inverted is singular.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if a side of the kernel is even, another argument is out of its range, or an image is too large.
+        SingularError: if the matrix to be inverted is singular.
 
     Reference:
-        Keller et al., Self Normalizing Flows, 2021, section 3. There training reports a log-determinant of zero, the
-        reconstruction error has a backward pass of its own, and r starts at w'.
+        Keller et al., Self Normalizing Flows, 2021, section 3, https://arxiv.org/abs/2011.07248. In the paper training
+        reports a log-determinant of zero, the reconstruction error has a backward pass of its own, and r starts at w'.
 
     Example:
         >>> layer = SelfNormalizingConv2d(2)
@@ -76,54 +79,46 @@ class SelfNormalizingConv2d(ExactConv2d):
         channels: int,
         kernel_size: int | tuple[int, int] = 3,
         *,
-        gradient: Literal["self_normalizing", "exact"] = "self_normalizing",
+        gradient: Gradient = "self_normalizing",
         reconstruction_weight: float = 100.0,
     ) -> None:
-        super().__init__(channels, kernel_size)
+        super().__init__(channels, kernel_size, odd=True)
+        self.gradient: Gradient = one_of("gradient", gradient, get_args(Gradient))
+        self.reconstruction_weight = finite_number("reconstruction_weight", reconstruction_weight, at_least=0)
         rows, columns = self.kernel_size
-        if rows % 2 == 0 or columns % 2 == 0:
-            raise ValueError(
-                f"a kernel and its mirror image share their middle only if its sides are odd, "
-                f"got kernel_size={kernel_size}; take the next odd one"
-            )
-        if gradient not in ("self_normalizing", "exact"):
-            raise ValueError(f"unknown gradient {gradient!r}: choose 'self_normalizing' or 'exact'")
-        if not 0 <= reconstruction_weight < math.inf:
-            raise ValueError(
-                f"the weight of the reconstruction is finite and not negative, got {reconstruction_weight}"
-            )
-        self.gradient = gradient
-        self.reconstruction_weight = reconstruction_weight
         inverse_weight = -self.weight.detach()
-        inverse_weight[:, :, rows // 2, columns // 2] += 2 * torch.eye(channels)
+        inverse_weight[:, :, rows // 2, columns // 2] += 2 * torch.eye(len(inverse_weight))
         self.inverse_weight = nn.Parameter(inverse_weight)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         if not (self.training and self.gradient == "self_normalizing"):
-            z, exact = super()._forward(x, context)
+            z, exact = self._convolve(x)
             return z, exact + self._idle()
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.weight.dtype)
-            linear = same_conv2d(x, 0.5 * self.weight + 0.5 * self.weight.detach())
-            inverted = same_conv2d(linear.detach(), self.inverse_weight)
-            z = linear - 0.5 * same_conv2d(_without_value(inverted), self.weight.detach())
-            log_det = same_conv2d_log_det(self.weight.detach(), (x.shape[2], x.shape[3]))
-            return z + per_channel(self.bias, z), log_det + _without_value(self._objective(x))
+            weight, x = at_least_single(self.weight), at_least_single(x.to(self.weight.dtype))
+            linear = same_conv2d(x, 0.5 * weight + 0.5 * weight.detach())
+            inverted = same_conv2d(linear.detach(), at_least_single(self.inverse_weight))
+            z = linear - 0.5 * same_conv2d(_without_value(inverted), weight.detach())
+            log_det = same_conv2d_log_det(weight.detach(), (x.shape[2], x.shape[3]))
+            z = (z + per_channel(self.bias, z)).to(self.weight.dtype)
+            return z, log_det + _without_value(self._objective(x))
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        x, exact = super()._inverse(z, context)
+        x, exact = self._solve(z)
         return x, exact + self._idle()
 
     def _idle(self) -> Tensor:
-        """Return a zero that holds r, so that every parameter is in every graph, as data-parallel training asks."""
+        """Return a zero that depends on r: data-parallel training needs every parameter in every graph."""
         return 0.0 * self.inverse_weight.sum()
 
     def _objective(self, x: Tensor) -> Tensor:
-        """Return what the log-determinant contributes to the gradients of w and r, ``(B,)``."""
-        taps_inside = _taps_inside(self.weight, x)
-        of_weight = (_mirrored(self.inverse_weight.detach()) * taps_inside * self.weight).sum()
-        of_inverse = (_mirrored(self.weight.detach()) * taps_inside * self.inverse_weight).sum()
-        return 0.5 * (of_weight - of_inverse) - self.reconstruction_weight * self.reconstruction_error(x.detach())
+        """Return the terms that the log-determinant adds to the gradients of w and r, ``(B,)``."""
+        weight, inverse_weight = at_least_single(self.weight), at_least_single(self.inverse_weight)
+        taps_inside = _taps_inside(weight, x)
+        of_weight = (_mirrored(inverse_weight.detach()) * taps_inside * weight).sum()
+        of_inverse = (_mirrored(weight.detach()) * taps_inside * inverse_weight).sum()
+        error = sum_event((same_conv2d(same_conv2d(x.detach(), weight), inverse_weight) - x.detach()).square())
+        return 0.5 * (of_weight - of_inverse) - self.reconstruction_weight * error
 
     def approximate_inverse(self, z: Tensor) -> Tensor:
         r"""Return :math:`r \star (z - b)`: one convolution, near x where the reconstruction error is small."""
@@ -134,7 +129,7 @@ class SelfNormalizingConv2d(ExactConv2d):
         return sum_event((same_conv2d(same_conv2d(x, self.weight), self.inverse_weight) - x).square())
 
     def extra_repr(self) -> str:
-        """Show what the layer was built with."""
+        """Show the arguments of the constructor."""
         learns = self.gradient == "self_normalizing"
         option = f"reconstruction_weight={self.reconstruction_weight:g}" if learns else f"gradient={self.gradient!r}"
         return f"{super().extra_repr()}, {option}"
@@ -151,7 +146,7 @@ def _mirrored(weight: Tensor) -> Tensor:
 
 
 def _taps_inside(weight: Tensor, x: Tensor) -> Tensor:
-    """Return for each tap at how many pixels of the image it is inside, ``(kH, kW)``."""
+    """Return the number of pixels at which each tap lies inside the image, ``(kH, kW)``."""
     counts = [
         (length - (torch.arange(taps, device=x.device) - taps // 2).abs()).clamp_min(0)
         for taps, length in zip(weight.shape[2:], x.shape[2:], strict=True)

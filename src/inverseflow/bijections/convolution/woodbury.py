@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.events import elements
+from inverseflow.bijections.events import at_least_single, elements
 from inverseflow.bijections.module_list import TypedModuleList
 from inverseflow.ops.dense_solve import dense_solve
+from inverseflow.utils.arguments import whole_number
 
 
 class _LowRankUpdate(nn.Module):
@@ -19,28 +20,27 @@ class _LowRankUpdate(nn.Module):
 
     def __init__(self, size: int, rank: int) -> None:
         super().__init__()
-        if rank < 1:
-            raise ValueError(f"the rank of an update is at least 1, got {rank}")
         self.left = nn.Parameter(0.01 * torch.randn(size, rank))
         self.right = nn.Parameter(0.01 * torch.randn(rank, size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply every vector along the last axis by I + U V."""
-        return x + (x @ self.right.T) @ self.left.T
+        left, right = at_least_single(self.left), at_least_single(self.right)
+        return x + (x @ right.T) @ left.T
 
     def inverse(self, z: Tensor) -> Tensor:
         """Multiply every vector along the last axis by the inverse."""
-        right, _ = dense_solve(self._small(), self.right)
-        return z - (z @ right.T) @ self.left.T
+        right, _ = dense_solve(self._small(), at_least_single(self.right))
+        return z - (z @ right.T) @ at_least_single(self.left).T
 
     def log_det(self) -> Tensor:
-        """Return log|det(I + V U)|, which is that of I + U V."""
+        """Return log|det(I + V U)| = log|det(I + U V)|."""
         log_det: Tensor = torch.linalg.slogdet(self._small()).logabsdet
         return log_det
 
     def _small(self) -> Tensor:
-        eye = torch.eye(len(self.right), dtype=self.right.dtype, device=self.right.device)
-        return eye + self.right @ self.left
+        left, right = at_least_single(self.left), at_least_single(self.right)
+        return torch.eye(len(right), dtype=right.dtype, device=right.device) + right @ left
 
     def extra_repr(self) -> str:
         """Show the length of the axis and the rank."""
@@ -48,11 +48,18 @@ class _LowRankUpdate(nn.Module):
 
 
 class _LowRankUpdates(Bijection):
-    """One `_LowRankUpdate` for each axis of an event, once its pixels are laid out along axes of these lengths."""
+    """One `_LowRankUpdate` for the channels, and one for all pixels joined or for each axis of the image."""
 
-    def __init__(self, channels: int, size: tuple[int, int], layout: tuple[int, ...], ranks: tuple[int, ...]) -> None:
+    def __init__(
+        self, channels: int, size: tuple[int, int], channel_rank: int, spatial_rank: int, *, joined: bool
+    ) -> None:
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2, size=size)
-        self.layout = (channels, *layout)
+        self.channel_rank = whole_number("channel_rank", channel_rank, at_least=1)
+        self.spatial_rank = whole_number("spatial_rank", spatial_rank, at_least=1)
+        axes = tuple(size) if self.size is None else self.size
+        self.layout = (channels, math.prod(axes)) if joined else (channels, *axes)
+        ranks = (self.channel_rank, *[self.spatial_rank] * (len(self.layout) - 1))
         self.updates: TypedModuleList[_LowRankUpdate] = TypedModuleList(
             _LowRankUpdate(*each) for each in zip(self.layout, ranks, strict=True)
         )
@@ -62,20 +69,23 @@ class _LowRankUpdates(Bijection):
             z = self._laid_out(x)
             for axis, update in self._by_axis():
                 z = update(z.movedim(axis, -1)).movedim(-1, axis)
-            return z.reshape(x.shape), self._log_det(x)
+            return self._as_image(z, x), self._log_det(x)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
             x = self._laid_out(z)
             for axis, update in reversed(list(self._by_axis())):
                 x = update.inverse(x.movedim(axis, -1)).movedim(-1, axis)
-            return x.reshape(z.shape), -self._log_det(z)
+            return self._as_image(x, z), -self._log_det(z)
 
     def _laid_out(self, x: Tensor) -> Tensor:
-        return x.to(next(self.parameters()).dtype).reshape(len(x), *self.layout)
+        return at_least_single(x.to(self.updates[0].left.dtype)).reshape(len(x), *self.layout)
+
+    def _as_image(self, z: Tensor, x: Tensor) -> Tensor:
+        return z.reshape(x.shape).to(self.updates[0].left.dtype)
 
     def _log_det(self, x: Tensor) -> Tensor:
-        vectors = [elements(x) // length for length in self.layout]  # how many there are along each axis
+        vectors = [elements(x) // length for length in self.layout]  # the number along each axis
         log_dets = [n * update.log_det() for n, (_, update) in zip(vectors, self._by_axis(), strict=True)]
         return torch.stack(log_dets).sum()
 
@@ -83,8 +93,9 @@ class _LowRankUpdates(Bijection):
         return enumerate(self.updates, start=1)
 
     def extra_repr(self) -> str:
-        """Show the channels and the size."""
-        return f"channels={self.channels}, size={self.size}"
+        """Show the arguments of the constructor."""
+        ranks = f"channel_rank={self.channel_rank}, spatial_rank={self.spatial_rank}"
+        return f"channels={self.channels}, size={self.size}, {ranks}"
 
 
 class Woodbury(_LowRankUpdates):
@@ -93,9 +104,9 @@ class Woodbury(_LowRankUpdates):
     .. math:: Z = (I_C + U_c V_c)\, X\, (I_P + U_s V_s)^\top, \qquad
         \log|\det| = P \log|\det(I + V_c U_c)| + C \log|\det(I + V_s U_s)|
 
-    on the image as a C×P matrix, P = HW. The inverse of a factor is :math:`I - U (I + V U)^{-1} V`, so that both
-    directions cost as much. Starts near the identity. Nothing but the likelihood keeps I + V U regular. Computed at
-    full precision under autocast.
+    on the image as a C×P matrix, P = HW. The inverse of a factor is :math:`I - U (I + V U)^{-1} V`, so both directions
+    cost the same. Starts near the identity. Only the likelihood keeps I + V U regular. Computed in at least single
+    precision, under autocast too.
 
     Args:
         channels: number of channels C.
@@ -107,11 +118,13 @@ class Woodbury(_LowRankUpdates):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: a rank below 1, or an image of another size.
-        SingularError: a matrix to be inverted is singular.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or an image has another size.
+        SingularError: if a matrix to be inverted is singular.
 
     Reference:
-        Lu & Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.1.
+        Lu and Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.1,
+        https://arxiv.org/abs/2002.12229.
 
     Example:
         >>> layer = Woodbury(4, size=(8, 6), channel_rank=2, spatial_rank=5)
@@ -122,7 +135,7 @@ class Woodbury(_LowRankUpdates):
     """
 
     def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
-        super().__init__(channels, size, (math.prod(size),), (channel_rank, spatial_rank))
+        super().__init__(channels, size, channel_rank, spatial_rank, joined=True)
 
 
 class MemoryEfficientWoodbury(_LowRankUpdates):
@@ -130,8 +143,8 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
 
     .. math:: \log|\det| = HW \log|\det(I + V_c U_c)| + CW \log|\det(I + V_H U_H)| + CH \log|\det(I + V_W U_W)|
 
-    As `Woodbury`, with the update across all pixels replaced by those of its two axes: 2d(H + W) parameters where there
-    were 2dHW.
+    As `Woodbury`, but with one update for each axis of the image instead of one for all pixels: 2d(H + W) parameters
+    instead of 2dHW.
 
     Args:
         channels: number of channels C.
@@ -143,11 +156,13 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: a rank below 1, or an image of another size.
-        SingularError: a matrix to be inverted is singular.
+        TypeError: if an argument that must be a number is none.
+        ValueError: if an argument is out of its range, or an image has another size.
+        SingularError: if a matrix to be inverted is singular.
 
     Reference:
-        Lu & Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.3.
+        Lu and Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.3,
+        https://arxiv.org/abs/2002.12229.
 
     Example:
         >>> layer = MemoryEfficientWoodbury(4, size=(8, 6), channel_rank=2, spatial_rank=3)
@@ -158,4 +173,4 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
     """
 
     def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
-        super().__init__(channels, size, tuple(size), (channel_rank, spatial_rank, spatial_rank))
+        super().__init__(channels, size, channel_rank, spatial_rank, joined=False)
