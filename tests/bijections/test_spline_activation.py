@@ -78,9 +78,9 @@ def test_images_of_any_size_are_taken_unless_every_element_has_its_own():
 
 BAD_OPTIONS = {
     "one bin": ({"bins": 1}, "bins must be at least 2, got 1"),
-    "a bound of zero": ({"bound": 0.0}, "bound must be positive and finite, got 0.0"),
-    "a bound that is no number": ({"bound": math.nan}, "bound must be positive and finite, got nan"),
-    "an infinite bound": ({"bound": math.inf}, "bound must be positive and finite, got inf"),
+    "a bound of zero": ({"bound": 0.0}, "bound must be finite and above 0, got 0.0"),
+    "a bound that is no number": ({"bound": math.nan}, "bound must be finite and above 0, got nan"),
+    "an infinite bound": ({"bound": math.inf}, "bound must be finite and above 0, got inf"),
     "a size without channels": ({"size": (2, 2)}, r"needs channels too, got size=\(2, 2\)"),
     "more bins than fit": ({"bins": 1000}, "bins must be below 1000"),
     "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),

@@ -60,7 +60,7 @@ def finite_number(
         >>> finite_number("bound", float("inf"), above=0)
         Traceback (most recent call last):
         ...
-        ValueError: bound must be positive and finite, got inf
+        ValueError: bound must be finite and above 0, got inf
     """
     try:
         if isinstance(value, (bool, str)):
@@ -92,9 +92,8 @@ def one_of(name: str, value: Choice, options: Iterable[Choice]) -> Choice:
     """
     options = tuple(options)
     if value not in options:
-        names = [repr(option) for option in options]
-        choice = " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
-        raise ValueError(f"unknown {name} {value!r}: choose {choice}")
+        *others, last = map(repr, options)
+        raise ValueError(f"unknown {name} {value!r}: choose {', '.join(others)}{' or ' if others else ''}{last}")
     return value
 
 
@@ -139,8 +138,8 @@ def builtin_numbers(value: Any) -> Any:
 def _interval(above: float, below: float, at_least: float) -> str:
     if above > -math.inf and below < math.inf:
         return f"lie strictly between {above:g} and {below:g}"
-    if above == 0:
-        return "be positive and finite"
+    if above > -math.inf:
+        return f"be finite and above {above:g}"
     if below < math.inf:
         return f"be at least {at_least:g} and below {below:g}"
     return f"be finite and at least {at_least:g}" if at_least > -math.inf else "be finite"

@@ -157,7 +157,7 @@ def test_groups_do_not_see_each_other():
 BAD_OPTIONS = {
     "groups that do not divide": ({"channels": 6, "groups": 4}, "groups must divide the 6 channels, got 4"),
     "no groups": ({"channels": 6, "groups": 0}, "groups must be at least 1, got 0"),
-    "an unknown corner": ({"channels": 2, "corner": "left"}, "unknown corner 'left': choose one of 'top_left', 'top_r"),
+    "an unknown corner": ({"channels": 2, "corner": "left"}, "unknown corner 'left': choose 'top_left', 'top_r"),
     "an unknown diagonal": ({"channels": 2, "diagonal": "zero"}, "unknown diagonal 'zero': choose 'unit' or 'free'"),
     "a bound of one": ({"channels": 2, "max_row_sum": 1.0}, "strictly between 0 and 1, got 1.0"),
     "a bound of zero": ({"channels": 2, "max_row_sum": 0.0}, "strictly between 0 and 1, got 0.0"),

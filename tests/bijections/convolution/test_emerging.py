@@ -80,7 +80,7 @@ def test_an_even_side_is_refused_with_the_remedy(kernel_size):
 
 
 def test_other_bad_options_are_named():
-    with pytest.raises(ValueError, match="unknown conv1x1 'qr': choose one of 'lu', 'dense', 'none'"):
+    with pytest.raises(ValueError, match="unknown conv1x1 'qr': choose 'lu', 'dense' or 'none'"):
         EmergingConv2d(4, conv1x1="qr")
     with pytest.raises(ValueError, match="strictly between 0 and 1, got 2"):
         EmergingConv2d(4, max_row_sum=2)

@@ -123,8 +123,8 @@ def test_it_starts_near_the_identity():
 BAD_OPTIONS = {
     "an even side": ({"kernel_size": (3, 2)}, r"kernel_size must be odd, got \(3, 2\)"),
     "no side": ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
-    "a bound of zero": ({"max_spectral_norm": 0.0}, "positive and finite, got 0.0"),
-    "an infinite bound": ({"max_spectral_norm": math.inf}, "positive and finite, got inf"),
+    "a bound of zero": ({"max_spectral_norm": 0.0}, "finite and above 0, got 0.0"),
+    "an infinite bound": ({"max_spectral_norm": math.inf}, "finite and above 0, got inf"),
     "a tolerance of zero": ({"tolerance": 0.0}, "strictly between 0 and 1, got 0.0"),
     "a tolerance that is no number": ({"tolerance": math.nan}, "got nan"),
 }

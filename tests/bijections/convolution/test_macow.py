@@ -140,10 +140,10 @@ def test_a_bad_option_is_named_with_its_remedy(build, bad):
 
 
 def test_a_bound_of_zero_is_refused():
-    with pytest.raises(ValueError, match="max_raw_scale must be positive and finite, got 0.0"):
+    with pytest.raises(ValueError, match="max_raw_scale must be finite and above 0, got 0.0"):
         MaskedConvFlow(3, max_raw_scale=0.0)
 
 
 def test_an_unknown_order_is_refused_with_the_choice():
-    with pytest.raises(ValueError, match="unknown order 'E': choose one of 'A', 'B', 'C', 'D'"):
+    with pytest.raises(ValueError, match="unknown order 'E': choose 'A', 'B', 'C' or 'D'"):
         MaskedConvFlow(3, order="E")

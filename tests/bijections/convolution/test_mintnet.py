@@ -146,7 +146,7 @@ BAD_OPTIONS = {
     "no width": ({"width": 0}, "width must be a positive multiple of the 2 channels, got 0; take 2"),
     "no whole copies": ({"width": 5}, "width must be a positive multiple of the 2 channels, got 5; take 4"),
     "an unknown order": ({"order": "C"}, "unknown order 'C': choose 'A' or 'B'"),
-    "no tolerance": ({"tolerance": 0.0}, "tolerance must be positive and finite, got 0.0"),
+    "no tolerance": ({"tolerance": 0.0}, "tolerance must be finite and above 0, got 0.0"),
     "no iterations": ({"max_iterations": 0}, "max_iterations must be at least 1, got 0"),
     "no channels": ({"channels": 0}, "channels must be at least 1, got 0"),
 }

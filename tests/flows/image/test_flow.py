@@ -158,7 +158,7 @@ BAD_OPTIONS = {
     "a spline without length": ({"spline_bound": 0.0}, "finite and above 0, got 0.0"),
     "an unknown coupling": ({"coupling": "cubic"}, "unknown coupling 'cubic': choose 'affine', 'quad' or 'none'"),
     "no width": ({"width": 0}, "width must be at least 1, got 0"),
-    "a squash out of range": ({"alpha": 0.5}, r"lies in \[0, 0.5\), got 0.5"),
+    "a squash out of range": ({"alpha": 0.5}, r"at least 0 and below 0.5, got 0.5"),
     "no context channels": ({"context_channels": 0}, "context_channels must be at least 1, got 0"),
 }
 
