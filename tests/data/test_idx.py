@@ -48,7 +48,7 @@ def test_another_kind_of_number_is_refused(tmp_path):
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "labels").write_bytes(b"")
-    with pytest.raises(DataError, match="labels is not an IDX file"):
+    with pytest.raises(DataError, match="labels is empty: put the original file in its place"):
         read_idx(tmp_path / "labels", 1)
 
 

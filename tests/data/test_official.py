@@ -47,7 +47,7 @@ def test_the_title_tells_of_jpeg_and_of_missing_images(tmp_path, write_cifar10, 
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("subfolder", ["", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("subfolder", ["", "mnist", "MNIST/raw", "data/MNIST/raw"])
 def test_idx_files_are_found(tmp_path, write_mnist, subfolder, suffix):
     write_mnist(tmp_path / subfolder, suffix=suffix)
     assert load(MNIST, tmp_path).event_shape == (1, 28, 28)
@@ -105,8 +105,9 @@ def test_labels_are_read_if_all_images_lie_in_classes(tmp_path, write_images, pa
 
 
 def test_the_batches_of_cifar_10_and_its_archives_hold_the_same_pixels(tmp_path, write_batches, write_cifar_archive):
-    write_batches(tmp_path / "folder" / "cifar-10-batches-py")
-    write_cifar_archive(tmp_path / "archive" / "cifar-10-python.tar.gz", tmp_path / "folder" / "cifar-10-batches-py")
+    batches = tmp_path / "folder" / "cifar10" / "cifar-10-batches-py"
+    write_batches(batches)
+    write_cifar_archive(tmp_path / "archive" / "cifar-10-python.tar.gz", batches)
     folder, archive = load(CIFAR10, tmp_path / "folder"), load(CIFAR10, tmp_path / "archive")
     assert folder.title == "CIFAR-10 (10 + 2 images)"
     for name in ("train", "validation", "test"):

@@ -93,7 +93,8 @@ def read_archive(path: Path) -> dict[str, TensorImages]:
                 if name in _NAMES and (file := archive.extractfile(member)) is not None:
                     contents[name] = file.read()
     except Exception as error:  # damage shows as errors of tarfile, gzip and zlib
-        raise DataError(f"{printable(path)} cannot be read ({error}): download it again") from error
+        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+        raise DataError(f"{printable(path)} cannot be read ({reason}): download it again") from error
     return _splits(contents, printable(path))
 
 

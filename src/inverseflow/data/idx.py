@@ -44,10 +44,12 @@ def read_idx(path: Path, ndim: int) -> Tensor:
     content = _read(path)
     header = 4 + 4 * ndim
     magic = bytes([0, 0, _UINT8, ndim])
+    if not content:
+        raise DataError(f"{printable(path)} is empty: put the original file in its place")
     if content[:4] != magic:
         raise DataError(
-            f"{printable(path)} is not an IDX file of {ndim}-dimensional bytes: it begins "
-            f"{content[:4].hex(' ') or 'and ends'}, expected {magic.hex(' ')}; put the original file in its place"
+            f"{printable(path)} is not an IDX file of {ndim}-dimensional bytes: it begins {content[:4].hex(' ')}, "
+            f"expected {magic.hex(' ')}; put the original file in its place"
         )
     if len(content) < header:
         raise DataError(f"{printable(path)} ends within its header, after {len(content)} bytes: download it again")

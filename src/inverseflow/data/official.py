@@ -40,7 +40,7 @@ class OfficialSet:
     validation_size: int
     hub_repository: str
     folders: tuple[str, ...]
-    """Subfolders of a data folder in which to look for the files, after the folder itself."""
+    """Subfolders of a data folder in which to look for the files, after the folder itself, one or two levels deep."""
     idx_stems: dict[str, str] | None = None
     """Beginnings of the names of the IDX files by split, if the set is published in that format."""
     augmentations: tuple[str, ...] = ()
@@ -116,7 +116,8 @@ def _folder(spec: OfficialSet, data_dir: str | os.PathLike[str] | None) -> Path 
 
 
 def _read_folder(spec: OfficialSet, root: Path, progress: bool) -> tuple[_Split, _Split]:
-    folders = [root, *(root / name for name in spec.folders)]
+    below = [Path(name) for name in spec.folders]
+    folders = [root, *(root / name for name in below), *(root / name / deeper for name in below for deeper in below)]
     for folder in folders:
         if spec.idx_stems and any(list(_idx_files(folder, stem)) for stem in spec.idx_stems.values()):
             train, test = (_read_idx_split(spec, folder, split) for split in ("train", "test"))
