@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from inverseflow.data import Images, ImageSplits
-from inverseflow.errors import CheckpointError, InverseFlowError, OptionError, TrainingInterrupted
+from inverseflow.errors import CheckpointError, InverseFlowError, NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
 from inverseflow.training.loop.average import AveragedWeights
 from inverseflow.training.loop.checkpoints import AtomicCheckpointIO, Checkpoints
@@ -178,6 +178,12 @@ def _fit(
         trainer.fit(module, images, ckpt_path=None if start is None else start.path, weights_only=True)
     except TrainingInterrupted as interruption:
         raise TrainingInterrupted(f"{interruption}; {_how_to_continue(options, run)}") from None
+    except NonFiniteError as error:
+        if not run.last.is_file():
+            raise
+        raise NonFiniteError(
+            f"{error}; the last good checkpoint is {run.last}, and --init-from starts another run from it"
+        ) from error
     except SystemExit:  # what Lightning makes of a second Ctrl-C
         raise KeyboardInterrupt from None
     except _DAMAGE as error:

@@ -1,4 +1,4 @@
-"""Measure a trained flow: its likelihood on images, and how exact its inverse is."""
+"""Measure a trained density: its likelihood on images, and how exact the inverse of a flow is."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from torch import Tensor
 
 from inverseflow.bijections import Compose
 from inverseflow.data import Images
-from inverseflow.errors import ConvergenceError, NonFiniteError, SingularError
+from inverseflow.densities import Density
+from inverseflow.errors import LayerError, NonFiniteError
 from inverseflow.flows import Flow
 from inverseflow.utils.seeding import seeded
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measurements of a flow on images.
+    """Measurements of a density on images.
 
     All bits are upper bounds on the bits of the discrete images, because noise is drawn to dequantize them.
     """
@@ -48,16 +49,18 @@ class Evaluation:
     """Largest difference between a pixel and its reconstruction through the latent, in gray levels, after rounding.
 
     None if a reconstruction is not finite or the inverse fails."""
-    changed_images: int
-    """Number of images whose reconstruction differs in any pixel."""
+    changed_images: int | None
+    """Number of images whose reconstruction differs in any pixel; None if the density is not a flow."""
     round_trip_images: int
-    """Number of images taken through the latent and back for these three."""
+    """Number of images taken through the latent and back for these three; 0 if the density is not a flow."""
     sample_ms_per_100: float | None
     """Time to draw 100 images in milliseconds: the median of three, after a warm-up; None if sampling fails."""
 
     @property
     def round_trip(self) -> str:
         """Whether decoding returns what was encoded, in words."""
+        if self.changed_images is None:
+            return "there is no inverse"
         if self.changed_images == 0:
             return "pixels come back exactly"
         worst = self.max_reconstruction_error
@@ -70,7 +73,7 @@ class Evaluation:
 
 
 def evaluate(
-    flow: Flow,
+    density: Density,
     images: Images,
     *,
     draws: int = 3,
@@ -80,10 +83,10 @@ def evaluate(
     round_trip_images: int = 1000,
     on_batch: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Measure a flow on images, on the device of the flow.
+    """Measure a density on images, on the device of the density.
 
     Args:
-        flow: a flow of gray levels.
+        density: a density of gray levels.
         images: test images.
         draws: dequantization draws for each image.
         importance_samples: draws K of the importance-weighted bound; None omits it.
@@ -107,19 +110,21 @@ def evaluate(
     for name, number in {**numbers, "importance_samples": importance_samples}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
-    device = next(flow.parameters()).device
+    device = next(density.parameters()).device
     per_image, weighted = [], []
-    with _measuring(flow, seed):
+    with _measuring(density, seed):
         for batch in _batches(images, batch_size, device):
-            per_image.append(torch.stack([flow.bits_per_dim(batch).double() for _ in range(draws)]))
+            per_image.append(torch.stack([density.bits_per_dim(batch).double() for _ in range(draws)]))
             if importance_samples is not None:
-                weighted.append(_importance_bits(flow, batch, importance_samples))
+                weighted.append(_importance_bits(density, batch, importance_samples))
             on_batch()
         bits = torch.cat(per_image, dim=1)  # (draws, N)
         _check_finite(bits)
-        round_trips = images.select(range(min(round_trip_images, len(images))))
-        log_det_error, worst, changed = _round_trip(flow, round_trips, batch_size, device)
-        sample_ms = _sample_ms_per_100(flow, device)
+        round_trip = _RoundTrip()
+        if isinstance(density, Flow):
+            few = images.select(range(min(round_trip_images, len(images))))
+            round_trip = _round_trip(density, few, batch_size, device)
+        sample_ms = _sample_ms_per_100(density, device)
 
     importance = torch.cat(weighted) if weighted else None  # (N,)
     return Evaluation(
@@ -131,22 +136,22 @@ def evaluate(
         importance_bits_per_dim=None if importance is None else float(importance.mean()),
         importance_bits_per_dim_stderr=None if importance is None else _standard_error(importance),
         importance_samples=importance_samples,
-        log_det_round_trip_error=log_det_error,
-        max_reconstruction_error=worst,
-        changed_images=changed,
-        round_trip_images=len(round_trips),
+        log_det_round_trip_error=round_trip.log_det_error,
+        max_reconstruction_error=round_trip.worst,
+        changed_images=round_trip.changed,
+        round_trip_images=round_trip.images,
         sample_ms_per_100=sample_ms,
     )
 
 
-def bits_of_images(flow: Flow, images: Images, *, seed: int = 0, batch_size: int = 250) -> Tensor:
-    """Return the bits per dimension of each image at one draw of the noise, the same draw for every flow.
+def bits_of_images(density: Density, images: Images, *, seed: int = 0, batch_size: int = 250) -> Tensor:
+    """Return the bits per dimension of each image at one draw of the noise, the same draw for every density.
 
-    So two flows can be compared image by image: the standard error of the mean difference is smaller than the standard
-    error of either mean.
+    So two densities can be compared image by image: the standard error of the mean difference is smaller than the
+    standard error of either mean.
 
     Args:
-        flow: the flow, on any device.
+        density: a density of gray levels, on any device.
         images: test images.
         seed: seed of the noise.
         batch_size: images at a time; another size draws other noise.
@@ -157,18 +162,18 @@ def bits_of_images(flow: Flow, images: Images, *, seed: int = 0, batch_size: int
     Raises:
         NonFiniteError: if the bits per dimension of an image are not finite.
     """
-    device = next(flow.parameters()).device
-    with _measuring(flow, seed):
-        bits = [flow.bits_per_dim(batch).double().cpu() for batch in _batches(images, batch_size, device)]
+    device = next(density.parameters()).device
+    with _measuring(density, seed):
+        bits = [density.bits_per_dim(batch).double().cpu() for batch in _batches(images, batch_size, device)]
     _check_finite(torch.cat(bits)[None])
     return torch.cat(bits)
 
 
 @contextmanager
-def _measuring(flow: Flow, seed: int) -> Iterator[None]:
+def _measuring(density: Density, seed: int) -> Iterator[None]:
     """Evaluation mode without gradients and with seeded noise; afterwards everything is as before."""
-    was_training = flow.training
-    flow.eval()
+    was_training = density.training
+    density.eval()
     try:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
@@ -179,7 +184,7 @@ def _measuring(flow: Flow, seed: int) -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*pixels are not a number")  # reported by the round trip
             yield
     finally:
-        flow.train(was_training)
+        density.train(was_training)
 
 
 def _batches(images: Images, batch_size: int, device: torch.device) -> Iterator[Tensor]:
@@ -187,9 +192,9 @@ def _batches(images: Images, batch_size: int, device: torch.device) -> Iterator[
         yield images.__getitems__(range(begin, min(begin + batch_size, len(images)))).to(device)
 
 
-def _importance_bits(flow: Flow, batch: Tensor, samples: int) -> Tensor:
-    log_probs = torch.stack([flow.log_prob(batch).double() for _ in range(samples)])
-    return flow.to_bits_per_dim(torch.logsumexp(log_probs, 0) - math.log(samples))
+def _importance_bits(density: Density, batch: Tensor, samples: int) -> Tensor:
+    log_probs = torch.stack([density.log_prob(batch).double() for _ in range(samples)])
+    return density.to_bits_per_dim(torch.logsumexp(log_probs, 0) - math.log(samples))
 
 
 def _check_finite(bits: Tensor) -> None:
@@ -206,24 +211,32 @@ def _standard_error(values: Tensor) -> float | None:
     return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _round_trip(
-    flow: Flow, images: Images, batch_size: int, device: torch.device
-) -> tuple[float | None, int | None, int]:
-    """Return the largest error of a log-det and of a pixel, and the number of images that changed."""
+@dataclass(frozen=True)
+class _RoundTrip:
+    """Fields of `Evaluation` about the round trip; as they are where there is no inverse."""
+
+    log_det_error: float | None = None
+    worst: int | None = None
+    changed: int | None = None
+    images: int = 0
+
+
+def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.device) -> _RoundTrip:
     log_det_error, worst, changed = 0.0, 0.0, 0
     for batch in _batches(images, batch_size, device):
         try:
             errors = flow.round_trip_error(batch)
             log_det_errors = _log_det_errors(flow, batch)
-        except (ConvergenceError, SingularError):
+        except LayerError:
             errors = log_det_errors = torch.full((len(batch),), math.inf)
         log_det_error = max(log_det_error, float(log_det_errors.nan_to_num(math.inf).max()))
         worst = max(worst, float(errors.max()))
         changed += int((errors > 0).sum())
-    return (
+    return _RoundTrip(
         log_det_error if math.isfinite(log_det_error) else None,
         int(worst) if math.isfinite(worst) else None,
         changed,
+        len(images),
     )
 
 
@@ -236,13 +249,13 @@ def _log_det_errors(flow: Flow, batch: Tensor) -> Tensor:
     return errors
 
 
-def _sample_ms_per_100(flow: Flow, device: torch.device) -> float | None:
+def _sample_ms_per_100(density: Density, device: torch.device) -> float | None:
     times = []
     for _ in range(4):
         began = time.perf_counter()
         try:
-            flow.sample(100)
-        except (ConvergenceError, SingularError):
+            density.sample(100)
+        except LayerError:
             return None
         if device.type == "cuda":
             torch.cuda.synchronize(device)

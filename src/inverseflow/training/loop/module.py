@@ -14,8 +14,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from inverseflow.data import Augmentation
+from inverseflow.densities import Density
 from inverseflow.errors import NonFiniteError
-from inverseflow.flows import Flow
 from inverseflow.training.loop.nonfinite import first_non_finite_layer, last_non_finite_gradient
 from inverseflow.training.options import OptimizerOptions
 from inverseflow.utils.seeding import derived_seed
@@ -48,7 +48,7 @@ def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[
 
 
 class FlowModule(LightningModule):
-    """Train a flow by maximum likelihood.
+    """Train a flow, or another density, by maximum likelihood.
 
     The noise of a training step is a function of the seed, the step and the rank, and every validation draws the same
     noise. So a resumed run follows the same trajectory as a run that was never stopped.
@@ -63,7 +63,7 @@ class FlowModule(LightningModule):
 
     def __init__(
         self,
-        flow: Flow,
+        flow: Density,
         options: OptimizerOptions,
         *,
         max_steps: int,

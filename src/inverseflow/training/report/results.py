@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.data import ImageSplits
-from inverseflow.errors import ConvergenceError, SingularError
+from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
 from inverseflow.training.evaluation import Evaluation, baseline_bits, evaluate
 from inverseflow.training.options import TrainOptions
@@ -105,7 +105,7 @@ def finish(
     """
     flow = flow.to(device).eval()
     measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)
-    problems = [] if measured.changed_images == 0 else [f"the inverse is not exact: {measured.round_trip}"]
+    problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_images else []
     problems += _draw(run, flow, data, options.seed)
     compared = dict(_baselines(data))
     save_curves(run.curves, read_metrics(run.metrics), compared, f"{data.title}, {options.model.name}")
@@ -145,13 +145,13 @@ def _draw(run: Run, flow: Flow, data: ImageSplits, seed: int) -> list[str]:
             with torch.inference_mode(), seeded(seed, "samples"):
                 samples = flow.sample(_PICTURED)
             save_grid(run.samples, samples, data.levels)
-        except (ConvergenceError, SingularError) as error:
+        except LayerError as error:
             problems.append(f"no samples can be drawn: {error}")
         try:
             images = data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test))))
             with seeded(0, "reconstruction"):
                 reconstruct(run.reconstructions, flow, images, data)
-        except (ConvergenceError, SingularError) as error:
+        except LayerError as error:
             problems.append(f"no images can be reconstructed: {error}")
     return problems
 
@@ -204,7 +204,7 @@ def closing_lines(report: Report, run: Run) -> str:
         lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {value:.3f}")
     step = "" if report.ms_per_step is None else f", {report.ms_per_step:.0f} ms/step"
     sampling = "" if report.sample_ms_per_100 is None else f", 100 samples in {report.sample_ms_per_100:.0f} ms"
-    exact = "pixels come back exactly" if measured.changed_images == 0 else "the inverse is NOT exact"
+    exact = "the inverse is NOT exact" if measured.changed_images else measured.round_trip
     lines += [
         f"  {report.steps} steps in {report.train_seconds:.0f} s{step}, {report.parameters:,} parameters",
         f"  {exact}{sampling}",
