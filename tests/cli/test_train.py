@@ -158,16 +158,19 @@ def test_the_settings_that_a_run_leaves_repeat_it(trained, run, tmp_path):
     assert bits[0] == bits[1]
 
 
-def test_a_folder_of_colour_images_is_trained_on(tiny, run, tmp_path):
+def test_a_folder_of_color_images_is_trained_on_and_what_is_left_out_is_named(tiny, run, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 9, 12, 3), dtype=np.uint8)
-    (tmp_path / "pictures").mkdir()
     for number, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / "pictures" / f"{number:02}.png")
+        folder = tmp_path / "pictures" / ("Test" if number < 3 else "Train")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+    (tmp_path / "pictures" / "README.txt").touch()
     words = ["--data-dir", tmp_path / "pictures", "--image-size", 8, "--horizontal-flip", "--max-steps", 2]
     code, text, error = run("train", "folder", "--config", tiny, *words, "--out", tmp_path / "run")
 
     assert code == 0, error
     assert text.startswith("pictures: ") and "on 3 test images" in text
+    assert error.startswith(f"left out of {tmp_path / 'pictures'}: 1 other file (README.txt)\n")
 
 
 def test_a_run_that_is_there_is_refused_in_one_line(trained, run):

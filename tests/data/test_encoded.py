@@ -44,7 +44,7 @@ def test_an_empty_file_is_named():
         Encoded(b"", "picture").open()
 
 
-def test_a_program_for_printers_is_not_run(monkeypatch):
+def test_postscript_is_not_run(monkeypatch):
     # Pillow would hand the file to Ghostscript.
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("started Ghostscript"))
     buffer = io.BytesIO()

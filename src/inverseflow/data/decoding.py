@@ -46,7 +46,7 @@ class Header:
 
 
 def read_header(image: Encoded) -> Header:
-    """Return the size and the kind of an image, as it is shown, without decoding its pixels.
+    """Return the size and the kind of an image without decoding its pixels. An orientation tag may swap the sides.
 
     Raises:
         DataError: if it cannot be read as an image.

@@ -30,7 +30,7 @@ SUFFIXES = frozenset(
 """Endings, in lower case, of the names of image files."""
 
 MAX_PIXELS = 2**28
-"""Pixels of the largest image that is read: 0.8 GB when decoded to colors. Beyond, Pillow suspects a bomb."""
+"""Pixels of the largest image that is read, as a defense against decompression bombs: 0.8 GB of colors."""
 
 _opening = threading.Lock()
 
