@@ -88,6 +88,17 @@ def test_a_divided_folder_is_taken_as_it_is(tmp_path, train, validation, test):
     assert splits.notes == ()
 
 
+def test_splits_may_be_folders_of_links(tmp_path):
+    gray(tmp_path / "all" / "cats", 5)
+    gray(tmp_path / "all" / "dogs", 5, first=5)
+    for split, name in (("train", "cats"), ("test", "dogs")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / name).symlink_to(tmp_path / "all" / name)
+    splits = load_folder(tmp_path)
+    assert sorted(levels(splits.train) + levels(splits.validation)) == [0, 1, 2, 3, 4]
+    assert levels(splits.test) == [5, 6, 7, 8, 9]
+
+
 def test_classes_may_be_above_the_splits(tmp_path):
     for number, name in enumerate(("cats", "dogs")):
         gray(tmp_path / name / "Train", 5, first=10 * number)

@@ -112,6 +112,21 @@ def test_cycles_of_links_end_and_each_folder_is_read_once(tmp_path):
     assert images(tmp_path) == [f"{folder}/0.png" for folder in "abcdefgh"]
 
 
+def test_a_folder_is_read_once_for_each_group(tmp_path):
+    touch(tmp_path, "all/cats/0.png", "all/dogs/0.png")
+    for name, target in (("train/cats", "../all/cats"), ("test/dogs", "../all/dogs"), ("train/up", "..")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "more").symlink_to("all")
+    found = find_files(tmp_path, lambda folder: next(iter({"train", "test"} & {*folder.parts}), None))
+    assert [path.as_posix() for path in found.images] == [
+        "all/cats/0.png",
+        "all/dogs/0.png",
+        "test/dogs/0.png",
+        "train/cats/0.png",
+    ]
+
+
 def test_a_link_to_nothing_is_an_image_if_it_is_named_like_one(tmp_path):
     (tmp_path / "gone.png").symlink_to("nowhere")
     (tmp_path / "gone.txt").symlink_to("nowhere")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 import os
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import islice
@@ -15,20 +14,12 @@ from inverseflow.data.decoding import Crop, Decoder, FileImages, decode_all, map
 from inverseflow.data.encoded import Encoded
 from inverseflow.data.images import Images, ImageSplits, TensorImages
 from inverseflow.data.location import existing_folder, printable
-from inverseflow.data.splitting import split_by_content
+from inverseflow.data.split_names import SplitNames, split_word
+from inverseflow.data.splitting import check_seed, split_by_content
 from inverseflow.data.walk import FoundFiles, find_files, listed
 from inverseflow.errors import DataError
 
 _IN_MEMORY_BYTES = 2**30  # a larger data set stays in its files
-
-_SPLIT_NAMES = {
-    "train": ("training", "train"),
-    "validation": ("validation", "validate", "valid", "val", "dev", "evaluation", "eval"),
-    "test": ("testing", "test", "holdout"),
-}
-# A split's name as a word: in "Train", "train_images", "trainA" and "train2017", but not in "trainer" or "contest".
-_SPLITS = "|".join(f"(?P<{split}>(?i:{'|'.join(names)}))" for split, names in _SPLIT_NAMES.items())
-_SPLIT_WORD = re.compile(rf"(?<![A-Za-z])(?:{_SPLITS})(?![a-z])")
 
 
 def load_folder(
@@ -80,8 +71,9 @@ def load_folder(
         (TensorImages(17 × (3, 4, 4)), TensorImages(2 × (3, 4, 4)), TensorImages(1 × (3, 4, 4)))
     """
     image_size, channels = _checked(image_size, crop, channels)
+    check_seed(split_seed)
     root = existing_folder(data_dir)
-    found = find_files(root)
+    found = find_files(root, split_word)
     found.require_images()
     divided = _divided(found, split_seed, progress)
     everything = [image for part in divided.parts for image in part]
@@ -128,10 +120,10 @@ class _Divided:
 
 
 def _divided(found: FoundFiles, seed: int, progress: bool) -> _Divided:
-    split_of = _SplitNames(found.folders)
+    splits = SplitNames(found.folders)
     by_split = defaultdict[str | None, list[Path]](list)
     for path in found.images:
-        by_split[split_of(path.parent)].append(path)
+        by_split[splits.of(path.parent)].append(path)
 
     def held_out(paths: list[Path], parts: int) -> list[list[Encoded]]:
         if len(paths) <= parts:
@@ -140,12 +132,17 @@ def _divided(found: FoundFiles, seed: int, progress: bool) -> _Divided:
                 f"least {parts + 1} are needed, one for each split: add images"
             )
         images = [found.encoded(path) for path in paths]
+        if not parts:
+            return [images]
         digests = list(map_images(Encoded.digest, images, "hashing images", progress=progress))
         return [[images[index] for index in part] for part in split_by_content(digests, parts, seed=seed)]
 
     given = [name for name in ("train", "validation", "test") if by_split[name]]
-    if given:
-        split_of.refuse_empty(found)
+    for folder, split in splits.deciding().items():
+        if given and split != "train" and not any(folder in path.parents for path in found.images):
+            raise DataError(
+                f"{printable(found.root / folder)} holds no images: put images for {split} there, or remove it"
+            )
     if given in ([], ["train"]):
         train, test, validation = held_out(found.images, 2)
         return _Divided((train, validation, test))
@@ -165,54 +162,6 @@ def _divided(found: FoundFiles, seed: int, progress: bool) -> _Divided:
     train, *carved = held_out(by_split["train"], 3 - len({*given, "train"}))
     parts = {name: [found.encoded(path) for path in by_split[name]] or carved.pop() for name in ("validation", "test")}
     return _Divided((train, parts["validation"], parts["test"]), tuple(notes))
-
-
-class _SplitNames:
-    """The splits that the names of folders give.
-
-    A folder named exactly after a split gives it; so does one with a split's name as a word in it, if a folder next to
-    it has the same name but for the split. On a path the first such folder counts.
-    """
-
-    def __init__(self, folders: list[Path]) -> None:
-        self._folders = folders
-        self._siblings = defaultdict[tuple[Path, str], set[str]](set)
-        for folder in folders:
-            if match := _SPLIT_WORD.search(folder.name):
-                self._siblings[folder.parent, _around(match)].add(str(match.lastgroup))
-        self._known: dict[Path, str | None] = {Path(): None}
-
-    def __call__(self, folder: Path) -> str | None:
-        """Return the split of the images in a folder, if its path gives one."""
-        if folder not in self._known:
-            self._known[folder] = self(folder.parent) or self._own(folder)
-        return self._known[folder]
-
-    def refuse_empty(self, found: FoundFiles) -> None:
-        """Refuse a folder for validation or test without images.
-
-        Raises:
-            DataError: if there is one.
-        """
-        for folder in self._folders:
-            split = self._own(folder)
-            decides = split in ("validation", "test") and self(folder.parent) is None
-            if decides and not any(folder in path.parents for path in found.images):
-                raise DataError(
-                    f"{printable(found.root / folder)} holds no images: put images for {split} there, or remove it"
-                )
-
-    def _own(self, folder: Path) -> str | None:
-        match = _SPLIT_WORD.search(folder.name)
-        if match is None:
-            return None
-        exact = match[0] == folder.name
-        return match.lastgroup if exact or len(self._siblings[folder.parent, _around(match)]) > 1 else None
-
-
-def _around(match: re.Match[str]) -> str:
-    """Return the letters of a folder's name around the split's name in it."""
-    return re.sub(r"[\W\d_]", "", match.string[: match.start()] + " " + match.string[match.end() :]).lower()
 
 
 def _joined(names: list[str]) -> str:

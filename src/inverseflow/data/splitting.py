@@ -33,7 +33,7 @@ def split_indices(count: int, *sizes: int, seed: int) -> list[Tensor]:
         >>> [part.tolist() for part in split_indices(8, 1, 2, seed=0)]
         [[0, 3, 4, 5, 7], [6], [1, 2]]
     """
-    _check_seed(seed)
+    check_seed(seed)
     if sum(sizes) >= count:
         raise DataError(f"{count} images are too few to split: at least {sum(sizes) + 1} are needed")
     # Only NumPy's RandomState promises the same stream in every version (NEP 19).
@@ -70,7 +70,7 @@ def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list
         >>> split_by_content(digests, 2, seed=0)[1:]
         [[1, 3, 7, 8, 17], [6, 16]]
     """
-    _check_seed(seed)
+    check_seed(seed)
     if len(digests) <= parts:
         noun = "image is" if len(digests) == 1 else "images are"
         raise DataError(f"{len(digests)} {noun} too few to split: at least {parts + 1} are needed")
@@ -105,6 +105,11 @@ def _uniform(content: bytes, seed: int) -> float:
     return int.from_bytes(number, "big") / 2**64
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Refuse a seed out of range.
+
+    Raises:
+        DataError: if the seed is not from 0 to 2³² - 1.
+    """
     if not 0 <= seed < 2**32:
         raise DataError(f"split_seed must be a whole number from 0 to {2**32 - 1}, got {seed}")

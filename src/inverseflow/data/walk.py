@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,26 +60,36 @@ class FoundFiles:
             )
 
 
-def find_files(root: Path) -> FoundFiles:
+def find_files(root: Path, group: Callable[[Path], str | None] = lambda folder: None) -> FoundFiles:
     """Find all files in a folder and its subfolders, through links, and tell images from others.
 
-    A file is an image if its name ends like one (`SUFFIXES`, in any case), or if it begins as PNG, JPEG, GIF or
-    WebP files do and is not a backup or a partial download by its name. Files and folders whose names begin with a
-    dot are hidden. They and the folders of training runs are listed but not looked into. A folder that can be
-    reached in several ways, as in a cycle of links, is read once, if possible not through a link.
+    A file is an image if its name ends like one (`SUFFIXES`, in any case), or if it begins as PNG, JPEG, GIF or WebP
+    files do and is not a backup or a partial download by its name. Files and folders whose names begin with a dot are
+    hidden. They and the folders of training runs are listed but not looked into.
+
+    A folder that can be reached in several ways is read once, if possible not through a link, so cycles of links end.
+
+    Args:
+        root: the folder.
+        group: of a subfolder, perhaps the name of a group. A folder outside of a group and links to it in groups are
+            all read.
 
     Raises:
         DataError: if a folder cannot be read.
     """
     found = FoundFiles(root)
-    seen = set()
+    identities: dict[Path, tuple[int, int]] = {}
+    seen = defaultdict[tuple[int, int], set[str | None]](set)
     folders, linked = deque([Path()]), deque[Path]()
     while folders or linked:
         folder = folders.popleft() if folders else linked.popleft()
         status = os.stat(root / folder)
-        if (status.st_dev, status.st_ino) in seen:
+        identity = identities[folder] = status.st_dev, status.st_ino
+        groups, own_group = seen[identity], group(folder)
+        in_itself = any(identities[parent] == identity for parent in folder.parents)
+        if in_itself or own_group in groups or (own_group is None and groups):
             continue
-        seen.add((status.st_dev, status.st_ino))
+        groups.add(own_group)
         names = _names(root / folder)
         if folder != Path():
             if names >= _RUN:
