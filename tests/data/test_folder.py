@@ -74,6 +74,8 @@ def test_files_that_are_added_move_no_image(tmp_path):
         ("trainA", "valA", "testA"),
         ("D_train_HR", "D_valid_HR", "D_test_HR"),
         ("1-train", "2-val", "3-test"),
+        ("trainset", "valset", "testset"),
+        ("Training set", "Dev set", "Test set"),
         ("archive/data/train", "archive/data/val", "archive/data/test"),
     ],
 )
@@ -218,6 +220,13 @@ def test_a_path_with_any_characters_is_read_and_described(tmp_path):
     splits = load_folder(folder)
     assert sum(sizes(splits)) == 5
     assert splits.title == r"a [b]*?'\n\xff"
+
+
+@pytest.mark.slow  # decodes 200 million pixels
+def test_a_large_image_is_read(tmp_path):
+    gray(tmp_path, 3)
+    Image.new("1", (20_000, 10_000), 1).save(tmp_path / "large.png")
+    assert sum(sizes(load_folder(tmp_path, image_size=4))) == 4
 
 
 def test_images_turned_by_their_orientation_have_one_size_with_the_rest(tmp_path):

@@ -12,9 +12,10 @@ _NAMES = {
     "validation": ("validation", "validate", "valid", "val", "dev", "evaluation", "eval"),
     "test": ("testing", "test", "holdout"),
 }
-# A split's name as a word: in "Train", "train_images", "trainA" and "train2017", but not in "trainer" or "contest".
+# A split's name as a word: in "Train", "train_images", "trainA", "train2017" and "trainset", but not in "trainer" or
+# "contest".
 _GROUPS = "|".join(f"(?P<{split}>(?i:{'|'.join(names)}))" for split, names in _NAMES.items())
-_WORD = re.compile(rf"(?<![A-Za-z])(?:{_GROUPS})(?![a-z])")
+_WORD = re.compile(rf"(?<![A-Za-z])(?:{_GROUPS})(?=(?i:set|data|images?|imgs?)?(?![a-z]))")
 
 
 def split_word(path: Path) -> str | None:
