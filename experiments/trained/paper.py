@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from experiments.experiment import Experiment
-from experiments.trained.plot import draw
+from experiments.trained.experiment import trained_experiment
 from experiments.trained.published import Published
-from experiments.trained.report import parts
 from experiments.trained.table import Line, TrainedTable
-from experiments.trained.tasks import tasks
 
 _ALIKE = """All rows are the same flow but for the layer of their steps: the same coupling network, spline, ActNorm and
 1×1 convolution, the same optimiser, the same number of steps on the same images in the same order."""
@@ -166,15 +161,4 @@ TABLE_6 = TrainedTable(
 TABLES = (TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6)
 """In the order of the paper."""
 
-EXPERIMENTS = tuple(
-    Experiment(
-        name=table.name,
-        title=table.title,
-        about=table.about,
-        tasks=partial(tasks, table),
-        parts=partial(parts, table),
-        draw=draw,
-        seeds={"smoke": 1, "quick": table.quick_seeds, "full": table.full_seeds},
-    )
-    for table in TABLES
-)
+EXPERIMENTS = tuple(map(trained_experiment, TABLES))

@@ -10,8 +10,8 @@ from experiments.page import page
 from experiments.registry import REGISTRY, experiment_named
 from experiments.result import Result
 
-ELSEWHERE = ("bijectivity", "table2")  # run by the tests of the page and of the tables
-COVERED = ("table3", "table5")  # all of their flows are in tables 2 and 6
+ELSEWHERE = ("bijectivity", "classifier")  # run by tests of their own
+QUICK = ("table7", "scalability")  # the others take many seconds
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,10 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("smoke")
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in ELSEWHERE + COVERED])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in REGISTRY if name not in ELSEWHERE],
+)
 def test_it_runs_and_prints_what_it_wrote(name, folder, capsys):
     assert main([name, "--budget", "smoke", "-o", str(folder)]) == 0
     result = Result.from_json(json.loads((folder / f"{name}.json").read_text()))

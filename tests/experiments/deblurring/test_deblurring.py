@@ -284,6 +284,7 @@ def test_the_control_is_learned_as_blended_is_from_the_same_weights_on_the_same_
     torch.testing.assert_close(control.weights.state_dict(), models.blended.weights.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_ours_is_above_the_blurred_picture_and_nothing_beats_the_best_balance_with_another():
     measured = measure("Gaussian, σ 1.5", SMOKE)
     for name in SMOKE.test:
