@@ -1,4 +1,4 @@
-"""Measurements: side by side in one process, as ratios."""
+"""Benchmarks of the operators and of whole flows, as ratios of times from one process."""
 
 from benchmarks.cases import OP_BUDGETS
 from benchmarks.model import MODEL_BUDGETS, ModelBenchmark, bench_model

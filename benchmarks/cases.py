@@ -1,4 +1,4 @@
-"""The problems that the solve is timed on."""
+"""The shapes on which the solve is timed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of conv2d with pixels inside the image (for an even kernel, padded beforehand)."""
+        """Floating-point operations of conv2d with pixels inside the image (an even kernel gets a padded image)."""
         half = self.kernel // 2 if self.kernel % 2 else 0
         outside = sum(min(step, self.side) for step in range(1, half + 1))  # taps, on each of two sides
         taps = self.side * self.kernel - 2 * outside
@@ -32,7 +32,7 @@ class Case:
 
     @property
     def solve_flops(self) -> int:
-        """Floating-point operations of the substitution: taps inside the image, of the last one a strict triangle."""
+        """Floating-point operations of the substitution: taps inside the image, and a strict triangle of the last."""
         taps = sum(min(position + 1, self.kernel) for position in range(self.side))
         triangle = self.side**2 * self.channels * (self.channels + 1) // 2
         return 2 * self.batch * (taps**2 * self.channels**2 - triangle)
@@ -59,7 +59,7 @@ class Sweep:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """The base with one value after the other.
+        """The base case with each of the values.
 
         Example:
             >>> [case.side for case in Sweep("image side", "side", Case(1, 2, 0, 3), (8, 16)).cases]
@@ -79,15 +79,15 @@ class Sweep:
 
 @dataclass(frozen=True)
 class OpBudget:
-    """How much to measure."""
+    """Amount of measuring."""
 
     grid: tuple[Case, ...]
     sweeps: tuple[Sweep, ...]
     rounds: int
     at_least_ms: float
-    """A measurement repeats a short call until about this long."""
+    """A measurement repeats a short call for about this long."""
     at_most_ms: float
-    """A slow method gets fewer rounds, so that all its rounds together take about this long."""
+    """A slow method gets fewer rounds, so that all of them together take about this long."""
 
     @property
     def cases(self) -> int:

@@ -1,4 +1,4 @@
-"""What solves the triangular system, and the convolution that it is measured against."""
+"""The methods that solve the triangular system, and the convolution for comparison."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Contender:
     """From image and kernel to image."""
     image: Tensor
     variant: str
-    """How it will do it, in a few words."""
+    """Short description of the algorithm."""
     trains: bool
-    """Whether its gradient is timed too."""
+    """Whether its gradient is also timed."""
 
 
 def contenders(case: Case, y: Tensor, weight: Tensor) -> dict[str, Contender]:
@@ -65,8 +65,8 @@ def contenders(case: Case, y: Tensor, weight: Tensor) -> dict[str, Contender]:
 def convolution(y: Tensor, weight: Tensor) -> Contender:
     """Return ``torch.nn.functional.conv2d`` from an image to one of the same size.
 
-    An odd kernel is padded by the convolution itself, an even one (which it could only pad by copying the image) gets
-    an image that is padded already.
+    For an odd kernel the convolution pads the image. For an even kernel it could do so only by copying the image, so
+    the image is padded beforehand.
     """
     padding = weight.shape[-1] // 2
     if weight.shape[-1] % 2:
@@ -75,7 +75,7 @@ def convolution(y: Tensor, weight: Tensor) -> Contender:
 
 
 def problem(case: Case, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return a random image and a random kernel whose inverse does not grow."""
+    """Return a random image and a random kernel with a well-conditioned inverse."""
     generator = torch.Generator().manual_seed(0)
     y = torch.randn(case.batch, case.channels, case.side, case.side, generator=generator)
     taps = torch.randn(case.channels, case.channels, case.kernel, case.kernel, generator=generator)
@@ -83,7 +83,7 @@ def problem(case: Case, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def residual(x: Tensor, y: Tensor, weight: Tensor) -> float:
-    """Return the largest element of A x - y, in float64 and by conv2d alone."""
+    """Return the largest element of A x - y, computed in float64 by conv2d."""
     kernel = unitriangular(weight.double())
     padding = (kernel.shape[-1] - 1, 0, kernel.shape[-2] - 1, 0)
     return float((F.conv2d(F.pad(x.double(), padding), kernel) - y.double()).abs().max())
@@ -105,7 +105,7 @@ def call(contender: Contender, weight: Tensor) -> Callable[[], Tensor]:
 def training_step(contender: Contender, weight: Tensor) -> Callable[[], tuple[Tensor, ...]]:
     """Bind a contender to its image and a kernel: forward, and backward to both of them.
 
-    The kernel changes its sign before each step, so that nothing made of it can be kept from one step to the next.
+    The kernel changes its sign before each step, so that nothing derived from it can be cached.
     """
     image, kernel = contender.image.clone().requires_grad_(), weight.clone().requires_grad_()
     gradient = torch.ones_like(contender.function(image, kernel))
@@ -127,7 +127,7 @@ def _forced(name: str) -> Function:
 
 
 def _jacobi(y: Tensor, weight: Tensor) -> Tensor:
-    """Iterate with the last tap inverted: exact after as many sweeps as there are anti-diagonals."""
+    """Iterate with the inverted last tap. The result is exact after as many sweeps as there are anti-diagonals."""
     inverse = torch.linalg.inv(unitriangular(weight)[:, :, -1, -1])
     x = torch.zeros_like(y)
     for _ in range(y.shape[2] + y.shape[3] - 1):

@@ -1,4 +1,4 @@
-"""Peak memory of a call beyond what was there before it."""
+"""Peak memory of a call, above the level before it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _PROCESS = Path("/proc/self")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the peak of a call, its result included, beyond what was there before it."""
+    """Peak bytes of a call, including its result, above the level before it."""
 
     tensors: int
-    """What torch's allocator gave out; on CUDA that is everything."""
+    """Memory from torch's allocator; on CUDA this is all memory."""
     resident: int | None
-    """Growth of the whole process, with buffers that torch does not see; None where it can't be told."""
+    """Growth of the whole process, including buffers that torch does not see; None if unknown."""
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> Memory:
     """Measure a call that has been warmed up.
 
-    On a CPU `tensors` adds up the allocations and releases that the profiler reports, and `resident` is the kernel's
-    high-water mark of the resident set (Linux, glibc) over a call before which all free memory was given back. Below
-    a mebibyte that is pages and noise, and is left out.
+    On a CPU `tensors` follows the allocations and releases that the profiler reports. `resident` is the high-water mark
+    of the resident set in the operating system (Linux, glibc), after all free memory has been returned. Below a
+    mebibyte it would be mostly noise, so it is None.
 
     Args:
-        function: what to call.
-        device: where it runs.
+        function: the call.
+        device: the device on which it runs.
 
     Example:
         >>> peak_memory(lambda: torch.zeros(1000), torch.device("cpu")).tensors
@@ -68,7 +68,7 @@ def _allocated(function: Callable[[], object]) -> int:
 
 @contextmanager
 def _quiet_profiler() -> Iterator[None]:
-    """Keep what the profiler itself writes to stderr from whoever watches a progress bar there."""
+    """Suppress the messages of the profiler on stderr, which would disturb a progress bar."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

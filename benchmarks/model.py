@@ -1,4 +1,4 @@
-"""Whole flows of equal architecture, and how much of a training step is the solve."""
+"""Benchmark of whole flows of equal architecture, and the share of the solve in a training step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ InTurn = Callable[[dict[str, Callable[[], object]]], dict[str, Timing]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What all flows of a comparison have in common."""
+    """Image size, batch size and model size of a comparison."""
 
     channels: int
     side: int
@@ -47,7 +47,7 @@ class ModelRow:
     flow: str
     parameters: int
     forward: Timing | None
-    """FT: log-likelihood of a batch; None for a flow that differs from the one above it only in sampling."""
+    """FT: log-likelihood of a batch; None for a flow that differs from the previous one only in sampling."""
     sample: Timing
     """ST: as many samples."""
     training: Timing | None
@@ -60,26 +60,26 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Share:
-    """How much of a training step of Inverse-Flow is the solve with one backend."""
+    """Share of the solve in a training step of Inverse-Flow with one backend."""
 
     architecture: Architecture
     backend: str
     step: Timing
     """A whole training step."""
     solves: Timing
-    """Forward and backward of its inverse convolutions alone, on the inputs that they get in the step."""
+    """Forward and backward of its inverse convolutions alone, on the inputs that they receive in the step."""
 
 
 @dataclass(frozen=True)
 class ModelBenchmark:
-    """What `bench_model` measured."""
+    """Result of `bench_model`."""
 
     machine: Machine
     rows: list[ModelRow]
     shares: list[Share]
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a mapping for JSON."""
         return asdict(self)
 
     @staticmethod
@@ -120,7 +120,7 @@ MODEL_BUDGETS: dict[str, tuple[tuple[Architecture, ...], int, float]] = {
     "smoke": ((Architecture(1, 8, 4, 2, 2, 8),), 2, 200),
     "default": ((Architecture(1, 28, 100, 2, 4, 64), Architecture(3, 32, 100, 2, 4, 64)), 15, 10_000),
 }
-"""Architectures, rounds, and about how long all rounds of one function may take, in ms. The first is the default."""
+"""Architectures, rounds, and approximate limit in ms for all rounds of one function."""
 
 
 def bench_model(
@@ -156,12 +156,12 @@ def _bench_flows(architecture: Architecture, device: torch.device, in_turn: InTu
     glow = Glow(
         inverse_flow.event_shape, scales=architecture.scales, steps=architecture.steps, width=architecture.width
     )
-    turned = swap_direction(inverse_flow)
-    flows: dict[str, Flow] = {"Inverse-Flow": inverse_flow, "Glow": glow, "sequential alternative": turned}
+    swapped = swap_direction(inverse_flow)
+    flows: dict[str, Flow] = {"Inverse-Flow": inverse_flow, "Glow": glow, "sequential alternative": swapped}
     for flow in flows.values():
         flow.to(device).initialize(images)
     plain = "sequential alternative, pixel by pixel"
-    samplers = {**flows, plain: pixel_by_pixel(turned)}
+    samplers = {**flows, plain: pixel_by_pixel(swapped)}
 
     with torch.no_grad():
         wrong = {name: int((flow.decode(flow.encode(images)) != images).sum()) for name, flow in samplers.items()}
@@ -201,7 +201,7 @@ def _bench_shares(architecture: Architecture, device: torch.device, in_turn: InT
 
 
 def training_step(flow: Flow, images: Tensor) -> Callable[[], object]:
-    """Return what does one step of Adam on the mean bits per dimension of a batch."""
+    """Return a function that does one step of Adam on the mean bits per dimension of a batch."""
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-5)
 
     def step() -> None:
@@ -213,7 +213,7 @@ def training_step(flow: Flow, images: Tensor) -> Callable[[], object]:
 
 
 def solves_of(flow: Flow, images: Tensor) -> Callable[[], object]:
-    """Return what runs the inverse convolutions of a flow, forward and backward, on the inputs that they get in it."""
+    """Return a function that runs the inverse convolutions of a flow, forward and backward, on their actual inputs."""
     inputs: dict[InverseConv2d, Tensor] = {}
     layers = [module for module in flow.modules() if isinstance(module, InverseConv2d)]
 

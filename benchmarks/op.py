@@ -1,4 +1,4 @@
-"""The triangular solve beside the convolution that it inverts."""
+"""Benchmark of the triangular solve against the convolution that it inverts."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class OpRow:
     case: Case
     method: str
     variant: str
-    """How the method does it, in a few words."""
+    """Short description of the algorithm."""
     default: bool
-    """Whether it is what a call without `backend` would get."""
+    """Whether a call without `backend` would use it."""
     forward: Timing
     training: Timing | None
-    """Forward and backward, for both inputs; None, like the memory, where only the forward was timed."""
+    """Forward and backward for both inputs. None, like the memory, if only the forward was timed."""
     forward_memory: Memory | None
     training_memory: Memory | None
     error: float | None
@@ -58,7 +58,7 @@ class OpRow:
 
 @dataclass(frozen=True)
 class SweepRows:
-    """What was measured along one axis."""
+    """Measurements along one axis."""
 
     name: str
     axis: Axis
@@ -67,16 +67,16 @@ class SweepRows:
 
 @dataclass(frozen=True)
 class OpBenchmark:
-    """What `bench_op` measured."""
+    """Result of `bench_op`."""
 
     machine: Machine
     one_pixel: list[OpRow]
-    """An image of one pixel: the fixed cost of a call."""
+    """Measurements of an image of one pixel: the fixed cost of a call."""
     rows: list[OpRow]
     sweeps: list[SweepRows]
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a mapping for JSON."""
         return asdict(self)
 
     @staticmethod
@@ -96,9 +96,9 @@ class OpBenchmark:
 def bench_op(
     budget: str = "default", device: str = "cpu", on_case: Callable[[Case], None] = lambda _: None
 ) -> OpBenchmark:
-    """Time the solve by every method beside ``torch.nn.functional.conv2d`` on the same image and kernel.
+    """Time every method of solving, and ``torch.nn.functional.conv2d`` on the same image and kernel.
 
-    Methods take turns in one process; every time is a median.
+    The methods take turns in one process. All times are medians.
 
     Args:
         budget: ``"smoke"`` for seconds, ``"default"`` for the grid of shapes, ``"sweeps"`` for growth along each axis.
@@ -128,7 +128,7 @@ def bench_op(
             SweepRows(sweep.name, sweep.axis, [row for case in sweep.cases for row in watched(case)])
             for sweep in chosen.sweeps
         ]
-    here["peak_gflops"] = max(here["peak_gflops"], peak_gflops(where))  # one of them was perhaps disturbed
+    here["peak_gflops"] = max(here["peak_gflops"], peak_gflops(where))  # either measurement may have been disturbed
     return OpBenchmark(here, one_pixel, grid, sweeps)
 
 

@@ -1,4 +1,4 @@
-"""The peak memory of every method of a case, on a CPU in a process of its own."""
+"""Peak memory of every method on a case, measured on a CPU in a separate process."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from benchmarks.contenders import call, contenders, problem, training_step
 from benchmarks.memory import Memory, peak_memory
 
 Memories = dict[str, dict[str, Memory]]
-"""By method: of ``"forward"`` and of ``"training"``."""
+"""By method, then by ``"forward"`` and ``"training"``."""
 
-_GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}  # of glibc, bytes
-_SLEEPS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # while this process takes times
+_GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}  # in glibc, in bytes
+_SLEEPS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # so as not to disturb times that the parent measures
 _REPETITIONS = 5
 
 
 class MemoryMeter:
-    """Measures on a CPU in another process, whose allocator gives back at once what is freed.
+    """Measurement on a CPU in another process, whose allocator returns freed memory immediately.
 
-    What an allocator keeps for the next call depends on the calls before and would count as if it were in use.
+    Otherwise memory that the allocator keeps from earlier calls would count as used.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -37,7 +37,7 @@ class MemoryMeter:
     @staticmethod
     @contextmanager
     def started() -> Iterator[MemoryMeter]:
-        """Start the process, with as many threads as there are here, and end it on leaving.
+        """Start the process with the current number of threads, and end it on leaving the block.
 
         Example:
             >>> with MemoryMeter.started() as meter:
@@ -53,16 +53,16 @@ class MemoryMeter:
             try:
                 yield MemoryMeter(process)
             finally:
-                process.kill()  # it has nothing to lose
+                process.kill()
 
     def measure(self, case: Case) -> Memories:
-        """Measure every method that can be trained."""
+        """Measure every method that can be trained, on one case."""
         assert self._process.stdin is not None and self._process.stdout is not None
         with suppress(BrokenPipeError):  # the answer will be missing too
             self._process.stdin.write(json.dumps(asdict(case)).encode() + b"\n")
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the process that measures memory ended at {case.name} with {self._process.wait()}")
+            raise RuntimeError(f"the process measuring memory ended at {case.name} with code {self._process.wait()}")
         return {
             method: {part: Memory(**memory) for part, memory in of_parts.items()}
             for method, of_parts in json.loads(answer).items()
@@ -86,13 +86,13 @@ def memories(case: Case, device: torch.device) -> Memories:
 
 
 def _repeated(several: list[Memory]) -> Memory:
-    """Return the median: the kernel counts pages in lots, on each processor its own."""
+    """Return the median of the resident memory, because each processor counts pages in lots of its own."""
     resident = [memory.resident for memory in several if memory.resident is not None]
     return Memory(max(memory.tensors for memory in several), round(median(resident)) if resident else None)
 
 
 def serve(threads: int) -> None:
-    """Measure the cases that come in, line by line, until no more come.
+    """Measure each case that arrives as a line of JSON until the input ends.
 
     Args:
         threads: number of torch's threads.

@@ -1,4 +1,4 @@
-"""The page about speed and memory, made of committed measurements and nothing else."""
+"""The page about speed and memory, computed from committed measurements and nothing else."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from inverseflow.utils.machine import Machine
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 _HEAD = """# Performance
 
-What the inverse of a k×k convolution costs beside the convolution itself, `torch.nn.functional.conv2d`, and what a flow
-made of it costs. Every figure and every verdict on this page is computed from the JSON files in
-[results](results) by `python -m benchmarks page`; a test compares the two. To measure anew:
+The cost of the inverse of a k×k convolution compared with the convolution itself, `torch.nn.functional.conv2d`, and the
+cost of flows that contain it. `python -m benchmarks page` computes every number and every verdict on this page from the
+JSON files in [results](results), and a test checks that page and files agree. To measure again:
 
 ```
 python -m benchmarks op -o docs/results/op-cpu.json
@@ -27,52 +27,52 @@ python -m benchmarks model -o docs/results/model-cpu.json
 python -m benchmarks page
 ```
 
-With `--device cuda`, and `cuda` for `cpu` in the names, the same for a GPU.
+For a GPU, add `--device cuda` and write `cuda` for `cpu` in the file names.
 
 ## How it is measured
 
-* **Time.** All methods of a shape run in one process, in turn, round after round, after a warm-up that is not counted.
-  A short call is repeated within a round. A figure is the median over the rounds with the quartiles in brackets; a
-  ratio is one of medians. float32 throughout.
-* **conv2d** maps an image to one of the same size with the same kernel. An odd kernel is padded by conv2d itself; for
-  an even one the image is padded beforehand, at no cost to conv2d. No bias. The solve is that of
+* **Time.** All methods for one shape run in one process and take turns, round after round, after an uncounted warm-up.
+  A short call is repeated within a round. Times are medians over the rounds with quartiles in brackets; a ratio is a
+  ratio of medians. Everything is float32.
+* **conv2d** maps an image to an image of the same size with the same kernel, without bias. conv2d itself pads for an
+  odd kernel. For an even kernel the image is padded beforehand, at no cost to conv2d. The solve is
   `inv_conv2d(..., unitriangular=True)`.
-* **Forward** meets the same kernel in every call, as inference does; what was made of it alone may be kept. **Forward
-  and backward** is the operation and the gradients of the image and of the kernel, and meets a changed kernel in every
-  call, as training does.
-* **GFLOP/s** count multiplications and additions with pixels inside the image, of each method its own: the solve has
-  a triangle in the last tap, and of conv2d's taps fewer are outside. *Of peak* is the fraction of the fastest of a
-  few large matrix products and a wide convolution in the same process.
-* **Residual** is the largest element of A x − y, computed in float64 by conv2d from the float32 solution.
-* **Memory** is the peak during a call, its results included, beyond what was there before, in units of the input
-  image. The first figure counts tensors: on a CPU the allocations and releases that torch's profiler reports, on a GPU
-  `torch.cuda.max_memory_allocated`. The one in brackets counts everything in the process, buffers inside
-  compiled code too: the growth of the resident set to its high-water mark, the median of five calls (Linux only, and
-  only where it is more than a mebibyte, because the system counts pages in lots of up to a quarter of one). The shapes
-  are measured in a process of their own in which glibc's allocator gives back at once what is freed; else what it
-  keeps of former calls would count as in use.
-* **native**, **blocked**, **dense** and **triton** are the backends, each forced by `inverseflow.ops.backend`; the one
-  that is chosen by default is in bold. **jacobi** is plain fixed-point iteration, as many sweeps as the image has
-  anti-diagonals. **antidiagonal** is the published GPU algorithm, one launch for each anti-diagonal. dense, jacobi and
-  antidiagonal run only where they take a reasonable time, and without gradient; backends that are not the default run
-  only up to two million elements.
+* **Forward** uses the same kernel in every call, as inference does, so results that depend only on the kernel may be
+  cached. **Forward and backward** computes the operation and the gradients of image and kernel, with a changed kernel
+  in every call, as training does.
+* **GFLOP/s** count multiplications and additions with pixels inside the image, separately for each method: the last tap
+  of the solve is a triangle, and fewer taps of the solve lie outside the image. *Of peak* is the fraction of the
+  fastest of a few large matrix products and a wide convolution in the same process.
+* **Residual** is the largest element of A x − y. conv2d computes it in float64 from the float32 solution.
+* **Memory** is the peak during a call, including its results, above the level before the call. The unit is the input
+  image. The first number counts tensors: on a CPU the allocations and releases that torch's profiler reports, on a GPU
+  `torch.cuda.max_memory_allocated`. The number in brackets counts the whole process, including buffers in compiled
+  code: the growth of the resident set to its high-water mark, as the median of five calls. It exists only on Linux
+  and only above one mebibyte, because the system counts pages in lots of up to a quarter of a mebibyte. Each shape is
+  measured in a separate process whose glibc allocator returns freed memory immediately. Otherwise memory that the
+  allocator keeps from earlier calls would count as used.
+* **native**, **blocked**, **dense** and **triton** are the backends, each forced by `inverseflow.ops.backend`; the
+  default is in bold. **jacobi** is plain fixed-point iteration with as many sweeps as the image has anti-diagonals.
+  **antidiagonal** is the published GPU algorithm with one launch for each anti-diagonal. dense, jacobi and antidiagonal
+  run only where they take a reasonable time, and without gradient. Backends other than the default run only up to two
+  million elements.
 """
 _MODELS = """
-Untrained flows of equal architecture on random images. FT is the log-likelihood of a batch, ST as many samples, a
-training step is log-likelihood, backward and a step of Adam; peak is that of the step. The *sequential
-alternative* is the same flow with each k×k layer turned round: its density is an ordinary convolution and its sampling
-the solve, here once by our solver and once by plain substitution, pixel by pixel (all images and channels of a pixel
-at once, which is more generous than published code).
+Untrained flows of equal architecture on random images. FT is the time of the log-likelihood of a batch, ST the time to
+draw as many samples. A training step is log-likelihood, backward and a step of Adam, and peak is its memory. The
+*sequential alternative* is the same flow with the direction of each k×k layer swapped: its density is an ordinary
+convolution and its sampling the solve. It appears twice, with our solver and with plain substitution, pixel by pixel.
+The substitution handles all images and channels of a pixel at once, which is more generous than published code.
 """
 _SHARE = """
-The first architecture is the default MNIST flow. Its training step beside its inverse convolutions alone, forward and
-backward, on the inputs that they get in that step; all in turn in one process.
+The training step of the first architecture, the default MNIST flow, compared with its inverse convolutions alone: their
+forward and backward on the inputs that they receive in that step. All take turns in one process.
 """
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured on one kind of device; None where a file is missing."""
+    """Measurements on one kind of device, None if a file is missing."""
 
     grid: OpBenchmark | None
     sweeps: OpBenchmark | None
@@ -90,26 +90,26 @@ def page(results: dict[str, Results], assets: str = "assets") -> str:
 
     Args:
         results: by kind of device.
-        assets: folder of the pictures, relative to the page.
+        assets: folder of the plots, relative to the page.
     """
     parts = [_HEAD.rstrip()]
     for device, name in _DEVICES.items():
         if device in results:
             parts += _device_parts(device, name, results[device], assets)
         else:
-            parts += [f"## {name}", f"None of this was ever run on a {name}: there are no measurements of one."]
+            parts += [f"## {name}", f"No measurements on a {name} exist yet."]
     return "\n\n".join(parts) + "\n"
 
 
 def write_page(folder: Path, path: Path) -> None:
-    """Write the page and, into ``assets`` beside it, its pictures.
+    """Write the page and, into ``assets`` next to it, its plots.
 
     Args:
         folder: of the JSON files.
         path: of the page.
 
     Raises:
-        OptionError: the folder holds no measurements.
+        OptionError: if the folder holds no measurements.
     """
     from benchmarks.plots import save_ratios, save_sweeps
 
@@ -140,22 +140,20 @@ def _device_parts(device: str, name: str, results: Results, assets: str) -> list
     if results.grid is not None:
         grid = results.grid
         parts += [_measured_on(grid.machine), "### The grid of shapes", *tables.summary_lines(grid.rows)]
-        parts.append(f"![Time over that of conv2d, for each shape]({assets}/performance-{device}.png)")
-        parts += ["Forward, over conv2d:", tables.ratio_table(grid.rows, training=False)]
-        parts += ["Forward and backward, over conv2d:", tables.ratio_table(grid.rows, training=True)]
-        parts += ["Rows above 1.0, and what limits them as far as these figures tell:", tables.limit_table(grid)]
+        parts.append(f"![Time relative to conv2d for each shape]({assets}/performance-{device}.png)")
+        parts += ["Forward, relative to conv2d:", tables.ratio_table(grid.rows, training=False)]
+        parts += ["Forward and backward, relative to conv2d:", tables.ratio_table(grid.rows, training=True)]
+        parts += ["Rows above 1.0, and their likely limits:", tables.limit_table(grid)]
         parts += ["### Rates and errors", "The default backend:", tables.rate_table(grid)]
         parts += ["### Memory", tables.memory_summary(grid.rows), tables.memory_table(grid.rows)]
     if results.sweeps is not None:
         parts += ["### Growth", _measured_on(results.sweeps.machine)]
         parts.append(f"![Time along each axis]({assets}/performance-sweeps-{device}.png)")
-        parts.append(
-            "Least-squares fit of time ~ sizeᵉ in logarithms over each sweep; along the side of the image from 16² on."
-        )
+        parts.append("Least-squares fit of time ~ sizeᵉ in logarithms over each sweep; for image sides, from 16×16 on.")
         parts.append(tables.growth_table(results.sweeps))
     if results.models is not None:
         parts += ["### Whole flows", _measured_on(results.models.machine), _MODELS.strip()]
-        parts += [tables.model_table(results.models), "### How much of training is the solve", _SHARE.strip()]
+        parts += [tables.model_table(results.models), "### Share of the solve in training", _SHARE.strip()]
         parts.append(tables.share_table(results.models))
     return parts
 

@@ -1,4 +1,4 @@
-"""Measurements as pictures."""
+"""Plots of measurements."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.op import OpBenchmark, SweepRows
 from benchmarks.plotting import label_one_two_five, save_figure
 from benchmarks.summary import UNITS, Pair, pairs, size
 
-_COLOURS = {"conv2d": "grey", "native": "tab:blue", "triton": "tab:blue", "blocked": "tab:orange"}
+_COLORS = {"conv2d": "grey", "native": "tab:blue", "triton": "tab:blue", "blocked": "tab:orange"}
 
 
 def save_ratios(path: Path, benchmark: OpBenchmark) -> None:
-    """Draw the default's time over that of conv2d for each shape of the grid, forward and with gradient.
+    """Plot the time of the default relative to conv2d for each shape of the grid, forward and with gradient.
 
     Args:
         path: a PNG file.
@@ -24,19 +24,19 @@ def save_ratios(path: Path, benchmark: OpBenchmark) -> None:
     chosen = sorted(pairs(benchmark.rows), key=lambda pair: pair.forward)
     figure = Figure(figsize=(8, 0.8 + 0.26 * len(chosen)), layout="constrained")
     axes = figure.subplots()
-    for offset, training, label, colour in (
+    for offset, training, label, color in (
         (0.15, False, "forward", "tab:blue"),
         (-0.15, True, "forward and backward", "tab:orange"),
     ):
         points = [(index + offset, _with_quartiles(pair, training)) for index, pair in enumerate(chosen)]
         known = [(index, ratios) for index, ratios in points if ratios is not None]
         for index, (_, low, high) in known:
-            axes.plot([low, high], [index, index], color=colour, linewidth=1)
+            axes.plot([low, high], [index, index], color=color, linewidth=1)
         medians = [ratios[0] for _, ratios in known]
-        axes.plot(medians, [index for index, _ in known], "o", color=colour, markersize=4, label=label)
+        axes.plot(medians, [index for index, _ in known], "o", color=color, markersize=4, label=label)
     axes.axvline(1, color="grey", linewidth=1)
     axes.set_yticks(range(len(chosen)), [pair.row.case.name for pair in chosen])
-    axes.set(xscale="log", xlabel="time of the inverse over that of conv2d (median, quartiles of the inverse)")
+    axes.set(xscale="log", xlabel="time of the inverse / time of conv2d (median, quartiles of the inverse)")
     label_one_two_five(axes.xaxis)
     axes.grid(alpha=0.3, which="both", axis="x")
     axes.legend()
@@ -65,10 +65,10 @@ def save_sweeps(path: Path, benchmark: OpBenchmark) -> None:
 
 
 def _draw_sweep(axes: Axes, sweep: SweepRows, *, training: bool) -> None:
-    for name in [name for name in dict.fromkeys(row.method for row in sweep.rows) if name in _COLOURS]:
+    for name in [name for name in dict.fromkeys(row.method for row in sweep.rows) if name in _COLORS]:
         timed = [(row.case, row.training if training else row.forward) for row in sweep.rows if row.method == name]
         points = [(size(case, sweep.axis), timing.median) for case, timing in timed if timing is not None]
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=_COLOURS[name], label=name)
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=_COLORS[name], label=name)
     axes.set(xscale="log", yscale="log")
     axes.grid(alpha=0.3)
 

@@ -1,4 +1,4 @@
-"""The sequential alternative to `InverseFlow`: the same flow, each k×k layer turned round."""
+"""The sequential alternative to `InverseFlow`: the same flow with the direction of each k×k layer swapped."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from inverseflow.ops._corner import mirrored_axes
 
 
 class PixelByPixel(CausalConv2d):
-    """A convolution whose inverse is plain substitution, one pixel after the other for the whole batch."""
+    """A convolution whose inverse is plain substitution, pixel by pixel for the whole batch."""
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return substitute(z, self.kernel(), tuple(mirrored_axes(self.corner))), 0.0
 
 
 def substitute(y: Tensor, weight: Tensor, mirrored: tuple[int, ...] = ()) -> Tensor:
-    """Solve the unitriangular system pixel by pixel, as published code without a solver of its own does.
+    """Solve the unitriangular system pixel by pixel, as published code without a solver does.
 
-    More generous than that code: it takes all images, and all earlier channels of a pixel, in one operation.
+    It is more generous than that code: one operation handles all images and all earlier channels of a pixel.
 
     Args:
         y: image, ``(N, C, H, W)``.
         weight: kernel, ``(C, C, k, k)``, read as by `inv_conv2d` with ``unitriangular=True``.
-        mirrored: axes along which the walk runs backwards.
+        mirrored: axes along which the pixels are visited in reverse.
 
     Example:
         >>> y, weight = torch.randn(2, 3, 4, 4), 0.1 * torch.randn(3, 3, 3, 3)
@@ -52,7 +52,7 @@ def substitute(y: Tensor, weight: Tensor, mirrored: tuple[int, ...] = ()) -> Ten
 
 
 def swap_direction(flow: Flow) -> Flow:
-    """Return a copy whose k×k layers convolve from image to latent, so that sampling is the solve.
+    """Return a copy whose k×k layers convolve from image to latent, so that sampling solves.
 
     Example:
         >>> flow = swap_direction(InverseFlow((1, 8, 8), levels=17, scales=1, steps=1, width=8))
@@ -63,7 +63,7 @@ def swap_direction(flow: Flow) -> Flow:
 
 
 def pixel_by_pixel(flow: Flow) -> Flow:
-    """Return a copy of a turned flow that samples by plain substitution."""
+    """Return a copy of a swapped flow that samples by plain substitution."""
     return _with_layers(flow, lambda layer: _rebuilt(PixelByPixel, layer) if type(layer) is CausalConv2d else layer)
 
 
@@ -84,7 +84,7 @@ def _rebuilt(kind: type[CausalConv2d], layer: CausalConv2d | InverseConv2d) -> C
 
 def _with_layers(flow: Flow, change: Callable[[Bijection], Bijection]) -> Flow:
     flow = copy.deepcopy(flow)
-    flow.config = None  # no longer what the constructor's arguments would build
+    flow.config = None  # the constructor's arguments no longer describe it
     for module in list(flow.modules()):
         if isinstance(module, Compose):
             for index, layer in enumerate(module.layers):

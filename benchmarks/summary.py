@@ -1,4 +1,4 @@
-"""Figures drawn from measurements: ratios, means, growth exponents, and what limits a row."""
+"""Statistics of measurements: ratios, means, growth exponents, and the likely limit of a row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS: dict[Axis, str] = {"side": "pixels", "batch": "images", "channels": "chan
 
 @dataclass(frozen=True)
 class Pair:
-    """A method beside conv2d on one case."""
+    """A method and conv2d on the same case."""
 
     row: OpRow
     limit: OpRow
@@ -27,23 +27,23 @@ class Pair:
 
     @property
     def forward(self) -> float:
-        """Forward time over that of conv2d."""
+        """Forward time relative to conv2d."""
         return self.row.forward.median / self.limit.forward.median
 
     @property
     def training(self) -> float | None:
-        """Time of forward and backward over that of conv2d."""
+        """Time of forward and backward relative to conv2d."""
         if self.row.training is None or self.limit.training is None:
             return None
         return self.row.training.median / self.limit.training.median
 
 
 def pairs(rows: Sequence[OpRow], method: str | None = None) -> list[Pair]:
-    """Return a method beside conv2d for each case that has it.
+    """Pair a method with conv2d for each case on which it was measured.
 
     Args:
         rows: all methods on all cases.
-        method: its name; what is chosen by default if None.
+        method: its name; the default method if None.
     """
     limits = {row.case: row for row in rows if row.method == "conv2d"}
     chosen = [row for row in rows if (row.default if method is None else row.method == method)]
@@ -74,14 +74,14 @@ def growth_exponent(points: Sequence[tuple[float, float]]) -> float:
 
 
 def size(case: Case, axis: Axis) -> int:
-    """Return how large a case is along an axis: pixels, images, channels or taps."""
+    """Return the size of a case along an axis: pixels, images, channels or taps."""
     return {"side": case.side**2, "batch": case.batch, "channels": case.channels, "kernel": case.kernel**2}[axis]
 
 
 def fitted_points(sweep: SweepRows, method: str, *, training: bool) -> list[tuple[int, float]]:
-    """Return size and time of a method along a sweep, as far as its growth is fitted to them.
+    """Return the sizes and times of a method along a sweep that enter the fit of its growth.
 
-    Images below 16×16 are left out along the side of the image.
+    A sweep over the image side is fitted from 16×16 on.
     """
     smallest = _SMALLEST_SIDE_FITTED**2 if sweep.axis == "side" else 1
     timed = [(row.case, row.training if training else row.forward) for row in sweep.rows if row.method == method]
@@ -90,13 +90,13 @@ def fitted_points(sweep: SweepRows, method: str, *, training: bool) -> list[tupl
 
 
 def gflops(row: OpRow) -> float:
-    """Return 10⁹ floating-point operations a second, counting products with pixels inside the image."""
+    """Return the rate in 10⁹ floating-point operations per second, counting only pixels inside the image."""
     flops = row.case.flops if row.method == "conv2d" else row.case.solve_flops
     return 1e-6 * flops / row.forward.median
 
 
 def limits(pair: Pair, benchmark: OpBenchmark) -> list[str]:
-    """Return what keeps a row above the time of conv2d, as far as the measurements tell."""
+    """Return the likely reasons why a row is slower than conv2d."""
     row, case = pair.row, pair.row.case
     peak = float(benchmark.machine["peak_gflops"])
     found = []
@@ -107,13 +107,13 @@ def limits(pair: Pair, benchmark: OpBenchmark) -> list[str]:
         found += _forward_limits(row, benchmark)
         if case.channels >= _WIDE and share < of_limit:
             found.append(
-                f"wide channels: conv2d, one large matrix product, reaches {of_limit:.0%} of the peak and the solve, "
+                f"many channels: conv2d, one large matrix product, reaches {of_limit:.0%} of the peak, and the solve, "
                 f"products for a few pixels at a time, {share:.0%}"
             )
     elif pair.training is not None and pair.training > 1:
-        found.append("forward is faster, so it is the backward: the weight gradient and the second solve")
+        found.append("the backward (weight gradient and second solve), since forward is faster")
     if case.kernel_bytes > _LARGE_KERNEL * case.bytes:
-        found.append(f"the kernel, which is packed, is {case.kernel_bytes / case.bytes:.1f} times the input")
+        found.append(f"the kernel, which is packed first, is {case.kernel_bytes / case.bytes:.1f} times the input")
     return found or [f"not identified; conv2d reaches {of_limit:.0%} of the peak, the solve {share:.0%}"]
 
 
@@ -129,9 +129,9 @@ def _forward_limits(row: OpRow, benchmark: OpBenchmark) -> list[str]:
         if filled < 0.85:
             found.append(f"{count} {what} fill {filled:.0%} of the vectors of {width} lanes")
         if what == "rows" and case.side / (case.side + width - 1) < 0.85:
-            found.append(f"{width} rows, each a column behind the one above, are busy together for part of the time")
+            found.append(f"{width} rows, each one column behind the previous, work together only part of the time")
     if case.channels <= 4:
-        found.append(f"few channels: {case.flops / (2 * case.bytes):.0f} operations for each byte moved")
+        found.append(f"few channels: {case.flops / (2 * case.bytes):.0f} operations per byte moved")
     return found
 
 

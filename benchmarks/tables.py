@@ -1,4 +1,4 @@
-"""Measurements as Markdown."""
+"""Tables of measurements in Markdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALL_KERNEL = 0.1
 
 
 def ratio_table(rows: Sequence[OpRow], *, training: bool) -> str:
-    """Return times of every method over those of conv2d, one line for each case."""
+    """Return the times of every method relative to conv2d, one line for each case."""
     methods = [name for name in dict.fromkeys(row.method for row in rows) if name != "conv2d"]
     if training:
         methods = [name for name in methods if any(row.training for row in rows if row.method == name)]
@@ -44,7 +44,7 @@ def ratio_table(rows: Sequence[OpRow], *, training: bool) -> str:
 
 
 def rate_table(benchmark: OpBenchmark) -> str:
-    """Return the rate of conv2d and of the default, how the latter works, and its error."""
+    """Return the rates of conv2d and the default, and algorithm and error of the default."""
     peak = float(benchmark.machine["peak_gflops"])
     return table(
         ["N×C×H×W", "conv2d, GFLOP/s", "of peak", "solve, GFLOP/s", "of peak", "residual", "how"],
@@ -82,14 +82,14 @@ def memory_table(rows: Sequence[OpRow]) -> str:
 
 
 def memory_summary(rows: Sequence[OpRow]) -> str:
-    """Return the most that a training step of the default takes, where the kernel is small beside the image."""
+    """Return the largest memory of a training step of the default among cases with a small kernel."""
     small = [pair.row for pair in pairs(rows) if pair.row.case.kernel_bytes <= _SMALL_KERNEL * pair.row.case.bytes]
     measured = [(row.training_memory, row.case.bytes) for row in small]
     tensors = [memory.tensors / size for memory, size in measured if memory]
     resident = [memory.resident / size for memory, size in measured if memory and memory.resident is not None]
     if not tensors:
-        return "Every kernel is large beside its image."
-    text = f"Where the kernel is at most {_SMALL_KERNEL:.0%} of the input ({len(small)} of {len(pairs(rows))} shapes), "
+        return "Every kernel is large compared with its image."
+    text = f"If the kernel is at most {_SMALL_KERNEL:.0%} of the input ({len(small)} of {len(pairs(rows))} shapes), "
     text += f"forward and backward of the default take at most {max(tensors):.2f} inputs in tensors"
     return f"{text} and {max(resident):.2f} in the whole process." if resident else f"{text}."
 
@@ -103,18 +103,18 @@ def summary_lines(rows: Sequence[OpRow]) -> list[str]:
         worst, where = max(known)
         mean = geometric_mean([ratio for ratio, _ in known])
         lines.append(
-            f"{what} over conv2d, {len(known)} shapes: geometric mean {mean:.2f}, worst {worst:.2f} ({where})."
+            f"{what} relative to conv2d, {len(known)} shapes: geometric mean {mean:.2f}, worst {worst:.2f} ({where})."
         )
     return lines
 
 
 def limit_table(benchmark: OpBenchmark) -> str:
-    """Return what limits each row on which the default is slower than conv2d; a sentence if there is none."""
+    """Return the limits of each row on which the default is slower than conv2d, or a sentence if there is none."""
     slower = [pair for pair in pairs(benchmark.rows) if max(pair.forward, pair.training or 0) > 1]
     if not slower:
         return "No row is above 1."
     return table(
-        ["N×C×H×W", "forward", "training", "what limits it"],
+        ["N×C×H×W", "forward", "training", "likely limit"],
         [
             [
                 pair.row.case.name,
@@ -165,7 +165,7 @@ def model_table(benchmark: ModelBenchmark) -> str:
 
 
 def share_table(benchmark: ModelBenchmark) -> str:
-    """Return how much of a training step is the solve, for each backend."""
+    """Return the share of the solve in a training step, for each backend."""
     return table(
         ["backend", "training step, ms", "its solves, ms", "share"],
         [
@@ -181,21 +181,21 @@ def share_table(benchmark: ModelBenchmark) -> str:
 
 
 def op_report(benchmark: OpBenchmark) -> str:
-    """Return the tables of `bench op`, for the terminal."""
+    """Return the tables of `python -m benchmarks op`, for the terminal."""
     parts = []
     if benchmark.rows:
-        parts += ["Forward, over conv2d (bold: the default):", ratio_table(benchmark.rows, training=False)]
-        parts += ["Forward and backward, over conv2d:", ratio_table(benchmark.rows, training=True)]
+        parts += ["Forward, relative to conv2d (bold: the default):", ratio_table(benchmark.rows, training=False)]
+        parts += ["Forward and backward, relative to conv2d:", ratio_table(benchmark.rows, training=True)]
         parts += ["Peak extra memory, in inputs (tensors; whole process in brackets):", memory_table(benchmark.rows)]
         parts += summary_lines(benchmark.rows)
     if benchmark.sweeps:
-        parts += ["Time grows as the size to the power of:", growth_table(benchmark)]
+        parts += ["Exponents e of time ~ sizeᵉ:", growth_table(benchmark)]
     return "\n\n".join(parts)
 
 
 def model_report(benchmark: ModelBenchmark) -> str:
-    """Return the tables of `bench model`, for the terminal."""
-    share = "How much of a training step of Inverse-Flow is the solve:"
+    """Return the tables of `python -m benchmarks model`, for the terminal."""
+    share = "Share of the solve in a training step of Inverse-Flow:"
     return "\n\n".join([model_table(benchmark), share, share_table(benchmark)])
 
 

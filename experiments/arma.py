@@ -1,4 +1,4 @@
-"""Whether a convolution and an inverse in one layer pay: from which corners, at which depth, in how long a training."""
+"""When do ARMA layers help? Corners, depth and training length compared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SETTINGS: dict[Budget, tuple[tuple[int, int], ...]] = {
     "quick": ((1, 100), (4, 100), (1, 400)),
     "full": ((4, 40_000), (16, 40_000)),
 }
-"""Flow steps at each scale, and training steps."""
+"""Flow steps at each scale, and number of training steps."""
 
 
 def _definition(depth: int, length: int) -> TrainedTable:
@@ -88,7 +88,7 @@ def _compare(options: Mapping[str, TrainOptions], test_images: int | None, setti
 
 
 def _by_setting(result: Result, compared: bool) -> dict[str, dict[str, list[Row]]]:
-    """Rows of all seeds, by setting and line: those of the trainings, or those beside ARMA."""
+    """Return the rows of all seeds by setting and line: the trainings, or the comparisons with ARMA."""
     rows: dict[str, dict[str, list[Row]]] = {}
     for row in result.rows:
         if row.part.startswith(_BESIDE) == compared:
@@ -120,20 +120,20 @@ def _parts(result: Result) -> list[str]:
         f"{some['title']}: batches of {some['batch_size']} images, {some['test_images']} test images, {seeds}. Test "
         "bits/dim, and the parameters of the whole flow:",
         table(head, lines),
-        f"How many bits/dim more than {OURS}, on the same images with the same noise, with 95 % confidence:",
+        f"Additional bits/dim compared with {OURS}, on the same images with the same noise, with 95 % confidence:",
         table(["layer", *compared], beside),
         "\n".join(f"- {setting}: {verdict(rows)}" for setting, rows in compared.items()),
-        *([] if result.seeds > 1 else ["One seed: the intervals do not know how much another seed would change."]),
+        *([] if result.seeds > 1 else ["With one seed, the intervals do not include the variation between seeds."]),
     ]
 
 
 def difference(rows: list[Row]) -> tuple[float, float]:
-    """Return by how many bits/dim a line is above ARMA, and half the 95 % confidence interval.
+    """Return the additional bits/dim of a line compared with ARMA, and half the 95 % confidence interval.
 
-    The variance is that of the images and, of several seeds, that of the seeds (Student's t).
+    The variance covers the images and, if there are several, the seeds (Student's t).
 
     Args:
-        rows: of one line beside ARMA, one for each seed.
+        rows: comparisons of one line with ARMA, one for each seed.
 
     Example:
         >>> rows = [Row("", "", {}, {"more_bits": more, "stderr": 0.0}) for more in (0.04, 0.06)]
@@ -149,10 +149,10 @@ def difference(rows: list[Row]) -> tuple[float, float]:
 
 
 def verdict(rows: Mapping[str, list[Row]]) -> str:
-    """Return whether ARMA is better than either of its parts alone, and than two convolutions, in one setting.
+    """Return in words how ARMA compares with each of its parts and with two convolutions, in one setting.
 
     Args:
-        rows: beside ARMA, by line, one for each seed.
+        rows: comparisons with ARMA by line, one for each seed.
 
     Example:
         >>> more = {"convolution": 0.1, "inverse": 0.002, "two convolutions": -0.1}
@@ -197,11 +197,11 @@ EXPERIMENTS = (
         name="arma",
         title="When ARMA convolutions pay",
         about="""
-Our rational (ARMA) layer, a k×k convolution followed by the inverse of another, beside either alone and
-beside two convolutions from opposed corners, which have as many taps (an emerging layer for k = 5). Its parts start at
-opposed corners of the image, at two corners of one row, or at the same one. All rows are the same flow but for this
-layer: the same coupling network, spline, ActNorm and 1×1 convolution, the same optimiser, the same images in the same
-order. K is the number of flow steps at each of two scales.""",
+Our rational (ARMA) layer is a k×k convolution followed by the inverse of another. It is compared with either
+part alone, and with two convolutions from opposite corners, which have as many taps (an emerging layer for k = 5). The
+two parts of ARMA start at opposite corners of the image, at adjacent corners or at the same corner. The rows are flows
+that differ only in this layer: coupling network, spline, ActNorm, 1×1 convolution, optimizer, images and their order
+are the same. K is the number of flow steps at each of two scales.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

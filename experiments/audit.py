@@ -1,7 +1,7 @@
-"""What the published algorithm of Inverse-Flow computes beside what it should, on small fixed examples in float64.
+"""The published algorithm of Inverse-Flow compared with the correct one, on small fixed examples in float64.
 
-Written from the indices of the public kernels (girish-lab/Inverse-Flow at 176f2c7), with torch alone and without any of
-their code. The images, kernels and gradients are sines, so that every machine has the same ones.
+Written from the indices of the public kernels (girish-lab/Inverse-Flow at 176f2c7), with torch only and without any of
+their code. Images, kernels and gradients are sines, so they are equal on every machine.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _CORNERS = 4  # groups of channels in the public kernels
 
 @dataclass(frozen=True)
 class Gradients:
-    """Of a loss through the solve: by automatic differentiation through a dense matrix, and as published."""
+    """Gradients of a loss through the solve: by autograd through a dense matrix, and as published."""
 
     image: Tensor
     """The gradient of the image, ``(N, C, H, W)``."""
     kernel: Tensor
     """The gradient of the kernel, ``(C, C, k, k)``."""
     published_image: Tensor
-    """What the public kernel returns for the gradient of the image."""
+    """The result of the public kernel for the gradient of the image."""
     published_kernel: Tensor
-    """What the public kernel returns for the gradient of the kernel."""
+    """The result of the public kernel for the gradient of the kernel."""
 
 
 @dataclass(frozen=True)
 class WideSolve:
-    """What the public solve does to groups of several channels."""
+    """Errors of the public solve for groups of several channels."""
 
     round_trip_error: float
     """Largest change of an element by the public solve followed by the public convolution."""
@@ -41,7 +41,7 @@ class WideSolve:
 
 
 def published_gradients(side: int = 6, kernel_size: int = 3, bound: float = 0.3) -> Gradients:
-    """Differentiate the solve with one channel in each of four groups, the width at which the public kernels invert.
+    """Differentiate the solve with one channel in each of four groups, the only width that the public kernels invert.
 
     Args:
         side: of the image.
@@ -65,8 +65,8 @@ def published_gradients(side: int = 6, kernel_size: int = 3, bound: float = 0.3)
 
     matrix = matrix.detach()
     published_image = torch.linalg.solve(matrix, gradient.flatten(1).T).T.reshape(y.shape)
-    # The gradient of the first pixel is left out; the kernel's rows are filled with images, its columns with channels,
-    # its taps with offsets, and the layer's input stands for its output.
+    # The public kernel omits the gradient of the first pixel and uses the layer's input in place of its output. It
+    # fills the rows of the kernel with images, its columns with channels and its taps with offsets.
     rest = gradient.clone()
     rest[:, :, 0, 0] = 0
     solved = torch.linalg.solve(matrix.T, rest.flatten(1).T).T.reshape(y.shape)
@@ -98,8 +98,8 @@ def published_wide_solve(channels: int = 8, side: int = 6, kernel_size: int = 3,
     weight[:, :, -1, -1] = weight[:, :, -1, -1].masked_fill(own, 0)
     y = _sines(1, channels, side, side, phase=1.0)
 
-    # From each channel its own values are subtracted, times the taps of all channels of the group; at the pixel itself
-    # that multiplies it.
+    # The public solve subtracts from each channel its own values, multiplied by the taps of all channels of the group.
+    # At the pixel itself this is a multiplication.
     scale = (1 - weight[:, :, -1, -1]).prod(1)
     alone = _matrix(_unit(weight.sum(1, keepdim=True)), side)
     x = torch.linalg.solve(alone, (scale[:, None, None] * y).flatten(1).T).T.reshape(y.shape)
@@ -123,30 +123,30 @@ def coupling_parameters(channels: int, width: int) -> int:
 
 
 def relative_error(value: Tensor, expected: Tensor) -> float:
-    """Return the Euclidean norm of the error over that of the expected value."""
+    """Return the norm of the error divided by the norm of the expected value."""
     return float((value - expected).norm() / expected.norm())
 
 
 def cosine(value: Tensor, expected: Tensor) -> float:
-    """Return the cosine of the angle between two tensors taken as vectors."""
+    """Return the cosine of the angle between two tensors as vectors."""
     return float(F.cosine_similarity(value.flatten(), expected.flatten(), dim=0))
 
 
 def _sines(*shape: int, phase: float = 0.0) -> Tensor:
-    """Return numbers in [-1, 1] without a pattern in any of the axes."""
+    """Return numbers in [-1, 1] without a pattern along any axis."""
     count = torch.arange(math.prod(shape), dtype=torch.float64)
     return (count**2 * math.sqrt(2) + phase).sin().reshape(shape)
 
 
 def _unit(weight: Tensor) -> Tensor:
-    """Return a kernel of one channel a group with ones for the last tap."""
+    """Return a kernel with one channel per group whose last tap is one."""
     last = torch.zeros_like(weight[0])
     last[:, -1, -1] = 1
     return weight * (1 - last) + last
 
 
 def _matrix(kernel: Tensor, side: int) -> Tensor:
-    """Return the matrix of the one-sided convolution from the top left with one channel a group."""
+    """Return the matrix of the one-sided convolution from the top left with one channel per group."""
     channels, _, rows, columns = kernel.shape
     basis = torch.eye(channels * side**2, dtype=torch.float64).view(-1, channels, side, side)
     return F.conv2d(F.pad(basis, (columns - 1, 0, rows - 1, 0)), kernel, groups=channels).flatten(1).T

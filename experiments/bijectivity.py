@@ -1,4 +1,4 @@
-"""How far every layer is from the exact bijection, with the exact log-determinant, that it claims to be."""
+"""Errors of the round trip and the log-determinant of every layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PRECISIONS = (torch.float64, torch.float32)
 
 
 def measure(layer: Measured, shape: ImageShape, device: str, seed: int = 0) -> dict[torch.dtype, Values]:
-    """Measure one layer at one size in float64 and in float32, with parameters moved off their initial values.
+    """Measure one layer at one size in float64 and in float32, with perturbed parameters.
 
     Args:
         layer: the layer.
@@ -41,9 +41,9 @@ def measure(layer: Measured, shape: ImageShape, device: str, seed: int = 0) -> d
         seed: decides parameters and data.
 
     Returns:
-        For each precision the largest errors: of an element after forward and inverse (``round_trip``), after inverse
-        and forward (``latent_round_trip``), and of the log-determinants of both directions (``log_det``,
-        ``inverse_log_det``), beside `torch.linalg.slogdet` of the Jacobian that autograd gives in float64.
+        For each precision the largest errors: of an element after forward and inverse (``round_trip``) and after
+        inverse and forward (``latent_round_trip``), and of the log-determinants of both directions (``log_det``,
+        ``inverse_log_det``) compared with `torch.linalg.slogdet` of the Jacobian from autograd in float64.
 
     Example:
         >>> measured = measure(MEASURED_LAYERS[0], (4, 2, 2), "cpu")[torch.float64]
@@ -59,7 +59,7 @@ def measure(layer: Measured, shape: ImageShape, device: str, seed: int = 0) -> d
         x = torch.randn(BATCH, *shape)
         x = 0.02 + 0.96 * x.sigmoid() if layer.unit else x
     single, x = single.to(device), x.to(device)
-    double = copy.deepcopy(single).double()  # the same function, computed more precisely
+    double = copy.deepcopy(single).double()  # the same function in higher precision
     z = double(x.double())[0].detach()
     expected = log_abs_det(lambda event: double(event)[0], x.double())
     inverse_expected = log_abs_det(lambda event: double.inverse(event)[0], z)
@@ -71,10 +71,10 @@ def measure(layer: Measured, shape: ImageShape, device: str, seed: int = 0) -> d
 
 
 def log_abs_det(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return log|det| of the Jacobian of a function at each event, from the dense matrix.
+    """Return log|det| of the dense Jacobian of a function at each event.
 
     Args:
-        function: from ``(1, C, H, W)`` to as many elements.
+        function: maps ``(1, C, H, W)`` to as many elements.
         x: ``(B, C, H, W)``.
 
     Example:
@@ -146,7 +146,7 @@ def _parts(result: Result) -> list[str]:
     head = ["layer", *("x→z→x", "z→x→z", "log-det", "of the inverse") * 2]
     return [
         *(_verdict(result, what, keys, goal) for what, keys, goal in _GOALS),
-        f"Largest errors over the sizes {sizes}; the first four columns in float64, the others in float32:",
+        f"Largest errors over the sizes {sizes}. The first four columns are in float64, the others in float32:",
         table(head, lines),
     ]
 
@@ -169,10 +169,10 @@ def _draw(result: Result) -> Figure:
     figure = Figure(figsize=(8, 0.8 + 0.24 * len(result.names)), layout="constrained")
     axes = figure.subplots()
     names = result.names[::-1]
-    for precision, colour in (("float64", "tab:blue"), ("float32", "tab:orange")):
+    for precision, color in (("float64", "tab:blue"), ("float32", "tab:orange")):
         for key, marker, label in (("round_trip", "o", "round trip"), ("log_det", "x", "log-determinant")):
             errors = [max(_worst(result, name, f"{key}_{precision}"), 1e-17) for name in names]
-            axes.plot(errors, range(len(names)), marker, color=colour, markersize=5, label=f"{label}, {precision}")
+            axes.plot(errors, range(len(names)), marker, color=color, markersize=5, label=f"{label}, {precision}")
     axes.set_yticks(range(len(names)), names)
     axes.set(xscale="log", xlabel="largest error")
     axes.grid(alpha=0.3)
@@ -185,12 +185,12 @@ EXPERIMENTS = (
         name="bijectivity",
         title="Bijectivity",
         about=f"""
-Every layer of this library, none left out but `Dequantize`, which draws noise: parameters moved off
-their initial values by normal noise of deviation {PERTURBATION}, {BATCH} random images of each size. Round trips are
-the largest absolute difference of an element. Log-determinants of both directions stand beside `torch.linalg.slogdet`
-of the dense Jacobian, which autograd gives in float64; the errors are in nats of a whole image. MintNet's inverse is
-iterated to the residual {default_tolerance(torch.float64):.0e} ({default_tolerance(torch.float32):.0e} in float32), and
-the exponential's series is cut at the precision of the dtype.""",
+Every layer of this library except `Dequantize`, which draws noise. Normal noise of standard deviation {PERTURBATION} is
+added to the initial parameters, and {BATCH} random images of each size are mapped. The round-trip error is the largest
+absolute difference of an element. The log-determinants of both directions are compared with `torch.linalg.slogdet` of
+the dense Jacobian from autograd in float64; their errors are in nats per image. MintNet's inverse iterates to the
+residual {default_tolerance(torch.float64):.0e} ({default_tolerance(torch.float32):.0e} in float32), and the series of
+the exponential ends at the precision of the dtype.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

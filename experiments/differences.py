@@ -22,9 +22,9 @@ from inverseflow.ops.fixed_point import default_tolerance
 
 _SHAPES = {"mnist": MNIST.shape, "cifar10": CIFAR10.shape}
 _CHANNELS, _WIDTH = 12, 512
-"""Of the couplings that are compared: the first scale of CIFAR-10, and the width of the publications."""
+"""Size of the compared couplings: the first scale of CIFAR-10 and the width of the publications."""
 _WIDE = 8
-"""Channels of the wide public solve."""
+"""Number of channels of the wide public solve."""
 
 
 def numbers() -> dict[str, str]:
@@ -64,7 +64,7 @@ def numbers() -> dict[str, str]:
 
 
 def _disagreements() -> str:
-    """Return the rows whose nats and bits are not one number, and what they say."""
+    """Return the table rows whose nats and bits disagree, with both numbers."""
     found = []
     for table in TABLES:
         for line in table.lines:

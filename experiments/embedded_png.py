@@ -1,4 +1,4 @@
-"""Pictures inside of results: PNG files in base64, small enough for JSON."""
+"""Images inside results: PNG files in base64, small enough for JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 def embedded(pixels: Tensor) -> str:
-    """Return a picture as text.
+    """Return an image as text.
 
     Args:
-        pixels: uint8, ``(H, W)`` in grey or ``(H, W, 3)``.
+        pixels: uint8, ``(H, W)`` in gray or ``(H, W, 3)``.
 
     Example:
         >>> pixels_of(embedded(torch.full((2, 3), 7, dtype=torch.uint8))).tolist()
@@ -27,5 +27,5 @@ def embedded(pixels: Tensor) -> str:
 
 
 def pixels_of(text: str) -> NDArray[np.uint8]:
-    """Return the pixels of what `embedded` returned."""
+    """Return the pixels of a text from `embedded`."""
     return np.asarray(Image.open(BytesIO(b64decode(text))))

@@ -1,4 +1,4 @@
-"""What an experiment is, and how one is run: row by row, each kept as soon as it is there."""
+"""Definition of an experiment, and how it runs: row by row, each saved as soon as it is measured."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Budget = Literal["smoke", "quick", "full"]
 
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
-_ELSEWHERE = "write elsewhere with --out, or measure it anew with --overwrite"
-_CHANGES = ("peak_gflops",)  # from one measurement of a machine to the next
+_ELSEWHERE = "choose another folder with --out, or measure again with --overwrite"
+_CHANGES = ("peak_gflops",)  # differs between measurements on one machine
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What whoever runs an experiment decides."""
+    """Choices of the user who runs an experiment."""
 
     budget: Budget
-    """How long it may take: seconds, at most about 15 minutes on two cores, or the paper's 100 epochs on a GPU."""
+    """Duration: seconds, at most about 15 minutes on two cores, or the paper's 100 epochs on a GPU."""
     out: Path
-    """The folder of results and, below it, of training runs."""
+    """Folder for results, with training runs below it."""
     seeds: int | None = None
-    """Number of seeds, None for that of the budget."""
+    """Number of seeds, None for the default of the budget."""
     data_dir: Path | None = None
-    """The folder of the data sets, as for training."""
+    """Folder of the data sets, as for training."""
     device: str = "cpu"
-    """Where: ``"cpu"`` or ``"cuda"``."""
+    """Device: ``"cpu"`` or ``"cuda"``."""
     overwrite: bool = False
-    """Whether to measure rows again that are there already."""
+    """Whether to measure existing rows again."""
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
@@ -51,43 +51,43 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement: of one line, or of several that have to be measured in turn."""
+    """One measurement, of one line or of several lines that take turns."""
 
     part: str
-    """What is measured."""
+    """Name of the measurement, such as "speed"."""
     settings: dict[str, Values]
-    """Everything it depends on, by line."""
+    """All settings that it depends on, by line."""
     measure: Callable[[], Mapping[str, Values]]
-    """Measures: values by line."""
+    """Runs the measurement and returns values by line."""
 
     @property
     def name(self) -> str:
-        """For a progress bar and for errors."""
+        """Name for progress bar and errors."""
         lines = list(self.settings)
         return f"{lines[0] if len(lines) == 1 else f'{len(lines)} rows'}, {self.part}"
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One table or figure, as a command."""
+    """One table or figure."""
 
     name: str
-    """What the command line calls it."""
+    """Name on the command line."""
     title: str
-    """Above its section of the page."""
+    """Heading of its section on the page."""
     about: str
-    """What is measured and how, in Markdown."""
+    """Description of the measurement, in Markdown."""
     tasks: Callable[[Settings], list[Task]]
-    """What there is to measure, in order."""
+    """Returns the measurements, in order."""
     parts: Callable[[Result], list[str]]
-    """The result as Markdown: tables and sentences."""
+    """Returns the result as Markdown: tables and sentences."""
     draw: Callable[[Result], Figure]
-    """The result as a plot."""
+    """Plots the result."""
     seeds: Mapping[Budget, int] = field(default_factory=lambda: dict.fromkeys(BUDGETS, 1))
-    """Number of seeds of each budget, where training is involved."""
+    """Number of seeds for each budget, if the experiment trains."""
 
     def with_seeds(self, settings: Settings) -> Settings:
-        """Return the settings with their number of seeds."""
+        """Return the settings with a number of seeds."""
         return settings if settings.seeds is not None else replace(settings, seeds=self.seeds[settings.budget])
 
 
@@ -96,21 +96,21 @@ def run(
     settings: Settings,
     on_task: Callable[[Task, int, int], None] = lambda task, number, count: None,
 ) -> Result:
-    """Run an experiment, or what is missing of it, and write NAME.json, NAME.md and NAME.png into its folder.
+    """Run an experiment, or its missing measurements, and write NAME.json, NAME.md and NAME.png.
 
-    Each measurement is written as soon as it is there, and stands until another takes its place. A later call with the
-    same settings on the same machine goes on after the last one.
+    Each measurement is saved as soon as it is complete. A later call with the same settings on the same machine
+    continues after the last one.
 
     Args:
-        experiment: which.
-        settings: how.
-        on_task: called before each measurement with its number, from 0, and how many there are.
+        experiment: the experiment.
+        settings: the choices of the user.
+        on_task: called before each measurement with its number, starting at 0, and the number of measurements.
 
     Raises:
-        InverseFlowError: a row diverged, or its inverse did not converge; the message names the row.
-        TrainingInterrupted: somebody asked to stop.
-        DataError: the data are not there; the message names the folder.
-        RunError: there is a result that this call would not go on with, and it is not to be overwritten.
+        InverseFlowError: if a row diverged, or its inverse did not converge; the message names the row.
+        TrainingInterrupted: if the user asked to stop.
+        DataError: if the data are missing; the message names the folder.
+        RunError: if an existing result does not belong to these settings, and overwriting was not requested.
     """
     settings = experiment.with_seeds(settings)
     seeds = settings.seeds
@@ -118,10 +118,10 @@ def run(
     path = settings.out / f"{experiment.name}.json"
     here = machine(torch.device(settings.device))
     tasks = [
-        replace(task, settings=json.loads(json.dumps(task.settings)))  # as they will be read back
+        replace(task, settings=json.loads(json.dumps(task.settings)))  # as they are read back from JSON
         for task in experiment.tasks(settings)
     ]
-    rows = {} if settings.overwrite else _former(path, tasks, settings, here)
+    rows = {} if settings.overwrite else _previous(path, tasks, settings, here)
     names = [(name, task.part) for task in tasks for name in task.settings]
 
     def result(complete: bool) -> Result:
@@ -134,15 +134,15 @@ def run(
             write_json(path, result(False).to_json())
             on_task(task, number, len(tasks))
             rows |= {(row.name, row.part): row for row in _measured(experiment, task, path, settings)}
-    whole = result(True)
-    write_json(path, whole.to_json())
-    write_text(path.with_suffix(".md"), markdown(experiment, whole))
-    save_figure(path.with_suffix(".png"), experiment.draw(whole))
-    return whole
+    finished = result(True)
+    write_json(path, finished.to_json())
+    write_text(path.with_suffix(".md"), markdown(experiment, finished))
+    save_figure(path.with_suffix(".png"), experiment.draw(finished))
+    return finished
 
 
 def markdown(experiment: Experiment, result: Result) -> str:
-    """Return a result as a page of its own."""
+    """Return a result as a separate page."""
     return "\n\n".join([f"# {experiment.title}", experiment.about.strip(), *experiment.parts(result)]) + "\n"
 
 
@@ -152,7 +152,7 @@ def _measured(experiment: Experiment, task: Task, path: Path, settings: Settings
     except (TrainingInterrupted, KeyboardInterrupt):
         same = "the same command without --overwrite" if settings.overwrite else "the same command"
         raise TrainingInterrupted(
-            f"stopped in {task.name}; what is finished is in {path}; {same} goes on from there"
+            f"stopped in {task.name}; finished measurements are in {path}; {same} continues from there"
         ) from None
     except InverseFlowError as error:
         error.args = (f"{experiment.name}: {task.name}: {error}", *error.args[1:])
@@ -160,25 +160,25 @@ def _measured(experiment: Experiment, task: Task, path: Path, settings: Settings
     return [Row(name, task.part, task.settings[name], dict(values[name])) for name in task.settings]
 
 
-def _former(path: Path, tasks: list[Task], settings: Settings, here: Machine) -> dict[tuple[str, str], Row]:
-    """Rows of an earlier call, by line and part; refused if this one would not keep them all."""
+def _previous(path: Path, tasks: list[Task], settings: Settings, here: Machine) -> dict[tuple[str, str], Row]:
+    """Return the rows of an earlier call by line and part, and refuse a file that holds other rows."""
     if not path.exists():
         return {}
-    former = read_result(path)
-    if former.budget != settings.budget:
-        raise RunError(f"{path} is of the budget {former.budget}, not {settings.budget}; {_ELSEWHERE}")
-    theirs, ours = _fixed(former.machine), _fixed(here)
+    previous = read_result(path)
+    if previous.budget != settings.budget:
+        raise RunError(f"{path} has the budget {previous.budget}, not {settings.budget}; {_ELSEWHERE}")
+    theirs, ours = _fixed(previous.machine), _fixed(here)
     if theirs != ours:
         which = sorted(fact for fact in theirs | ours if theirs.get(fact) != ours.get(fact))
         changed = ", ".join(f"{fact} {theirs.get(fact)}, here {ours.get(fact)}" for fact in which)
         raise RunError(f"{path} was measured elsewhere ({changed}); {_ELSEWHERE}")
     wanted = {(name, task.part) for task in tasks for name in task.settings}
-    rows = {(row.name, row.part): row for row in former.rows}
+    rows = {(row.name, row.part): row for row in previous.rows}
     others = sorted({", ".join(name) for name in rows.keys() - wanted})
     if others:
         raise RunError(
-            f"{path} holds what this command does not measure: {'; '.join(others[:3])}"
-            f"{f' and {len(others) - 3} more' if len(others) > 3 else ''}; ask for them too (--seeds), or {_ELSEWHERE}"
+            f"{path} holds rows that this command does not measure: {'; '.join(others[:3])}"
+            f"{f' and {len(others) - 3} more' if len(others) > 3 else ''}; request them too (--seeds), or {_ELSEWHERE}"
         )
     return rows
 

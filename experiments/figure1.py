@@ -1,4 +1,4 @@
-"""Figure 1 of the Inverse-Flow paper: images through the latent and back, as the errors that are left."""
+"""Figure 1 of the Inverse-Flow paper: errors of images after encoding and decoding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LINES = (Line("Inverse-Flow", {"name": "inverse-flow"}), Line("Glow (no k×k la
 
 
 def _definitions(settings: Settings) -> Mapping[str, TrainedTable]:
-    """The trained flows: those of tables 2 and 5, whose run folders are used again where they are there."""
+    """Return the tables whose trained flows are used; their run folders are reused if they exist."""
     return {"MNIST": TABLE_2} if settings.budget == "smoke" else {"MNIST": TABLE_2, "CIFAR-10": TABLE_5}
 
 
@@ -46,7 +46,7 @@ def _tasks(settings: Settings) -> list[Task]:
 
 
 def _options(definition: TrainedTable, line: Line, settings: Settings) -> TrainOptions:
-    """As in the table, whose training is never done again from here."""
+    """Return the training options of the table, without its `overwrite`."""
     return replace(definition.options(line, 0, settings), resume=True, overwrite=False)
 
 
@@ -87,15 +87,15 @@ def _parts(result: Result) -> list[str]:
         for row in result.rows
     ]
     wrong = sum(row.values["wrong_pixels"] for row in result.rows)
-    verdict = "every pixel comes back" if wrong == 0 else f"{wrong} pixels do NOT come back"
+    verdict = "every pixel is recovered" if wrong == 0 else f"{wrong} pixels are NOT recovered"
     return [
         table(["flow", "images", "bits/dim", "largest error", "mean of an image's largest", "wrong pixels"], lines),
-        f"After rounding to grey levels {verdict}.",
+        f"After rounding to gray levels, {verdict}.",
     ]
 
 
 def strip(images: Tensor, levels: int) -> Tensor:
-    """Return grey levels ``(N, 1 or 3, H, W)`` as one picture, image beside image, ``(H, N W, 3)``.
+    """Return gray levels ``(N, 1 or 3, H, W)`` side by side in one image ``(H, N W, 3)``.
 
     Example:
         >>> strip(torch.tensor([0, 16]).reshape(2, 1, 1, 1), levels=17).tolist()
@@ -125,7 +125,7 @@ def _draw(result: Result) -> Figure:
     axes.set(
         ylim=(-0.6, count - 0.4),
         xscale="log",
-        xlabel="largest error of each image, in grey levels (line: rounds to a wrong one)",
+        xlabel="largest error of each image, in gray levels (line: rounds to a wrong one)",
     )
     axes.grid(alpha=0.3)
     return figure
@@ -136,9 +136,8 @@ EXPERIMENTS = (
         name="figure1",
         title="Figure 1: reconstructions",
         about=f"""
-The first {_SHOWN} test images through the latent of the trained flows of tables 2 and 5 and back, in
-float32. Errors are in grey levels before rounding. Drawn are the first {_PICTURED} images, above them as they are and
-below as they come back.""",
+The trained flows of tables 2 and 5 encode and decode the first {_SHOWN} test images in float32. Errors are in gray
+levels before rounding. The plot shows the first {_PICTURED} images, originals above and reconstructions below.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

@@ -1,4 +1,4 @@
-"""Numbers as they are printed in tables."""
+"""Formatting of numbers in tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 
 
 def milliseconds(value: float) -> str:
-    """Return a time with three digits, and at most three decimals.
+    """Format a time with three digits and at most three decimals.
 
     Example:
         >>> milliseconds(0.1234), milliseconds(12.34), milliseconds(1234.5)
@@ -17,7 +17,7 @@ def milliseconds(value: float) -> str:
 
 
 def mean_and_deviation(values: list[float], digits: int) -> str:
-    """Return the mean of some seeds, with their standard deviation where there are several.
+    """Format the mean over seeds, with the standard deviation if there are several.
 
     Example:
         >>> mean_and_deviation([1.0, 3.0], 2), mean_and_deviation([1.0], 2)

@@ -1,4 +1,4 @@
-"""Every layer, ready to be measured at any size."""
+"""Every layer, for the measurement of bijectivity at any image size."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Measured:
-    """A layer as a function of the images that it is for."""
+    """A layer as a function of the image size."""
 
     name: str
-    """Its class, and what it was told."""
+    """Its class and distinguishing options."""
     build: Callable[[ImageShape], Bijection]
-    """From (C, H, W) with C a multiple of 4 and even H and W."""
+    """Builds it from (C, H, W), where C is a multiple of 4 and H and W are even."""
     unit: bool = False
-    """Whether its data lie in (0, 1)."""
+    """Whether its inputs lie in (0, 1)."""
 
 
 def _two_levels(shape: ImageShape) -> Bijection:
@@ -103,4 +103,4 @@ MEASURED_LAYERS = (
     Measured("Compose", lambda shape: Compose(Squeeze(), InverseConv2d(4 * shape[0]), LUConv1x1(4 * shape[0]))),
     Measured("Multiscale", _two_levels),
 )
-"""All of them but `Dequantize`, which draws noise: it maps no point to a point, and rounds back exactly."""
+"""All layers except `Dequantize`, which draws noise and is inverted by rounding."""

@@ -1,4 +1,4 @@
-"""What a computation calls."""
+"""Count the solves and dense matrices of a computation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class OpCounter(TorchDispatchMode):
-    """Counts, inside a ``with`` block, what could make sampling sequential or dense.
+    """Counter, for a ``with`` block, of the operations that make sampling sequential or dense.
 
     Attributes:
         solves: calls of the k×k solve.
         convolutions: calls of the k×k one-sided convolution.
-        largest_matrix: order of the largest dense matrix that is solved with, inverted or factorised; 0 without any.
+        largest_matrix: order of the largest dense matrix that is inverted, factorized or used in a solve, or 0.
 
     Example:
         >>> layer, x = InverseConv2d(4), torch.randn(2, 4, 6, 6)
@@ -35,7 +35,7 @@ class OpCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Count a call and make it."""
+        """Count a call and execute it."""
         if func is torch.ops.inverseflow.inv_conv2d.default:
             self.solves += 1
         elif func is torch.ops.inverseflow.causal_conv2d.default:

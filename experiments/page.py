@@ -18,9 +18,9 @@ _BUDGETS = {
 }
 _HEAD = """# Experiments
 
-Every table and figure of the Inverse-Flow paper, and some of our own, each as one command. Every figure and verdict on
-this page is computed from the JSON files in [results/experiments](results/experiments) by
-`python -m experiments page`; a test compares the two. To measure anew, for instance:
+Every table and figure of the Inverse-Flow paper, and some studies of our own, each as one command.
+`python -m experiments page` computes every number and verdict on this page from the JSON files in
+[results/experiments](results/experiments), and a test checks that page and files agree. To measure again, for example:
 
 ```
 python -m experiments table4 --budget quick --data-dir DIR
@@ -28,20 +28,20 @@ cp runs/experiments/quick/table4.json docs/results/experiments/quick/
 python -m experiments page
 ```
 
-What differs from the publication, and why, is in [differences.md](differences.md)."""
+Differences from the publication and their reasons are in [differences.md](differences.md)."""
 
 Results = dict[str, dict[str, Result]]
 """By budget, by name."""
 
 
 def read_results(folder: Path) -> Results:
-    """Read ``BUDGET/NAME.json`` of every experiment that has come to its end.
+    """Read ``BUDGET/NAME.json`` of every finished experiment.
 
     Args:
         folder: of the results.
 
     Raises:
-        OptionError: a result is of another budget than its folder, or not complete.
+        OptionError: if a result has another budget than its folder, or is not complete.
     """
     found: Results = {budget: {} for budget in _BUDGETS}
     for budget, results in found.items():
@@ -52,7 +52,7 @@ def read_results(folder: Path) -> Results:
             result = read_result(path)
             if result.budget != budget:
                 raise OptionError(
-                    f"{path} holds a result of the budget {result.budget}; "
+                    f"{path} holds a result with the budget {result.budget}; "
                     f"run python -m experiments {name} --budget {budget}, or remove it"
                 )
             if not result.complete:
@@ -66,7 +66,7 @@ def page(results: Results, assets: str = "assets") -> str:
 
     Args:
         results: by budget, by name.
-        assets: folder of the pictures, relative to the page.
+        assets: folder of the plots, relative to the page.
     """
     parts = [_HEAD]
     for name in REGISTRY:
@@ -82,7 +82,7 @@ def page(results: Results, assets: str = "assets") -> str:
     if missing:
         parts += ["## Not measured yet", f"{', '.join(missing)}."]
     if not results["full"]:
-        parts += ["## On a GPU", "The `full` budget was never run: there are no results of it."]
+        parts += ["## On a GPU", "No results with the `full` budget exist yet."]
     return "\n\n".join(parts) + "\n"
 
 

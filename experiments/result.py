@@ -1,4 +1,4 @@
-"""What an experiment leaves: measured rows, and where they were measured."""
+"""Results of experiments: measured rows and the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inverseflow.errors import RunError
 from inverseflow.utils.machine import Machine
 
 Values = dict[str, Any]
-"""Measured numbers by name: what JSON can hold."""
+"""Values by name, as JSON can hold them."""
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,18 @@ class Row:
     """One measurement of one line of a table."""
 
     name: str
-    """The line, such as "Inverse-Flow"."""
+    """Name of the line, such as "Inverse-Flow"."""
     part: str
-    """What was measured, such as "seed 0" or "speed"; a line may have several parts."""
+    """Name of the measurement, such as "seed 0" or "speed"; a line may have several."""
     settings: Values
-    """Everything that it was measured with. A row of equal settings is not measured again."""
+    """All settings of the measurement. A row with equal settings is not measured again."""
     values: Values
-    """What came out."""
+    """Measured values."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment, or what there is of it so far. Means, ratios and verdicts are computed from the rows when printed.
+    """Complete or partial result of an experiment. Means, ratios and verdicts are computed from the rows when printed.
 
     Example:
         >>> row = Row("Glow", "seed 0", {"steps": 2}, {"bits_per_dim": 1.5})
@@ -42,17 +42,17 @@ class Result:
     """
 
     experiment: str
-    """Its name."""
+    """Name of the experiment."""
     budget: str
     """``"smoke"``, ``"quick"`` or ``"full"``."""
     seeds: int
-    """Number of seeds, counted from 0."""
+    """Number of seeds, starting at 0."""
     machine: Machine
-    """Where it was measured, and the versions."""
+    """Machine and versions."""
     complete: bool
-    """Whether nothing is missing."""
+    """Whether all rows are present."""
     rows: tuple[Row, ...]
-    """In the order in which they are printed."""
+    """Rows in printing order."""
 
     @property
     def names(self) -> list[str]:
@@ -60,15 +60,15 @@ class Result:
         return list(dict.fromkeys(row.name for row in self.rows))
 
     def parts(self, name: str, prefix: str = "") -> list[Row]:
-        """Return the rows of one line, those whose part begins with `prefix`."""
+        """Return the rows of one line whose part begins with `prefix`."""
         return [row for row in self.rows if row.name == name and row.part.startswith(prefix)]
 
     def value(self, name: str, part: str, key: str) -> Any:
-        """Return one measured value, None where it is missing."""
+        """Return one measured value, or None if it is missing."""
         return next((row.values.get(key) for row in self.rows if (row.name, row.part) == (name, part)), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a mapping for JSON."""
         return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
 
     @staticmethod
@@ -77,7 +77,7 @@ class Result:
         result = Result(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
         mappings = (result.machine, *(mapping for row in result.rows for mapping in (row.settings, row.values)))
         if not all(isinstance(mapping, dict) for mapping in mappings):
-            raise TypeError("settings, values and the machine are mappings")
+            raise TypeError("settings, values and the machine must be mappings")
         return result
 
 
@@ -88,11 +88,11 @@ def read_result(path: Path) -> Result:
         path: the file.
 
     Raises:
-        RunError: it holds something else.
+        RunError: if the file holds anything else.
     """
     try:
         return Result.from_json(json.loads(path.read_text("utf-8")))
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
-            f"{path} is not the result of an experiment; move it away, or write with --out elsewhere"
+            f"{path} is not the result of an experiment; move it, or choose another folder with --out"
         ) from error

@@ -1,4 +1,4 @@
-"""Where the cost of the solve in training eats what it saves in sampling."""
+"""At which sizes does the cost of the solve in training outweigh its savings in sampling?"""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _GRIDS: dict[Budget, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "quick": ((3, 12, 48, 192, 512), (32, 64, 128, 256)),
     "full": ((3, 12, 48, 96, 192, 512), (32, 64, 128, 256)),
 }
-_ELEMENTS = 1 << 20  # of a batch, where one image has fewer
+_ELEMENTS = 1 << 20  # of a batch, unless a single image has more
 _LARGEST_BATCH = 32
 _ROUNDS = {"smoke": 2, "quick": 5, "full": 20}
 _AT_MOST_MS = {"smoke": 50, "quick": 4_000, "full": 20_000}
 
 
 def measure(channels: int, side: int, settings: Settings) -> Values:
-    """Time one k×k layer as Inverse-Flow has it, and turned round, in turn.
+    """Time one k×k layer in the direction of Inverse-Flow and in the swapped direction, in turn.
 
     Args:
-        channels: of the image.
+        channels: number of channels.
         side: height and width.
-        settings: of the experiment.
+        settings: settings of the experiment.
 
     Returns:
         Times of a batch of ``batch`` images: ``train_solve`` and ``sample_convolution`` of the inverse convolution,
@@ -65,7 +65,7 @@ def measure(channels: int, side: int, settings: Settings) -> Values:
 
 
 def images_at_once(channels: int, side: int) -> int:
-    """Return a batch that keeps both cores busy and the memory small.
+    """Return a batch size that keeps both cores busy and the memory small.
 
     Example:
         >>> images_at_once(12, 32), images_at_once(512, 256)
@@ -75,14 +75,14 @@ def images_at_once(channels: int, side: int) -> int:
 
 
 def break_even(values: Values) -> float:
-    """Return how many samples have to be drawn for each training image until the solve in training pays.
+    """Return the number of samples per training image from which the solve in training pays off.
 
     Args:
-        values: what `measure` returned.
+        values: result of `measure`.
 
     Returns:
-        Extra time of training an image over time saved in drawing one; infinite if sampling saves nothing, 0 if
-        training costs no more.
+        Extra training time per image divided by the time saved per sample; infinite if sampling saves nothing, 0 if
+        training costs nothing extra.
 
     Example:
         >>> times = {"train_solve": 5, "train_convolution": 3, "sample_solve": 2, "sample_convolution": 1}
@@ -152,10 +152,10 @@ def _parts(result: Result) -> list[str]:
     worst = max(result.rows, key=lambda row: _ratio(row, "train_solve", "train_convolution"))
     return [
         table(head, lines),
-        f"With at most one sample for each training image the inverse pays on {len(pays)} of {len(result.rows)} sizes; "
-        f"on {len(never)} it saves nothing in sampling. Training costs most beside the convolution on "
+        f"With at most one sample per training image, the inverse pays off on {len(pays)} of {len(result.rows)} sizes; "
+        f"on {len(never)} it saves nothing in sampling. The largest extra cost of training is on "
         f"{worst.settings['channels']}×{worst.settings['side']}×{worst.settings['side']}, "
-        f"{_ratio(worst, 'train_solve', 'train_convolution'):.2f} times as much.",
+        f"{_ratio(worst, 'train_solve', 'train_convolution'):.2f} times the cost of the convolution.",
     ]
 
 
@@ -170,8 +170,8 @@ def _ratio(row: Row, above: str, below: str) -> float:
 def _draw(result: Result) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     pairs = (
-        ("train_solve", "train_convolution", "training: solve over convolution"),
-        ("sample_solve", "sample_convolution", "sampling: solve over convolution"),
+        ("train_solve", "train_convolution", "training: solve / convolution"),
+        ("sample_solve", "sample_convolution", "sampling: solve / convolution"),
     )
     for axes, (above, below, title) in zip(figure.subplots(1, 2, sharey=True), pairs, strict=True):
         for name in result.names:
@@ -192,10 +192,10 @@ EXPERIMENTS = (
         name="scalability",
         title="Scalability of one layer",
         about="""
-One 3×3 layer on images of growing side and number of channels: with the solve from image to latent, as in
-Inverse-Flow (training differentiates through the solve, sampling is a convolution), and turned round, as in flows that
-sample by the solve. Training is the layer, and the gradients of image and kernel. The last column is the number of
-samples that have to be drawn for each training image until what sampling saves has made up for what training costs.""",
+One 3×3 layer on images of increasing side and number of channels, in two directions. In Inverse-Flow the solve maps
+image to latent, so training differentiates through the solve and sampling is a convolution. Other flows swap the
+direction and sample by the solve. Training is the forward and backward pass for image and kernel. The last column is
+the number of samples per training image from which the savings in sampling exceed the extra cost of training.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

@@ -1,4 +1,4 @@
-"""Time, memory and exactness of whole flows, measured in turn."""
+"""Time, memory and round-trip errors of whole flows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from inverseflow.utils.timing import time_in_turn
 
 @dataclass(frozen=True)
 class Effort:
-    """How carefully times are taken."""
+    """Amount of timing."""
 
     batch: int
-    """Images in a forward pass and in a training step, and samples drawn."""
+    """Number of images in a forward pass and a training step, and of samples."""
     rounds: int
     """Measurements of each function."""
     at_most_ms: float
-    """About how long all measurements of one function may take."""
+    """Approximate limit for all measurements of one function."""
 
 
 EFFORTS: dict[Budget, Effort] = {
@@ -38,19 +38,18 @@ EFFORTS: dict[Budget, Effort] = {
 
 
 def measure_speed(flows: Mapping[str, Flow], images: Tensor, effort: Effort, device: str) -> dict[str, Values]:
-    """Measure flows in turn, so that a drift of the machine's speed meets all of them.
+    """Measure flows in turn, so that a change of the machine's speed affects all of them.
 
     Args:
-        flows: by name; left as they are.
-        images: grey levels, at least `effort.batch` of them.
-        effort: how carefully.
-        device: where.
+        flows: flows by name, which are not changed.
+        images: gray levels, at least `effort.batch` images.
+        effort: amount of timing.
+        device: device to measure on.
 
     Returns:
         By name: times in milliseconds of sampling (``sample``), of the log-likelihood (``forward``) and of a training
-        step (``training``), the peak memory of the latter, the largest error of a pixel after encoding and decoding in
-        grey levels, not rounded (``round_trip_error``), how many differ after rounding (``wrong_pixels``), and the
-        number of parameters.
+        step (``training``), the peak memory of a training step, the results of `round_trip`, and the number of
+        parameters.
     """
     where = torch.device(device)
     images = images[: effort.batch].to(where)
@@ -81,15 +80,15 @@ def measure_speed(flows: Mapping[str, Flow], images: Tensor, effort: Effort, dev
 
 @torch.no_grad()
 def round_trip(flow: Flow, images: Tensor) -> Values:
-    """Take grey levels through the latent and back.
+    """Measure the error of gray levels after encoding and decoding.
 
     Args:
         flow: the flow.
-        images: grey levels.
+        images: gray levels.
 
     Returns:
-        ``round_trip_error``, the largest error of a pixel in grey levels, not rounded, and ``wrong_pixels``, the number
-        of those that differ after rounding.
+        ``round_trip_error``, the largest error of a pixel in gray levels before rounding, and ``wrong_pixels``, the
+        number of pixels that differ after rounding.
 
     Example:
         >>> flow = Glow((1, 4, 4), levels=17, scales=1, steps=1, width=4).eval()
@@ -102,11 +101,11 @@ def round_trip(flow: Flow, images: Tensor) -> Values:
 
 @torch.no_grad()
 def reconstruction_errors(flow: Flow, images: Tensor) -> Tensor:
-    """Return the largest error of a pixel of each image after encoding and decoding, in grey levels, not rounded.
+    """Return the largest error of a pixel of each image after encoding and decoding, in gray levels before rounding.
 
     Args:
-        flow: a flow of grey levels.
-        images: grey levels, ``(N, C, H, W)``.
+        flow: a flow of gray levels.
+        images: gray levels, ``(N, C, H, W)``.
 
     Example:
         >>> flow = Glow((1, 4, 4), levels=17, scales=1, steps=1, width=4).eval()

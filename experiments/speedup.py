@@ -1,4 +1,4 @@
-"""How fast flows draw samples: beside sequential substitution, and beside a flow without any k×k layer."""
+"""Sampling speed of flows, compared with sequential substitution and with a flow without any k×k layer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all flows of a comparison have in common."""
+    """Image size and model size of all flows in a comparison."""
 
     shape: tuple[int, int, int]
     scales: int
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        """Image, scales, steps, width."""
+        """Image size, scales, steps and width."""
         image = "×".join(map(str, self.shape))
         return f"{image}, {self.scales} scales of {self.steps} steps, width {self.width}"
 
@@ -65,27 +65,27 @@ _ARCHITECTURES: dict[Budget, tuple[Comparison, ...]] = {
 
 
 def build(architecture: Comparison) -> dict[str, Flow]:
-    """Return every flow of a comparison, untrained, and the two sequential alternatives to Inverse-Flow.
+    """Return all flows of a comparison, untrained, with the two sequential alternatives to Inverse-Flow.
 
     Args:
-        architecture: what they have in common.
+        architecture: their sizes.
     """
     options = {"scales": architecture.scales, "steps": architecture.steps, "width": architecture.width}
     built = {}
     for name, registered in _NAMES.items():
         with seeded(0, "weights"):
             built[name] = flows.create(registered, architecture.shape, **options)
-    turned = swap_direction(built[OURS])
-    return {**built, SOLVER: turned, PLAIN: pixel_by_pixel(turned)}
+    swapped = swap_direction(built[OURS])
+    return {**built, SOLVER: swapped, PLAIN: pixel_by_pixel(swapped)}
 
 
 def measure(architecture: Comparison, effort: Effort, device: str) -> dict[str, Values]:
-    """Time the flows of one architecture in turn, and count what their sampling calls.
+    """Time the flows of one comparison in turn, and count the operations of their sampling.
 
     Args:
-        architecture: what they have in common.
-        effort: how carefully.
-        device: where.
+        architecture: their sizes.
+        effort: amount of timing.
+        device: device to measure on.
 
     Returns:
         By flow: the times of drawing `effort.batch` samples, the counts of `OpCounter`, the errors of `round_trip` and
@@ -143,7 +143,7 @@ def _parts(result: Result) -> list[str]:
         parts += [
             f"**{architecture}**, {batch} samples:",
             table(
-                ["flow", "ST, ms", "over Inverse-Flow", "over Glow", "k×k solves", "largest matrix", "error"],
+                ["flow", "ST, ms", "/ Inverse-Flow", "/ Glow", "k×k solves", "largest matrix", "error"],
                 [
                     [
                         name,
@@ -158,9 +158,9 @@ def _parts(result: Result) -> list[str]:
                     for name, row in rows.items()
                 ],
             ),
-            f"Against sequential substitution: the same flow with its layers turned round takes {plain / ours:.1f} "
-            f"times as long to draw samples by substitution, pixel by pixel, and {solver / ours:.2f} times as long by "
-            f"our solver. Against Glow, which has no k×k layer: Inverse-Flow takes {ours / glow:.2f} times as long.",
+            f"With the direction of its layers swapped, sampling takes {plain / ours:.1f} times as long by "
+            f"substitution, pixel by pixel, and {solver / ours:.2f} times as long with our solver. Inverse-Flow takes "
+            f"{ours / glow:.2f} times as long as Glow, which has no k×k layer.",
             _solves(rows[OURS]),
         ]
     return parts
@@ -170,8 +170,8 @@ def _solves(ours: Row) -> str:
     values = ours.values
     none = "contains no k×k solve" if values["solves"] == 0 else f"CONTAINS {values['solves']} k×k solves"
     return (
-        f"Sampling Inverse-Flow {none}: it calls {values['convolutions']} one-sided convolutions, and the largest "
-        f"matrix that it inverts, of a 1×1 convolution, is of order {values['largest_matrix']}."
+        f"Sampling Inverse-Flow {none}. It calls {values['convolutions']} one-sided convolutions. The largest matrix "
+        f"that it inverts, in a 1×1 convolution, has order {values['largest_matrix']}."
     )
 
 
@@ -201,12 +201,13 @@ EXPERIMENTS = (
         name="speedup",
         title="Sampling speed",
         about="""
-Untrained flows of equal architecture (MintNet without couplings, as published), in turn in one process,
-and beside them Inverse-Flow with each k×k layer turned round: then the density is a convolution and sampling the solve,
-once by our solver and once by plain substitution, pixel by pixel (all images and channels of a pixel at once, which is
-more generous than published code). Counted are the calls of the k×k solve in sampling and the order of the largest
-dense matrix that is solved with, inverted or factorised. The self-normalizing flow samples by its exact inverse, of
-which those are the blocks. MintNet iterates until it has converged, which takes longer once it is trained.""",
+Untrained flows of equal architecture (MintNet without couplings, as published) take turns in one process. Inverse-Flow
+also appears with the direction of each k×k layer swapped ("turned round"), so that its density is a convolution and its
+sampling a solve: once with our solver and once with plain substitution, pixel by pixel. The substitution handles all
+images and channels of a pixel at once, which is more generous than published code. The table counts the k×k solves in
+sampling, and gives the order of the largest dense matrix that is inverted, factorized or used in a solve. The
+self-normalizing flow samples by its exact inverse, whose blocks are such matrices. MintNet iterates until it converges,
+which takes longer after training.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

@@ -1,4 +1,4 @@
-"""Tables 7 to 10 of the Inverse-Flow paper: time and memory along the size of the image, the batch and the kernel."""
+"""Tables 7 to 10 of the Inverse-Flow paper: time and memory by image size, batch size and kernel size."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _DEPTHS: dict[Budget, Mapping[str, int]] = {
     "quick": {"scales": 2, "steps": 4, "width": 64},
     "full": {"scales": 2, "steps": 32, "width": 512},
 }
-_FOOTNOTE = """The paper's figures are those of a script that, in the public repository, builds a flow of 1×1
-convolutions without any k×k layer; and its K = 2, L = 32 cannot be, since an image of 256 pixels can be halved eight
-times: the two are probably swapped, and so they are read here."""
+_FOOTNOTE = """In the public repository, the script for these tables builds a flow of 1×1 convolutions without any k×k
+layer. Its K = 2, L = 32 is impossible, since an image of 256 pixels can be halved only eight times. The two numbers are
+probably swapped, and we read them so."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size of a sweep."""
+    """One measurement of a sweep."""
 
     size: int
-    """Along the axis."""
+    """Position on the axis."""
     side: int
     batch: int
     options: Mapping[str, Any]
@@ -48,12 +48,12 @@ class SweptTable:
     name: str
     title: str
     axis: str
-    """What changes."""
+    """Name of the quantity that changes."""
     flows: Mapping[str, str]
     """Registered names by printed name."""
     points: Mapping[Budget, tuple[Point, ...]]
     published: str
-    """What the paper prints, in a sentence."""
+    """The printed numbers of the paper, in a sentence."""
 
 
 def _sides(*sides: int, batch: int) -> tuple[Point, ...]:
@@ -78,7 +78,7 @@ _SIZES: dict[Budget, tuple[Point, ...]] = {
 TABLES = (
     SweptTable(
         "table7",
-        "Table 7: Inverse-Flow along the size of the image",
+        "Table 7: Inverse-Flow by image size",
         "side of the image",
         {**_INVERSE_FLOW, "Glow": "glow"},
         _SIZES,
@@ -86,7 +86,7 @@ TABLES = (
     ),
     SweptTable(
         "table8",
-        "Table 8: FInC Flow along the size of the image",
+        "Table 8: FInC Flow by image size",
         "side of the image",
         {**_FINC, **_INVERSE_FLOW},
         _SIZES,
@@ -94,7 +94,7 @@ TABLES = (
     ),
     SweptTable(
         "table9",
-        "Table 9: Inverse-Flow along the batch",
+        "Table 9: Inverse-Flow by batch size",
         "images",
         {**_INVERSE_FLOW, **_FINC},
         {
@@ -106,7 +106,7 @@ TABLES = (
     ),
     SweptTable(
         "table10",
-        "Table 10: Inverse-Flow along the size of the kernel",
+        "Table 10: Inverse-Flow by kernel size",
         "side of the kernel",
         {**_INVERSE_FLOW, **_FINC},
         {
@@ -121,12 +121,12 @@ TABLES = (
 
 
 def measure(definition: SweptTable, point: Point, settings: Settings) -> dict[str, Values]:
-    """Measure the flows of a table at one size, in turn.
+    """Measure the flows of a table at one point, in turn.
 
     Args:
         definition: the table.
-        point: the size.
-        settings: of the experiment.
+        point: the point.
+        settings: settings of the experiment.
     """
     shape = (3, point.side, point.side)
     images = torch.randint(256, (point.batch, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -177,7 +177,7 @@ def _parts(definition: SweptTable, result: Result) -> list[str]:
     return [
         f"{some['scales']} scales of {some['steps']} steps, width {some['width']}.",
         table(head, lines),
-        f"Over the upper half of the sweep times grow as the {definition.axis} to the power of: {'; '.join(growth)}.",
+        f"Exponents of the growth with the {definition.axis}, over the upper half of the sweep: {'; '.join(growth)}.",
     ]
 
 
@@ -212,9 +212,10 @@ EXPERIMENTS = tuple(
     Experiment(
         name=each.name,
         title=each.title,
-        about=f"""Untrained flows on random images of three channels, in turn in one process at each size. ST is the
-time of as many samples as the batch has images, FT that of their log-likelihood, a step is log-likelihood, backward and
-Adam, and peak its memory in tensors. {each.published} {_FOOTNOTE}""",
+        about=f"""
+Untrained flows on random images of three channels take turns in one process at each size. ST is the time to draw as
+many samples as the batch has images, and FT the time of their log-likelihood. A step is log-likelihood, backward and
+Adam, and peak is its memory in tensors. {each.published} {_FOOTNOTE}""",
         tasks=partial(_tasks, each),
         parts=partial(_parts, each),
         draw=partial(_draw, each),

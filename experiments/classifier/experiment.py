@@ -1,4 +1,4 @@
-"""What two inverse convolutions of 16 parameters add to a linear classifier, and what a non-linearity adds to them."""
+"""A linear classifier with two inverse convolutions of 16 parameters in total, with and without non-linearities."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _FIRST_CORNERS: tuple[Corner, Corner] = ("bottom_right", "top_left")  # each pix
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long is searched and fitted, and among what."""
+class SearchEffort:
+    """Candidates and lengths of search and final fits."""
 
     data: str
     between: tuple[tuple[str, float], ...]
@@ -43,9 +43,9 @@ class Effort:
     after: tuple[tuple[str, float], ...]
     """Activations between the second layer and the fully connected one."""
     search_epochs: int
-    """For each candidate."""
+    """Epochs for each candidate."""
     epochs: int
-    """For each row of the final table."""
+    """Epochs for each row of the final table."""
 
 
 _BETWEEN = (
@@ -59,16 +59,16 @@ _BETWEEN = (
     ("tanh", 4.0),
 )
 _AFTER = (("none", 1.0), ("ReLU", 1.0), ("abs", 1.0), ("tanh", 2.0), ("tanh", 4.0))
-EFFORTS: dict[Budget, Effort] = {
-    "smoke": Effort("digits", (("none", 1.0), ("tanh", 2.0)), (("none", 1.0), ("ReLU", 1.0)), 4, 10),
-    "quick": Effort("mnist", _BETWEEN, _AFTER, 3, 10),
-    "full": Effort("mnist", _BETWEEN, _AFTER, 10, 50),
+SEARCH_EFFORTS: dict[Budget, SearchEffort] = {
+    "smoke": SearchEffort("digits", (("none", 1.0), ("tanh", 2.0)), (("none", 1.0), ("ReLU", 1.0)), 4, 10),
+    "quick": SearchEffort("mnist", _BETWEEN, _AFTER, 3, 10),
+    "full": SearchEffort("mnist", _BETWEEN, _AFTER, 10, 50),
 }
 
 
 def _tasks(settings: Settings) -> list[Task]:
     assert settings.seeds is not None
-    effort = EFFORTS[settings.budget]
+    effort = SEARCH_EFFORTS[settings.budget]
     fitting = {**FITTING, "data": effort.data, "device": settings.device}
     search = {**fitting, "epochs": effort.search_epochs}
     tasks = []
@@ -97,7 +97,7 @@ def _so_far(settings: Settings) -> Result:
 
 
 def _data(settings: Settings) -> ImageSplits:
-    name = EFFORTS[settings.budget].data
+    name = SEARCH_EFFORTS[settings.budget].data
     return images(name, None if name == "digits" else settings.data_dir, None)
 
 
@@ -111,7 +111,7 @@ def _try_corners(name: str, corners: tuple[Corner, Corner], settings: Settings) 
 
 
 def _tried(architecture: ClassifierArchitecture, settings: Settings) -> Values:
-    data, epochs = _data(settings), EFFORTS[settings.budget].search_epochs
+    data, epochs = _data(settings), SEARCH_EFFORTS[settings.budget].search_epochs
     classifier = fit(architecture, data.train, data.levels, epochs=epochs, seed=0, device=settings.device)
     return {
         "architecture": asdict(architecture),
@@ -121,7 +121,7 @@ def _tried(architecture: ClassifierArchitecture, settings: Settings) -> Values:
 
 def _measure(name: str, seed: int, settings: Settings) -> dict[str, Values]:
     architecture = _architectures(best(_so_far(settings), BY_CORNERS).values["architecture"])[name]
-    data, epochs = _data(settings), EFFORTS[settings.budget].epochs
+    data, epochs = _data(settings), SEARCH_EFFORTS[settings.budget].epochs
     start = time.perf_counter()
     classifier = fit(architecture, data.train, data.levels, epochs=epochs, seed=seed, device=settings.device)
     values: Values = {"seconds": time.perf_counter() - start, "title": data.title, "shape": data.event_shape}
@@ -159,11 +159,11 @@ EXPERIMENTS = (
         name=_NAME,
         title="Classifier of 16 parameters",
         about="""
-MNIST digits by two inverse 3×3 convolutions of one channel and 8 parameters each, and a fully connected
-layer. An activation without parameters may follow either inverse convolution, so that the second stands before the
-fully connected layer. The candidates are compared on validation images that are not fitted to; the test images
-are looked at only for the rows of the last table. All networks are fitted alike. The causal convolutions are the maps
-that the inverse convolutions invert, with as many parameters, and the activations chosen for the inverses.""",
+MNIST digits are classified by two inverse 3×3 convolutions, each with one channel and 8 parameters, and a fully
+connected layer. Either inverse convolution may be followed by an activation without parameters. Candidates are compared
+on held-out validation images. The test images are used only for the rows of the last table. All networks are fitted
+alike. The causal convolutions are the maps that the inverse convolutions invert. They have as many parameters and use
+the activations that were chosen for the inverses.""",
         tasks=_tasks,
         parts=parts,
         draw=draw,

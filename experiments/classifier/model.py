@@ -1,4 +1,4 @@
-"""A classifier of two one-channel k×k layers and one fully connected layer, and how it is fitted."""
+"""A classifier of two one-channel k×k layers and one fully connected layer, and its training."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """Elementwise functions without parameters."""
 
 FITTING = {"batch_size": _BATCH, "learning_rates": _LEARNING_RATES, "optimizer": "Adam, one cycle"}
-"""How every classifier is fitted, for the settings of a row."""
+"""Training settings of all classifiers, as recorded with a row."""
 
 
 class Activation(nn.Module):
-    r"""An elementwise function without parameters, of its argument times a constant.
+    r"""An elementwise function without parameters, applied to its scaled argument.
 
     .. math:: z_i = \phi(s\,x_i)
 
     Args:
-        name: of φ in `FUNCTIONS`.
-        scale: s.
+        name: name of φ in `FUNCTIONS`.
+        scale: scale s.
 
     Example:
         >>> Activation("tanh", 4)(torch.tensor([0.0, 0.5]))
@@ -69,16 +69,16 @@ class Activation(nn.Module):
 
 @dataclass(frozen=True)
 class ClassifierArchitecture:
-    """What sets one classifier apart from another."""
+    """Options of a classifier."""
 
     layer: LayerKind
-    """The two k×k layers: inverse convolutions, causal convolutions, or none."""
+    """Kind of the two k×k layers: inverse convolutions, causal convolutions, or none."""
     between: tuple[str, float] = ("none", 1.0)
     """Arguments of the `Activation` between the two."""
     after: tuple[str, float] = ("none", 1.0)
-    """Arguments of the one between the second and the fully connected layer."""
+    """Arguments of the activation between the second and the fully connected layer."""
     corners: tuple[Corner, Corner] = ("top_left", "top_left")
-    """Where the two walks start."""
+    """Corners at which the two layers start."""
 
 
 class SmallClassifier(nn.Module):
@@ -86,11 +86,11 @@ class SmallClassifier(nn.Module):
 
     .. math:: f(x) = W\,\phi_2(A_2^{-1}\,\phi_1(A_1^{-1} x)) + b
 
-    The tap on the pixel itself is 1, so that each layer has 8 parameters; they start from zero, the identity. Without
+    The tap on the pixel itself is 1, so each layer has 8 parameters. They start at zero, which is the identity. Without
     activations f is affine.
 
     Args:
-        architecture: which layers.
+        architecture: options of the layers.
         shape: ``(1, H, W)`` of an image.
         classes: number of classes K.
 
@@ -126,7 +126,7 @@ class SmallClassifier(nn.Module):
         return logits
 
     def kernels(self) -> list[Tensor]:
-        """Return the kernels of the layers, ``(1, 1, 3, 3)`` each, in top-left orientation."""
+        """Return the kernels of the layers, each ``(1, 1, 3, 3)``, in top-left orientation."""
         return [F.pad(taps, (0, 1), value=1.0).view(1, 1, _SIDE, _SIDE) for taps in self.taps]
 
 
@@ -136,15 +136,15 @@ def fit(
     """Fit a classifier to labelled images by cross-entropy, with Adam and one cycle of the learning rates.
 
     Args:
-        architecture: which.
-        images: one channel, with labels.
-        levels: number of grey levels; pixels are scaled to [0, 1].
-        epochs: how often each image is seen.
-        seed: decides weights and order.
-        device: where.
+        architecture: options of the classifier.
+        images: images with one channel and labels.
+        levels: number of gray levels; pixels are scaled to [0, 1].
+        epochs: number of passes over the images.
+        seed: determines weights and order.
+        device: device to train on.
 
     Raises:
-        NonFiniteError: the loss is not a finite number; the message names the step.
+        NonFiniteError: if the loss is not a finite number; the message names the step.
 
     Example:
         >>> from inverseflow.data import load_images
@@ -168,7 +168,7 @@ def fit(
         for batch in torch.randperm(len(pixels), generator=generator).to(device).split(_BATCH):
             loss = F.cross_entropy(classifier(_scaled(pixels[batch], levels)), labels[batch])
             if not loss.isfinite():
-                raise NonFiniteError(f"the loss is {loss.item()} in epoch {epoch}, where the solve grew too large")
+                raise NonFiniteError(f"the loss is {loss.item()} in epoch {epoch}: the solve grew too large")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -178,12 +178,12 @@ def fit(
 
 @torch.no_grad()
 def accuracy(classifier: SmallClassifier, images: Images, levels: int) -> float:
-    """Return the fraction of images whose largest logit is that of their label.
+    """Return the fraction of images whose largest logit belongs to their label.
 
     Args:
         classifier: the classifier.
         images: with labels.
-        levels: number of grey levels.
+        levels: number of gray levels.
     """
     pixels, labels = _tensors(images, str(classifier.fully_connected.weight.device))
     right = [
@@ -195,14 +195,14 @@ def accuracy(classifier: SmallClassifier, images: Images, levels: int) -> float:
 
 @torch.no_grad()
 def distance_from_affine(classifier: SmallClassifier, images: Images, levels: int) -> float:
-    r"""Return how far a classifier is from the affine map that it would be if it were one, in float64.
+    r"""Return the relative distance of a classifier from an affine map, in float64.
 
     .. math:: \max|f(x) - (Mx + f(0))| \;/\; \max|f(x) - f(0)|, \qquad M e_i = f(e_i) - f(0)
 
     Args:
         classifier: f.
         images: x.
-        levels: number of grey levels.
+        levels: number of gray levels.
 
     Example:
         >>> from inverseflow.data import load_images

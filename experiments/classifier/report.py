@@ -1,4 +1,4 @@
-"""What is printed and drawn of the classifiers."""
+"""Tables and plot of the classifiers."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ NONLINEAR = "two inverse convolutions, non-linear"
 CONVOLUTIONS = "two causal convolutions, non-linear"
 
 _NOTES = (
-    "After 50 epochs, of two 3×3 inverse convolutions and a fully connected layer. With nothing between these that is "
-    f'the linear classifier of the row "{LINEAR}".',
-    "The public kernel computes another gradient than that of its layer.",
+    "After 50 epochs, with two 3×3 inverse convolutions and a fully connected layer. Without activations between them "
+    f'this is the linear classifier of the row "{LINEAR}".',
+    "The public kernel computes a wrong gradient of its layer.",
 )
 
 
 def best(result: Result, part: str) -> Row:
-    """Return the candidate with the highest accuracy on the validation images, the first of equals.
+    """Return the candidate with the highest validation accuracy, the first one if several are equal.
 
     Args:
-        result: with the rows of a search.
+        result: holds the rows of a search.
         part: which search.
     """
     return max((row for row in result.rows if row.part == part), key=lambda row: row.values["validation_accuracy"])
 
 
 def activation(arguments: tuple[str, float]) -> str:
-    """Return an activation as it is printed.
+    """Return the printed form of an activation.
 
     Example:
         >>> activation(("tanh", 2.0)), activation(("ReLU", 1.0))
@@ -54,7 +54,7 @@ def activation(arguments: tuple[str, float]) -> str:
 
 
 def parts(result: Result) -> list[str]:
-    """Return the result as Markdown: the search, the table, and what follows from it."""
+    """Return the result as Markdown: the search, the table and a verdict."""
     tried, corners = best(result, BY_ACTIVATIONS), best(result, BY_CORNERS)
     some = result.parts(NONLINEAR, SEED)[0]
     names = [name for name in result.names if result.parts(name, SEED)]
@@ -63,16 +63,16 @@ def parts(result: Result) -> list[str]:
     head += ["growth"]
     printed = [
         f"Validation accuracy in %, after {tried.settings['epochs']} epochs, by the activation between the layers "
-        f"(down) and after the second (across); the walks start at {_walks(tried)}:",
+        f"(down) and after the second (across). The layers start at the corners {_walks(tried)}:",
         _grid(result, BY_ACTIVATIONS),
-        f"With the best of these, {tried.name}, by the corners from which the first (down) and the second layer "
-        "(across) walk:",
+        f"With the best of these, {tried.name}, by the corners at which the first (down) and the second layer "
+        "(across) start:",
         _grid(result, BY_CORNERS),
-        f"Chosen: {tried.name}, walks from {_walks(corners)}. {some.values['title']}, {some.settings['epochs']} "
+        f"Chosen: {tried.name}, corners {_walks(corners)}. {some.values['title']}, {some.settings['epochs']} "
         f"epochs, {seeds}:",
         table(head, [_line(result, name) for name in names]),
-        "From affine is the largest distance of a logit from the affine map that the network would be if it were one, "
-        "over the largest change of a logit, in float64; growth is the largest amplification of a solve.",
+        "From affine: largest distance of a logit from the affine map with the same values at zero and at unit "
+        "vectors, divided by the largest change of a logit, in float64. Growth: largest amplification of a solve.",
         _verdict(result),
     ]
     return printed + (_published() if _is_mnist(some) else [])
@@ -133,19 +133,19 @@ def _verdict(result: Result) -> str:
     tried = sum(row.part in (BY_ACTIVATIONS, BY_CORNERS) for row in result.rows)
     distance = max(row.values["distance_from_affine"] for row in result.parts(LINEAR, SEED))
     verdict = (
-        "Without a non-linearity the network is a linear classifier by construction: it equals one affine map up to "
-        f"{distance:.0e}, and is right on {linear:.2%} of the test images. With the best of {tried} candidates it is "
-        f"right on {nonlinear:.2%}"
+        "Without a non-linearity the network is a linear classifier: it equals an affine map up to "
+        f"{distance:.0e} and classifies {linear:.2%} of the test images correctly. The best of {tried} candidates "
+        f"classifies {nonlinear:.2%} correctly"
     )
     if not _is_mnist(result.parts(NONLINEAR, SEED)[0]):
         return f"{verdict}."
     if nonlinear >= GOAL:
         return f"{verdict}, which reaches {GOAL:.1%}."
-    return f"{verdict}, which does NOT reach {GOAL:.1%}: it is the best that this search found for 16 such parameters."
+    return f"{verdict}, which does NOT reach {GOAL:.1%}. It is the best that this search found for 16 such parameters."
 
 
 def draw(result: Result) -> Figure:
-    """Draw accuracies, and the impulse responses of the first seed, into a PNG file."""
+    """Plot accuracies, and the impulse responses for the first seed."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     panels = figure.subplot_mosaic("abc;ade", width_ratios=(1.6, 1, 1))
     axes = panels.pop("a")

@@ -1,4 +1,4 @@
-"""What scikit-image offers for deconvolution, and how estimates are compared."""
+"""Deconvolution methods of scikit-image, and measures of quality."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 Method = Callable[[Tensor], Tensor]
-"""From a blurred picture ``(H, W)`` to its estimate."""
+"""Maps a blurred image ``(H, W)`` to an estimate."""
 
 PADDING = 24
-"""Pixels by which every method's picture is continued, as its mirror image, and its estimate cut."""
+"""Pixels by which every method's input is extended by reflection and its estimate cropped."""
 
 _LAPLACE = ((0.0, -1.0, 0.0), (-1.0, 4.0, -1.0), (0.0, -1.0, 0.0))
 
 
 def restored(method: Method, blurred: Tensor) -> Tensor:
-    """Continue a blurred picture beyond its edges, estimate, cut to what was there, and clip to the grey levels.
+    """Extend a blurred image by reflection, estimate, crop to the original size, and clip to [0, 1].
 
     Args:
-        method: from blurred to estimate.
+        method: the method.
         blurred: ``(H, W)``.
 
     Example:
@@ -37,7 +37,7 @@ def restored(method: Method, blurred: Tensor) -> Tensor:
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> float:
-    """Return the peak signal-to-noise ratio in dB, of grey levels between 0 and 1.
+    """Return the peak signal-to-noise ratio in dB of images in [0, 1].
 
     Example:
         >>> round(psnr(torch.full((8, 8), 0.6), torch.full((8, 8), 0.5)), 3)
@@ -47,7 +47,7 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
 
 
 def ssim(estimate: Tensor, truth: Tensor) -> float:
-    """Return the structural similarity, of grey levels between 0 and 1.
+    """Return the structural similarity of images in [0, 1].
 
     Example:
         >>> picture = torch.rand(16, 16)
@@ -58,9 +58,9 @@ def ssim(estimate: Tensor, truth: Tensor) -> float:
 
 
 def endless(picture: Tensor) -> Tensor:
-    """Return a picture beside its mirror images, twice as high and wide, which continues without a jump when repeated.
+    """Return an image with its mirror images, twice as high and wide, which repeats without jumps.
 
-    A filter by FFT takes what it is given as periodic, and rings from jumps.
+    A filter by FFT treats its input as periodic, and jumps cause ringing.
 
     Args:
         picture: ``(..., H, W)``.
@@ -75,17 +75,17 @@ def endless(picture: Tensor) -> Tensor:
 
 
 def _beginning(estimate: NDArray[np.float64], blurred: Tensor) -> Tensor:
-    """The part of an endless picture that is the picture itself."""
+    """Return the part of an endless image that is the image itself."""
     height, width = blurred.shape
     return torch.from_numpy(estimate[:height, :width].copy()).float()
 
 
 def wiener(psf: Tensor, balance: float, blurred: Tensor) -> Tensor:
-    """Return the estimate of ``skimage.restoration.wiener``, from the picture and its mirror images.
+    """Return the estimate of ``skimage.restoration.wiener``, from the image and its mirror images.
 
     Args:
         psf: point spread function.
-        balance: between fidelity and smoothness.
+        balance: weight of smoothness relative to fidelity.
         blurred: ``(H, W)``.
     """
     estimate = restoration.wiener(endless(blurred).double().numpy(), psf.double().numpy(), balance)
@@ -93,9 +93,9 @@ def wiener(psf: Tensor, balance: float, blurred: Tensor) -> Tensor:
 
 
 def unsupervised(psf: Tensor, blurred: Tensor) -> Tensor:
-    """Return the estimate of ``skimage.restoration.unsupervised_wiener``, from the picture and its mirror images.
+    """Return the estimate of ``skimage.restoration.unsupervised_wiener``, from the image and its mirror images.
 
-    It draws from a seeded generator.
+    Its generator is seeded.
 
     Args:
         psf: point spread function.
@@ -106,11 +106,11 @@ def unsupervised(psf: Tensor, blurred: Tensor) -> Tensor:
 
 
 def richardson_lucy(psf: Tensor, iterations: int, blurred: Tensor) -> Tensor:
-    """Return the estimate of ``skimage.restoration.richardson_lucy``, with what is negative by noise set to zero.
+    """Return the estimate of ``skimage.restoration.richardson_lucy``, with negative pixels set to zero.
 
     Args:
         psf: point spread function.
-        iterations: how many.
+        iterations: number of iterations.
         blurred: ``(H, W)``.
     """
     positive = blurred.clamp(min=0).double().numpy()
@@ -118,16 +118,16 @@ def richardson_lucy(psf: Tensor, iterations: int, blurred: Tensor) -> Tensor:
 
 
 class WienerFilters(nn.Module):
-    r"""A bank of the filters of ``skimage.restoration.wiener``, for batches, with nothing to learn.
+    r"""A bank of the filters of ``skimage.restoration.wiener``, for batches and without parameters.
 
     .. math:: \hat x_k = (|B|^2 + \lambda_k |\Delta|^2)^{-1} B^\top y
 
-    B is the known blur, λ the balance and Δ Laplace's operator, all by FFT, of the picture and its mirror images, which
-    continue it without end: at its edges is no jump from which a sharp filter would ring.
+    B is the known blur, λ the balance and Δ the Laplace operator. The FFT acts on the image with its mirror images.
+    These have no jumps at the edges, so a sharp filter does not ring there.
 
     Args:
-        psf: point spread function B, of odd sides.
-        balances: λ, one for each filter of the bank: a large one smooths more.
+        psf: point spread function B with odd sides.
+        balances: λ for each filter of the bank; larger values smooth more.
 
     Shape:
         y: ``(B, 1, H, W)``; x̂: ``(B, K, H, W)``.
@@ -159,5 +159,5 @@ class WienerFilters(nn.Module):
         penalty = torch.fft.rfft2(self.laplace, s=size).abs().square()
         filters = blur.conj() / (blur.abs().square() + self.balances * penalty)
         x: Tensor = torch.fft.irfft2(filters * torch.fft.rfft2(endless(y)), s=size)
-        x = x.roll([side // 2 for side in self.psf.shape], (-2, -1))  # the origin of psf was taken to be its corner
+        x = x.roll([side // 2 for side in self.psf.shape], (-2, -1))  # the FFT put the origin of psf into its corner
         return x[..., :height, :width]

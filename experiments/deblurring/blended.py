@@ -1,4 +1,4 @@
-"""A bank of filters, weighed pixel by pixel by a small network."""
+"""A bank of filters, blended pixel by pixel by a small network."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 
 _HIDDEN = 16
-_LOUDER = 5.0  # differences of estimates are small beside the pictures
+_LOUDER = 5.0  # differences of estimates are small compared with the images
 
 
 class Blended(nn.Module):
-    r"""A bank of filters that smooth more or less, blended pixel by pixel.
+    r"""A bank of filters of different smoothness, blended pixel by pixel.
 
     .. math:: \hat x = \sum_k w_k(y) \odot \hat x_k, \qquad \sum_k w_k = 1
 
-    No linear filter can be right for flat parts and for edges at once. The weights are the softmax of a small
-    convolutional network that sees y and the estimates of the bank.
+    No linear filter suits both flat regions and edges. The weights are the softmax of a small convolutional network
+    whose inputs are y and the estimates of the bank.
 
     Args:
-        filters: the bank, from ``(B, 1, H, W)`` to ``(B, K, H, W)``.
-        count: K, the number of its filters.
+        filters: the bank, which maps ``(B, 1, H, W)`` to ``(B, K, H, W)``.
+        count: number K of filters.
 
     Shape:
         y: ``(B, 1, H, W)``; x̂: the same.

@@ -1,4 +1,4 @@
-"""Pictures, blurs and noise of the deblurring experiment: what is given to every method."""
+"""Images, blurs and noise of the deblurring experiment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from inverseflow.utils.seeding import derived_seed
 RADIUS = 7
 """Every point spread function is 15×15."""
 NOISE = 0.01
-"""Standard deviation of the noise, on grey levels between 0 and 1."""
+"""Standard deviation of the noise, on gray levels between 0 and 1."""
 
 TEST = ("astronaut", "brick", "camera", "cell", "coins", "grass", "gravel", "moon", "page", "text")
-"""Pictures on which is measured, by their names in ``skimage.data``."""
+"""Test images, by their names in ``skimage.data``."""
 TRAINING = (
     "cat",
     "clock",
@@ -32,19 +32,19 @@ TRAINING = (
     "china.jpg",
     "flower.jpg",
 )
-"""Pictures on which is learned and tuned; the last two are scikit-learn's."""
+"""Training images; the last two come with scikit-learn."""
 
-_SUBSAMPLES = 20  # of a pixel's side, at the edge of the disc
+_SUBSAMPLES = 20  # per pixel side, for the edge of the disc
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A picture and what is seen of it."""
+    """An image and its blurred version."""
 
     truth: Tensor
-    """The part of the picture that the blurred one covers, ``(H, W)``, between 0 and 1."""
+    """The part of the image that the blurred one covers, ``(H, W)``, between 0 and 1."""
     blurred: Tensor
-    """Blurred and noisy, ``(H, W)``. What lies beyond its edge has been blurred into it, and is known to nobody."""
+    """The blurred and noisy image, ``(H, W)``. Unknown pixels beyond its edge have been blurred into it."""
 
 
 def blurs() -> dict[str, Tensor]:
@@ -67,11 +67,11 @@ def blurs() -> dict[str, Tensor]:
 
 
 def picture(name: str, side: int) -> Tensor:
-    """Load a bundled picture, in grey, cut to its middle.
+    """Load a bundled image in gray and crop its center.
 
     Args:
-        name: in ``skimage.data``, or of an image of scikit-learn, with its ending.
-        side: its height and width are at most this.
+        name: name in ``skimage.data``, or file name of an image of scikit-learn.
+        side: largest height and width.
 
     Returns:
         ``(H, W)``, float32 between 0 and 1.
@@ -81,21 +81,21 @@ def picture(name: str, side: int) -> Tensor:
         torch.Size([256, 256])
     """
     pixels = load_sample_image(name) if "." in name else getattr(data, name)()
-    if isinstance(pixels, tuple):  # both views of a stereo pair, and their disparity
+    if isinstance(pixels, tuple):  # two views of a stereo pair, and their disparity
         pixels = pixels[0]
-    grey = torch.from_numpy(color.rgb2gray(pixels) if pixels.ndim == 3 else pixels / 255.0).float()
-    height, width = (min(size, side) for size in grey.shape)
-    top, left = (grey.shape[0] - height) // 2, (grey.shape[1] - width) // 2
-    return grey[top : top + height, left : left + width].contiguous()
+    gray = torch.from_numpy(color.rgb2gray(pixels) if pixels.ndim == 3 else pixels / 255.0).float()
+    height, width = (min(size, side) for size in gray.shape)
+    top, left = (gray.shape[0] - height) // 2, (gray.shape[1] - width) // 2
+    return gray[top : top + height, left : left + width].contiguous()
 
 
 def observe(truth: Tensor, psf: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur pictures, keep what is blurred from pixels inside of them alone, and add noise.
+    """Blur images, crop them to the pixels that depend only on the image, and add noise.
 
     Args:
         truth: ``(B, 1, H, W)``.
         psf: point spread function, ``(15, 15)``.
-        generator: draws the noise.
+        generator: source of the noise.
 
     Returns:
         ``(B, 1, H - 14, W - 14)``.
@@ -110,11 +110,11 @@ def observe(truth: Tensor, psf: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def observation(name: str, side: int, blur: str) -> Observation:
-    """Load a picture and blur it, with noise that depends on the names alone.
+    """Load an image and blur it, with noise that depends only on the names.
 
     Args:
-        name: of the picture.
-        side: of the picture, at most.
+        name: name of the image.
+        side: largest height and width.
         blur: name of the point spread function.
     """
     truth = picture(name, side)
@@ -129,11 +129,11 @@ def patches(
     """Draw random patches, blurred and true.
 
     Args:
-        pictures: each ``(H, W)``, at least `side` and 14 more.
+        pictures: images ``(H, W)``, each at least ``side + 14`` high and wide.
         psf: point spread function.
         count: number of patches.
-        side: of the patches.
-        generator: chooses, and draws the noise.
+        side: side of the patches.
+        generator: source of positions and noise.
 
     Returns:
         Blurred and true, both ``(count, 1, side, side)``.

@@ -46,39 +46,39 @@ from inverseflow.utils.timing import time_in_turn
 _BALANCES = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))
 _ITERATIONS = (2, 5, 10, 15, 20, 30, 50, 80, 120)
 _SCALES = (0.05, 0.5, 5.0, 50.0)
-_MULTIPLES = (100.0, 10.0, 1.0, 0.1)  # of four such spreads that of least error in training, in the mean over the blurs
+_MULTIPLES = (100.0, 10.0, 1.0, 0.1)  # of four spreads, the one with the least mean error on the training images
 _LEARNING_RATE = 0.005
 _MARGIN = 12
 _CROP = 88
-_CROP_OFF = (-76, -16)  # from the middle of the cameraman to his head
+_CROP_OFF = (-76, -16)  # from the center of the image camera to the head
 _ROUNDS_TIMED = 5
 _AT_MOST_MS = 4_000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done."""
+    """Amount of data and training."""
 
     test: tuple[str, ...]
-    """Pictures on which is measured."""
+    """Test images."""
     side: int
-    """Their side, at most."""
+    """Their largest side."""
     training: tuple[str, ...]
-    """Pictures on which is learned and tuned."""
+    """Training images."""
     training_side: int
-    """Their side, at most."""
+    """Their largest side."""
     blurs: int
-    """How many, from the first."""
+    """Number of blurs, starting with the first."""
     kernel_size: int
-    """Of every inverse convolution."""
+    """Kernel size of every inverse convolution."""
     rounds: int
-    """Through the four corners."""
+    """Number of passes through the four corners."""
     batch: int
-    """Patches in a step."""
+    """Patches in a training step."""
     patch: int
     """Side of a patch."""
     steps: tuple[int, int]
-    """Of learning the filter, and either blended bank."""
+    """Training steps of the linear filter, and of each blended bank."""
 
 
 SIZES: dict[Budget, Size] = {
@@ -90,27 +90,27 @@ SIZES: dict[Budget, Size] = {
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learned for one blur."""
+    """Models trained for one blur."""
 
     linear: FourCorners
-    """One four-corner filter."""
+    """A single four-corner filter."""
     blended: Blended
-    """A bank of such."""
+    """A blended bank of four-corner filters."""
     blended_wiener: Blended
-    """The control: in place of that bank Wiener filters, of which only the blending is learned."""
+    """The control: a blended bank of fixed Wiener filters."""
 
 
 def measure(blur: str, size: Size, device: str = "cpu") -> dict[str, Values]:
-    """Learn, tune and compare on one blur.
+    """Train, tune and compare all methods on one blur.
 
     Args:
         blur: name of the point spread function.
-        size: how much is done.
-        device: where our filters run.
+        size: amount of data and training.
+        device: device for our filters.
 
     Returns:
-        For each test picture ``psnr`` and ``ssim`` of all methods by name, and for one of them a ``crop`` of the
-        pictures; and under ``"all pictures"`` what was tuned, numbers of parameters and times.
+        For each test image ``psnr`` and ``ssim`` of all methods by name, and for one of them a ``crop`` of the images;
+        under ``"all pictures"`` tuned values, numbers of parameters and times.
     """
     psf = blurs()[blur]
     balance, iterations = tuned(blur, size)
@@ -162,11 +162,11 @@ def measure(blur: str, size: Size, device: str = "cpu") -> dict[str, Values]:
 
 
 def tuned(blur: str, size: Size) -> tuple[float, int]:
-    """Return the balance of Wiener and the iterations of Richardson–Lucy of least mean squared error in training.
+    """Tune Wiener's balance and the iterations of Richardson–Lucy on the training images.
 
     Args:
         blur: name of the point spread function.
-        size: of the training pictures. Richardson–Lucy, which is slow, sees as much of each as of a test picture.
+        size: sizes of the images. Richardson–Lucy is slow, so its training images are as small as the test images.
     """
     psf = blurs()[blur]
 
@@ -182,15 +182,15 @@ def tuned(blur: str, size: Size) -> tuple[float, int]:
 
 
 def learned(psf: Tensor, balance: float, size: Size, device: str = "cpu") -> Learned:
-    """Learn a four-corner filter, a blended bank of such, and the blending of fixed Wiener filters.
+    """Train a four-corner filter, a blended bank of such filters, and a blended bank of fixed Wiener filters.
 
-    Both networks that blend start from the same weights, and all see the same patches of the training pictures.
+    Both blending networks start from the same weights, and all models see the same patches of the training images.
 
     Args:
         psf: point spread function.
-        balance: of Wiener, as tuned; the fixed filters have multiples of it.
-        size: of the filters and of the training.
-        device: where.
+        balance: tuned balance of Wiener; the fixed filters use multiples of it.
+        size: sizes of filters and training.
+        device: device to train on.
     """
     pictures = [picture(name, size.training_side) for name in size.training]
     spectrum = power_spectrum(pictures)
@@ -229,7 +229,7 @@ def _parameters(model: nn.Module) -> int:
 
 
 def _strip(pictures: Sequence[Tensor]) -> Tensor:
-    """Return the same part of pictures side by side, in grey levels."""
+    """Return the same part of several images side by side, in gray levels."""
     cut = []
     for each in pictures:
         top, left = (max(0, (size - _CROP) // 2 + off) for size, off in zip(each.shape, _CROP_OFF, strict=True))
@@ -274,24 +274,24 @@ EXPERIMENTS = (
         name="deblurring",
         title="Deblurring by inverse convolutions",
         about=f"""
-Pictures that come with scikit-image, in grey, are blurred by a known point spread function, and normal
-noise of deviation {NOISE} is added, also known. The blurred picture covers {RADIUS} pixels less on each side, so that
-what was blurred into its edge is known to no method; all get it continued by its mirror image, {PADDING} pixels on each
-side, and every estimate is clipped to the grey levels and compared on the whole of what the blurred picture covers.
+Images that come with scikit-image, converted to gray, are blurred by a known point spread function. Normal noise of
+known standard deviation {NOISE} is added. The blurred image is {RADIUS} pixels smaller on each side, so no method knows
+the pixels that were blurred into its edge. For all methods it is extended by reflection, {PADDING} pixels on each side.
+Every estimate is clipped to [0, 1] and compared with the truth on the whole area of the blurred image.
 
-Ours correlates with the blur, as Wiener does, and then runs through inverse convolutions from all four corners: *four
-corners* is one such linear filter, *blended* a bank of {len(_SCALES)} of them, weighed pixel by pixel by a small
-network. Their taps start at the cut-off factors of the regularised blur's spectrum and are learned, by least mean
-squared error, on patches of other pictures (eight of scikit-image, two of scikit-learn). By the same error on the same
-pictures the `balance` of scikit-image's `wiener` and, on their middles, the number of iterations of its
-`richardson_lucy` are chosen; `unsupervised_wiener` estimates both of its weights from each picture. *Wiener, best* may
-look at the truth: of all balances the one of highest PSNR for each test picture. Cells are PSNR in dB and SSIM.
+Our methods correlate with the blur, as Wiener does, and then apply inverse convolutions from all four corners. *Four
+corners* is one such linear filter. *Blended* is a bank of {len(_SCALES)} of them, weighted pixel by pixel by a small
+network. Their taps start at the truncated factors of the regularized blur's spectrum and are trained for the least mean
+squared error on patches of other images (eight of scikit-image, two of scikit-learn). The same error on the same images
+determines the `balance` of scikit-image's `wiener` and, on their centers, the number of iterations of its
+`richardson_lucy`. `unsupervised_wiener` estimates both of its weights from each image. *Wiener, best* uses the truth:
+for each test image it takes the balance with the highest PSNR. Cells are PSNR in dB and SSIM.
 
-*Blended Wiener* is the control of what inverse convolutions contribute to *blended*: the same network, from the same
-first weights, on the same patches, for as many steps and with the same learning rates, weighs as many filters, which
-are those of `wiener` at {", ".join(f"{multiple:g}" for multiple in _MULTIPLES)} times the chosen balance and stay as
-they are. The spread was chosen by the error on the training pictures too. All Wiener filters see a picture continued by
-its mirror images without end, so that they do not ring at its edges.""",
+*Blended Wiener* is a control for the contribution of inverse convolutions to *blended*. The same network, with the same
+initial weights, patches, number of steps and learning rates, blends as many filters. These are fixed filters of
+`wiener` at {", ".join(f"{multiple:g}" for multiple in _MULTIPLES)} times the chosen balance. This spread, too, was
+chosen by the error on the training images. All Wiener filters act on an image that is extended by reflection without
+end, so they do not ring at its edges.""",
         tasks=_tasks,
         parts=parts,
         draw=_draw,

@@ -14,11 +14,11 @@ from inverseflow.errors import NonFiniteError
 from inverseflow.ops import CORNERS
 
 BOUND = 0.98
-"""Of the sum of the absolute taps of every factor, by construction: no product grows with the size of the picture."""
+"""Bound on the sum of absolute taps of every factor, so that no product grows with the image size."""
 GRID = 128
-"""Side of the grid of frequencies on which taps are initialised."""
+"""Side of the frequency grid for the initialization of taps."""
 
-_START_BELOW = 0.97  # of the bound: inside of it, where the taps still move
+_START_BELOW = 0.97  # fraction of the bound, where gradients of the taps do not vanish yet
 
 
 class FourCorners(nn.Module):
@@ -26,31 +26,31 @@ class FourCorners(nn.Module):
 
     .. math:: \hat x_k = g_k \prod_{r} \prod_{c} a_{krc} A_{krc}^{-1} B^\top y
 
-    B is the known blur, r counts the rounds and c the corners; a is the sum of the taps of A, the one on the pixel
-    included, so that g alone decides on what becomes of a flat picture. The best linear filter is
-    :math:`(|B|^2 + \sigma^2 / S)^{-1} B^\top`, where S is the power spectrum of pictures and σ the noise. Its inverted
-    part is positive, so its logarithm's Fourier series splits into four quarter-planes, and it is itself a product of
-    four quarter-plane filters, one for each corner: there the taps start, cut off after `kernel_size`. Then they are
-    learned. The mean of a picture is taken off before and put back.
+    B is the known blur, r counts the rounds and c the corners. The factor a is the sum of all taps of A, so only g
+    determines the response to a constant image. The best linear filter is :math:`(|B|^2 + \sigma^2 / S)^{-1} B^\top`,
+    where S is the power spectrum of images and σ the noise. The inverted part is positive. The Fourier series of its
+    logarithm splits into four quarter-planes, so it is a product of four quarter-plane filters, one for each corner.
+    The taps start at these filters, truncated to `kernel_size`, and are then learned. The mean of an image is
+    subtracted before and added afterwards.
 
     Args:
         psf: point spread function B, ``(15, 15)``.
-        spectrum: S on ``(128, 128)`` frequencies, as `torch.fft.fft2` orders them.
-        scales: of S, one for each filter of the bank: a small one smooths more.
+        spectrum: S on ``(128, 128)`` frequencies in the order of `torch.fft.fft2`.
+        scales: factors of S, one for each filter of the bank; smaller values smooth more.
         kernel_size: side of every kernel.
-        rounds: how often the four corners are gone through.
+        rounds: number of passes through the four corners.
 
     Shape:
         y: ``(B, 1, H, W)``; x̂: ``(B, K, H, W)``.
 
     Reference:
-        The split of the logarithm is Dudgeon and Mersereau, Multidimensional Digital Signal Processing, 1984, 5.4.
+        Dudgeon and Mersereau, Multidimensional Digital Signal Processing, 1984, section 5.4, for the factorization.
 
     Example:
         >>> psf = torch.zeros(15, 15)
         >>> psf[7, 7] = 1
         >>> filters = FourCorners(psf, torch.ones(128, 128), scales=(1.0,), kernel_size=3, rounds=1)
-        >>> y = torch.rand(2, 1, 8, 8)  # not blurred, and hardly noisy
+        >>> y = torch.rand(2, 1, 8, 8)  # without blur and almost without noise
         >>> torch.allclose(filters(y), y, atol=1e-3)
         True
     """
@@ -69,13 +69,13 @@ class FourCorners(nn.Module):
             for corner in CORNERS
         )
         self.log_gain = nn.Parameter(torch.zeros(count))
-        response = torch.fft.fft2(_centred(psf.double())).abs().square()
+        response = torch.fft.fft2(_centered(psf.double())).abs().square()
         for index, scale in enumerate(scales):
-            regularised = response + NOISE**2 / (scale * spectrum.double())
-            factors, _ = corner_factors(regularised, kernel_size, rounds)
+            regularized = response + NOISE**2 / (scale * spectrum.double())
+            factors, _ = corner_factors(regularized, kernel_size, rounds)
             for convolution, factor in zip(self._convolutions(), [*factors] * rounds, strict=True):
                 convolution.taps.data[index, 0] = _before_bound(factor)
-            self.log_gain.data[index] = -regularised[0, 0].log()
+            self.log_gain.data[index] = -regularized[0, 0].log()
 
     def forward(self, y: Tensor) -> Tensor:
         """Return the estimates of all filters."""
@@ -98,13 +98,13 @@ def corner_factors(spectrum: Tensor, kernel_size: int, rounds: int = 1) -> tuple
     .. math:: \log D = \log d + \sum_c L_c, \qquad A_c = \exp(L_c / \mathrm{rounds}), \qquad
         D = d \prod_c A_c^{\mathrm{rounds}}
 
-    where :math:`L_c` is the quarter of the Fourier series of log D that lies on the side of corner c; the axes belong
-    to both of their neighbours by half.
+    where :math:`L_c` is the quarter of the Fourier series of log D towards corner c. Each axis is split equally between
+    its neighbors.
 
     Args:
-        spectrum: D, ``(G, G)``, positive and equal at opposite frequencies.
-        kernel_size: after how many taps in a row and a column the factors are cut off.
-        rounds: how many equal factors each corner has.
+        spectrum: D, ``(G, G)``, positive and symmetric.
+        kernel_size: side to which the factors are truncated.
+        rounds: number of equal factors for each corner.
 
     Returns:
         Kernels of `causal_conv2d` in the order of `CORNERS`, ``(4, k, k)``, whose last tap is 1; and log d.
@@ -132,10 +132,10 @@ def corner_factors(spectrum: Tensor, kernel_size: int, rounds: int = 1) -> tuple
 
 
 def power_spectrum(pictures: Sequence[Tensor]) -> Tensor:
-    """Return the mean power spectrum of all patches of 128×128 of some pictures, ``(128, 128)`` in float64.
+    """Return the mean power spectrum of all 128×128 patches of images, ``(128, 128)`` in float64.
 
     Args:
-        pictures: each ``(H, W)``, of at least that size.
+        pictures: images ``(H, W)``, each at least 128 high and wide.
 
     Example:
         >>> white = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
@@ -150,7 +150,7 @@ def power_spectrum(pictures: Sequence[Tensor]) -> Tensor:
         tiles = (tiles - tiles.mean((1, 2), keepdim=True)) * window
         powers.append(torch.fft.fft2(tiles).abs().square() / GRID**2)
     mean = torch.cat(powers).mean(0)
-    mean[0, 0] = mean[0, 1]  # the mean was taken off
+    mean[0, 0] = mean[0, 1]  # the mean was subtracted
     return mean
 
 
@@ -162,17 +162,17 @@ def learn(
     learning_rate: float,
     margin: int,
 ) -> None:
-    """Learn to give back the truth with the least mean squared error.
+    """Train a model to estimate the true image with the least mean squared error.
 
     Args:
-        model: from blurred to true.
-        draw: draws a batch of blurred and true patches.
-        steps: how many batches.
-        learning_rate: at first; it falls to zero as a cosine does.
-        margin: how many pixels along each edge do not count, since what lies beyond is missing there.
+        model: maps blurred images to estimates.
+        draw: returns a batch of blurred and true patches.
+        steps: number of batches.
+        learning_rate: initial learning rate, which falls to zero along a cosine.
+        margin: pixels along each edge that do not count, because pixels beyond the edge are missing there.
 
     Raises:
-        NonFiniteError: the error is not finite.
+        NonFiniteError: if the error is not finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -188,14 +188,14 @@ def learn(
         schedule.step()
 
 
-def _centred(psf: Tensor) -> Tensor:
+def _centered(psf: Tensor) -> Tensor:
     whole = psf.new_zeros(GRID, GRID)
     whole[: psf.shape[0], : psf.shape[1]] = psf
     return whole.roll((-(psf.shape[0] // 2), -(psf.shape[1] // 2)), (0, 1))
 
 
 def _before_bound(kernel: Tensor) -> Tensor:
-    """Return the parameters from which `CausalConv2d` makes these taps, shortened where they reach its bound."""
+    """Return the parameters from which `InverseConv2d` computes these taps, shrunk if they exceed its bound."""
     taps = kernel.clone()
     taps[-1, -1] = 0
     total = float(taps.abs().sum())

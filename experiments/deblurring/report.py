@@ -1,4 +1,4 @@
-"""What the deblurring experiment prints: PSNR and SSIM, who is above whom, and times."""
+"""Tables and sentences of the deblurring experiment: PSNR, SSIM, comparisons and times."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ METHODS = {
     "blended_wiener": "blended Wiener",
     "wiener_best": "Wiener, best",
 }
-"""Titles of what is compared, in order."""
+"""Titles of the methods, in order."""
 SHOWN = ("blurred", "wiener", "richardson_lucy", "linear", "blended", "blended_wiener")
-"""Those in the picture, beside the original."""
+"""Methods in the plot, next to the original."""
 _OURS = ("linear", "blended")
 _RIVALS = ("wiener", "unsupervised", "richardson_lucy", "wiener_best")
 
@@ -40,22 +40,22 @@ def parts(result: Result) -> list[str]:
 
 
 def above(pictures: list[Row], ours: str) -> str:
-    """Say on how many pictures one of our methods has a higher PSNR than each other, and by how much on average.
+    """State on how many images one of our methods has a higher PSNR than each rival, and the mean difference.
 
     Args:
-        pictures: rows of one blur.
+        pictures: rows for one blur.
         ours: key of our method.
 
     Example:
         >>> values = {"linear": 30.5, "wiener": 30.0, "unsupervised": 29.5, "richardson_lucy": 31, "wiener_best": 30}
         >>> above([Row("camera", "motion", {}, {"psnr": values})], "linear")
-        'Four corners: above Wiener on 1 of 1 (+0.50 dB in the mean), above unsupervised Wiener on 1 of 1 (+1.00 dB),
+        'Four corners: above Wiener on 1 of 1 (+0.50 dB on average), above unsupervised Wiener on 1 of 1 (+1.00 dB),
         above Richardson–Lucy on 0 of 1 (-0.50 dB), above Wiener, best on 1 of 1 (+0.50 dB). Nowhere below Wiener.'
     """
     clauses = []
     for index, rival in enumerate(_RIVALS):
         gains = [row.values["psnr"][ours] - row.values["psnr"][rival] for row in pictures]
-        mean = f"{sum(gains) / len(gains):+.2f} dB" + (" in the mean" if index == 0 else "")
+        mean = f"{sum(gains) / len(gains):+.2f} dB" + (" on average" if index == 0 else "")
         clauses.append(f"above {METHODS[rival]} on {sum(gain > 0 for gain in gains)} of {len(gains)} ({mean})")
     below = [row.name for row in pictures if row.values["psnr"][ours] <= row.values["psnr"]["wiener"]]
     verdict = f"Not above Wiener on {', '.join(below)}." if below else "Nowhere below Wiener."
@@ -63,16 +63,16 @@ def above(pictures: list[Row], ours: str) -> str:
 
 
 def without(pictures: list[Row]) -> str:
-    """Say how much of what blended gains over Wiener blending Wiener filters gains, without inverse convolutions.
+    """State what share of the blended method's PSNR gain over Wiener is also reached by blending Wiener filters alone.
 
     Args:
-        pictures: rows of one blur.
+        pictures: rows for one blur.
 
     Example:
         >>> values = {"wiener": 30.0, "blended": 32.0, "blended_wiener": 31.5}
         >>> without([Row("camera", "motion", {}, {"psnr": values})])
-        'Without inverse convolutions: of the +2.00 dB that blended gains over Wiener in the mean, blended Wiener gains
-        +1.50 dB (75%); blended is above blended Wiener on 1 of 1 (+0.50 dB).'
+        'Without inverse convolutions: of the average gain of +2.00 dB of blended over Wiener, blended Wiener reaches
+        +1.50 dB (75%). Blended is above blended Wiener on 1 of 1 (+0.50 dB).'
     """
     scores = [row.values["psnr"] for row in pictures]
     gain, reached = (
@@ -80,14 +80,14 @@ def without(pictures: list[Row]) -> str:
     )
     if gain > 0:
         share = (
-            f"of the {gain:+.2f} dB that blended gains over Wiener in the mean, blended Wiener gains {reached:+.2f} dB "
+            f"of the average gain of {gain:+.2f} dB of blended over Wiener, blended Wiener reaches {reached:+.2f} dB "
             f"({reached / gain:.0%})"
         )
     else:
-        share = f"blended gains nothing over Wiener in the mean ({gain:+.2f} dB), blended Wiener {reached:+.2f} dB"
+        share = f"blended gains nothing over Wiener on average ({gain:+.2f} dB), blended Wiener {reached:+.2f} dB"
     higher = sum(each["blended"] > each["blended_wiener"] for each in scores)
     return (
-        f"Without inverse convolutions: {share}; blended is above blended Wiener on {higher} of {len(scores)} "
+        f"Without inverse convolutions: {share}. Blended is above blended Wiener on {higher} of {len(scores)} "
         f"({gain - reached:+.2f} dB)."
     )
 
@@ -110,7 +110,7 @@ def _costs(row: Row) -> str:
     )
     counts = ", ".join(f"{METHODS[key]} {count:,}" for key, count in row.values["parameters"].items())
     return (
-        f"Time for {height}×{width} pixels: {times}. Parameters: {counts}, all learned in "
+        f"Time for {height}×{width} pixels: {times}. Parameters: {counts}, learned in "
         f"{row.values['learning_seconds']:.0f} s. "
         f"Chosen: balance {row.values['balance']:.2g}, {row.values['iterations']} iterations of Richardson–Lucy."
     )

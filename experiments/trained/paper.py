@@ -6,14 +6,14 @@ from experiments.trained.experiment import trained_experiment
 from experiments.trained.published import Published
 from experiments.trained.table import Line, TrainedTable
 
-_ALIKE = """All rows are the same flow but for the layer of their steps: the same coupling network, spline, ActNorm and
-1×1 convolution, the same optimiser, the same number of steps on the same images in the same order."""
+_ALIKE = """The rows are flows that differ only in the layer of their steps. Coupling network, spline, ActNorm,
+1×1 convolution, optimizer, number of training steps, images and their order are the same."""
 _SNF = """SNF's likelihood is exact here: its step and FT contain the exact log-determinant,
 which the publication estimates, and its ST the exact inverse."""
 _MULTISCALE = f"""{_ALIKE}
-Glow is the flow without any k×k layer, ARMA one of ours: a k×k convolution followed by the inverse of another.
+Glow is the flow without any k×k layer. ARMA is ours: a k×k convolution followed by the inverse of another.
 {_SNF}"""
-_AND_MINTNET = """MintNet is as in its publication: its blocks and ActNorm alone, without spline, 1×1 convolution and
+_AND_MINTNET = """MintNet is as published, with its blocks and ActNorm but without spline, 1×1 convolution and
 coupling."""
 
 _SAMPLING = ("sampling",)
@@ -79,10 +79,10 @@ TABLE_3 = TrainedTable(
 TABLE_4 = TrainedTable(
     name="table4",
     title="Table 4: MNIST, nine linear layers",
-    about=f"""The planar model: three blocks of three linear layers with a squeeze between blocks, and after every layer
-but the last a spline for each element. No coupling, no ActNorm, no 1×1 convolution (only the emerging layer brings
-its own, as it is defined). The same optimiser, the same number of steps on the same images in the same order. All
-layers scale their channels but inv-conv, whose diagonal is 1, as published. {_SNF}""",
+    about=f"""The planar model: three blocks of three linear layers, a squeeze between blocks, and a spline for each
+element after every layer but the last. There is no coupling, no ActNorm and no 1×1 convolution, except for the one in
+the definition of the emerging layer. Optimizer, number of training steps, images and their order are the same for all
+rows. All layers scale their channels except inv-conv, whose diagonal is 1 as published. {_SNF}""",
     data="mnist",
     model={"name": "planar", "scales": 3, "steps": 3},
     lines=(
@@ -152,7 +152,7 @@ TABLE_6 = TrainedTable(
         _ARMA,
     ),
     quick_steps=20,
-    quick_learning_rate=1e-3,  # at twice this, MaCow and ARMA are stretched beyond float32 after as few steps
+    quick_learning_rate=1e-3,  # at twice this rate, MaCow and ARMA soon exceed the precision of float32
     quick_batch=32,
     quick_test_images=100,
     quick_validation_images=64,

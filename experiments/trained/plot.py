@@ -21,12 +21,12 @@ def draw(result: Result) -> Figure:
     for index, name in enumerate(names):
         bits = [row.values["bits_per_dim"] for row in result.parts(name, SEED)]
         left.plot(bits, [index] * len(bits), "o", color="tab:blue", markersize=5)
-        for what, colour in (("sample", "tab:orange"), ("forward", "tab:green"), ("training", "tab:red")):
+        for what, color in (("sample", "tab:orange"), ("forward", "tab:green"), ("training", "tab:red")):
             timing = result.value(name, SPEED, what)
             if timing is not None:
-                right.plot([timing["low"], timing["high"]], [index, index], color=colour, linewidth=1)
+                right.plot([timing["low"], timing["high"]], [index, index], color=color, linewidth=1)
                 label = {"sample": "ST", "forward": "FT", "training": "step"}[what]
-                right.plot(timing["median"], index, "o", color=colour, markersize=4, label=None if index else label)
+                right.plot(timing["median"], index, "o", color=color, markersize=4, label=None if index else label)
     left.set_yticks(range(len(names)), names)
     left.set(xlabel="test bits/dim, each seed", title=result.parts(names[0], SEED)[0].values["title"])
     right.set(xscale="log", xlabel="ms, median and quartiles")

@@ -42,14 +42,15 @@ def parts(definition: TrainedTable, result: Result) -> list[str]:
     ]
     texts = [
         f"{some['title']}: {some['steps']} steps of {some['batch_size']} images, {some['test_images']} test images, "
-        f"{seeds}. In bits per dimension on the same images: {baselines}.",
+        f"{seeds}. Baselines in bits per dimension on the same images: {baselines}.",
         table(head, lines),
-        f"ST is the time to draw {batch} samples, FT that of the log-likelihood of as many images, a step is "
-        "log-likelihood, backward and Adam on as many, and peak its memory in tensors; all in turn in one process. "
-        "Error is the largest of a pixel after encoding and decoding, in grey levels before rounding; "
+        f"ST is the time to draw {batch} samples, and FT the time of the log-likelihood of {batch} images. A step is "
+        f"log-likelihood, backward and Adam on {batch} images, and peak is its memory in tensors. All flows take turns "
+        "in one process. Error is the largest error of a pixel after encoding and decoding, in gray levels before "
+        "rounding. "
         + _wrong(result)
         + _overflowing(result)
-        + (" The marked figures (*) are unreliable: see the notes." if comparable and printed else ""),
+        + (" The marked numbers (*) are unreliable, see the notes." if comparable and printed else ""),
     ]
     return texts + (_published_parts(definition, printed) if printed else [])
 
@@ -62,23 +63,21 @@ def _speed_cells(values: Values) -> list[str]:
 
 
 def _wrong(result: Result) -> str:
-    """What is left of the error after rounding, in words."""
+    """Return in words how many pixels are wrong after rounding."""
     speed = {name: result.parts(name, SPEED)[0].values for name in result.names}
     wrong = {name: values["wrong_pixels"] for name, values in speed.items() if values["wrong_pixels"]}
     if not wrong:
-        return "after rounding every pixel comes back, in every row."
+        return "After rounding every pixel is recovered, in every row."
     lost = ", ".join(f"{name} loses {count}" for name, count in wrong.items())
     in_float64 = max(speed[name]["round_trip_error_float64"] for name in wrong)
-    told = f"after rounding NOT every pixel comes back: {lost} in all images together."
+    told = f"After rounding NOT every pixel is recovered: {lost} in all images together."
     if in_float64 < 0.5:
-        told += (
-            " With the same weights in float64 all do: the learned layers stretch so much that float32 is too short."
-        )
+        told += " With the same weights in float64 all are: the trained layers stretch too much for float32."
     return told
 
 
 def _overflowing(result: Result) -> str:
-    """Which flows draw samples that are not finite, in words."""
+    """Return in words which flows draw samples that are not finite."""
     drawn = [row for row in result.rows if row.part == SAMPLES]
     missing = {row.name: (row.values["count"] - row.values["finite"], row.values["count"]) for row in drawn}
     lost = ", ".join(f"{name} {number} of {count}" for name, (number, count) in missing.items() if number)
@@ -109,7 +108,7 @@ def _published_parts(definition: TrainedTable, printed: Mapping[str, Published])
         lines.append([name, *cells, ", ".join(str(texts.index(text) + 1) for text in found)])
     where = {
         "mnist": "on other hardware",
-        "cifar10": "on other hardware and on the original CIFAR-10, whose bits can't stand beside those of JPEG images",
+        "cifar10": "on other hardware and on the original CIFAR-10, which is not comparable with JPEG images",
     }
     return [
         f"What the paper prints, {where[definition.data]}:",

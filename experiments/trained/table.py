@@ -1,4 +1,4 @@
-"""Tables of trained flows: all lines with one coupling, one budget, one order of the images."""
+"""Definition of a table of trained flows, and the training options of its lines."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class Line:
     """One flow of a table."""
 
     name: str
-    """As it is printed."""
+    """Printed name."""
     model: Mapping[str, Any]
-    """What sets it apart from the others: fields of `ModelOptions`."""
+    """Its differences from the other lines: fields of `ModelOptions`."""
     published: Published | None = None
-    """What the paper prints for it, None for a line of ours."""
+    """The row of the paper, None for our own lines."""
 
 
 @dataclass(frozen=True)
 class TrainedTable:
-    """A table of flows that are trained and measured alike."""
+    """A table of flows that are trained and measured in the same way."""
 
     name: str
     title: str
     about: str
     data: Literal["mnist", "cifar10"]
     model: Mapping[str, Any]
-    """What all lines share: fields of `ModelOptions`."""
+    """Common fields of `ModelOptions`."""
     lines: tuple[Line, ...]
     quick_steps: int
     """Training steps of the quick budget."""
     quick_batch: int = 100
-    """Images in a step of the quick budget."""
+    """Batch size of the quick budget."""
     quick_learning_rate: float = 2e-3
     """Learning rate of the quick budget after its warm-up."""
     quick_test_images: int = 2000
@@ -52,12 +52,12 @@ class TrainedTable:
     full_seeds: int = 1
 
     def options(self, line: Line, seed: int, settings: Settings) -> TrainOptions:
-        """Return how one line is trained: equal for all lines but for what `line.model` says.
+        """Return the training options of one line. Lines differ only in `line.model`.
 
         Args:
-            line: which.
-            seed: decides weights, images and noise.
-            settings: of the experiment.
+            line: the line.
+            seed: determines weights, images and noise.
+            settings: settings of the experiment.
         """
         options = {"smoke": self._smoke, "quick": self._quick, "full": self._full}[settings.budget]()
         model = asdict(options.model) | dict(line.model)
@@ -76,7 +76,7 @@ class TrainedTable:
         return replace(options, out=out, resume=not settings.overwrite, overwrite=settings.overwrite)
 
     def test_images(self, budget: Budget) -> int | None:
-        """Return how many of the test images are measured, None for all."""
+        """Return the number of test images to measure on, None for all."""
         return {"smoke": 32, "quick": self.quick_test_images, "full": None}[budget]
 
     def _smoke(self) -> TrainOptions:

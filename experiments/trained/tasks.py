@@ -1,4 +1,4 @@
-"""What is measured for a table of trained flows: the training of each seed, the speed, and the samples."""
+"""Measurements of a table of trained flows: training with each seed, speed, and samples."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SEED = "seed "
 
 
 def tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
-    """Return what there is to measure: each line with each seed, then speed and samples of all lines.
+    """Return the measurements: each line with each seed, then speed and samples of all lines.
 
     Args:
         definition: the table.
-        settings: of the experiment.
+        settings: settings of the experiment.
     """
     assert settings.seeds is not None
     test_images = definition.test_images(settings.budget)
@@ -63,7 +63,7 @@ def tasks(definition: TrainedTable, settings: Settings) -> list[Task]:
 
 
 def train_one(name: str, options: TrainOptions, test_images: int | None) -> dict[str, Values]:
-    """Measure one line as a task does: what `train_line` returns, by the line's name."""
+    """Return the result of `train_line` by the name of the line, as a task does."""
     return {name: train_line(options, test_images)}
 
 
@@ -91,11 +91,11 @@ def _count_finite(
 
 @torch.no_grad()
 def finite_samples(flow: Flow, count: int) -> int:
-    """Draw samples, before they are rounded to grey levels, and return how many are finite.
+    """Draw samples without rounding them to gray levels, and return how many are finite.
 
     Args:
         flow: the flow.
-        count: how many to draw.
+        count: number of samples.
 
     Example:
         >>> from inverseflow.flows import Glow

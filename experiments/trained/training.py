@@ -18,15 +18,15 @@ from inverseflow.training.trainer import train
 
 
 def train_line(options: TrainOptions, test_images: int | None) -> Values:
-    """Train one line as `inverseflow train` does, and return what it is worth on test images.
+    """Train one line as `inverseflow train` does, and measure it on test images.
 
     Args:
-        options: the settings, with the run folder.
-        test_images: how many of the test images, None for all.
+        options: training options with the run folder.
+        test_images: number of test images, None for all.
 
     Raises:
-        RunError: the flow is worse than no flow at all: it costs more bits than uniform noise.
-        NonFiniteError: the loss or the gradient is not finite.
+        RunError: if the flow costs more bits than uniform noise.
+        NonFiniteError: if the loss or the gradient is not finite.
     """
     data = images(options.data, options.data_dir, test_images)
     report = train(options, data)
@@ -56,10 +56,10 @@ def train_line(options: TrainOptions, test_images: int | None) -> Values:
 
 
 def trained_flow(options: TrainOptions, test_images: int | None) -> Flow:
-    """Return the flow that a training left, trained again if its run folder is gone.
+    """Return the trained flow of a line, and train it again if its run folder is missing.
 
     Args:
-        options: the settings, with the run folder.
+        options: training options with the run folder.
         test_images: as for `train_line`.
     """
     assert options.out is not None
@@ -70,19 +70,19 @@ def trained_flow(options: TrainOptions, test_images: int | None) -> Flow:
 
 
 def fixed(options: TrainOptions) -> Values:
-    """Return the settings that decide what a training leaves, and not where it lies."""
+    """Return the settings that determine the result of a training."""
     mapping = options.to_mapping()
     return {name: value for name, value in mapping.items() if name not in ("data_dir", "quiet")}
 
 
 @lru_cache(maxsize=1)
 def images(name: str, data_dir: Path | None, test_images: int | None) -> ImageSplits:
-    """Return a data set with its first test images; the last one asked for is kept.
+    """Return a data set with its first test images. The last requested one is cached.
 
     Args:
         name: as for `load_images`.
         data_dir: as for `load_images`.
-        test_images: how many test images are kept, None for all.
+        test_images: number of test images, None for all.
     """
     data = load_images(name, data_dir=data_dir)
     if test_images is None or test_images >= len(data.test):

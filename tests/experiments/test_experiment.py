@@ -84,13 +84,13 @@ def test_overwrite_measures_everything_again(settings):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"budget": "smoke"', '"budget": "quick"', "is of the budget quick, not smoke"),
+        ('"budget": "smoke"', '"budget": "quick"', "has the budget quick, not smoke"),
         ('"threads": ', '"threads": 1', r"was measured elsewhere \(threads 1\d+, here \d+\)"),
         ('"machine": {', '"machine": {"rack": 3, ', r"was measured elsewhere \(rack 3, here None\)"),
         (
             '"part": "length"',
             '"part": "seed 2"',
-            "holds what this command does not measure: one, seed 2; three, seed 2",
+            "holds rows that this command does not measure: one, seed 2; three, seed 2",
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_an_interruption_loses_no_row_that_was_there(settings):
 
 def test_an_interruption_of_measuring_anew_says_how_to_go_on(settings):
     counted = Counted({"two": KeyboardInterrupt()})
-    with pytest.raises(TrainingInterrupted, match="the same command without --overwrite goes on from there"):
+    with pytest.raises(TrainingInterrupted, match="the same command without --overwrite continues from there"):
         run(counted.experiment, replace(settings, overwrite=True))
     counted.fails.clear()
     run(counted.experiment, settings)
@@ -135,7 +135,9 @@ def test_a_folder_that_cannot_be_written_is_found_before_measuring(tmp_path):
 @pytest.mark.parametrize("blow", [KeyboardInterrupt(), TrainingInterrupted("stopped after step 3")])
 def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(settings, blow):
     counted = Counted({"two": blow})
-    with pytest.raises(TrainingInterrupted, match=r"stopped in 2 rows, length; what is finished is in .*counted.json"):
+    with pytest.raises(
+        TrainingInterrupted, match=r"stopped in 2 rows, length; finished measurements are in .*counted.json"
+    ):
         run(counted.experiment, settings)
     stopped = read_result(settings.out / "counted.json")
     assert stopped.names == ["one"] and not stopped.complete

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
+from experiments.measured_layers import MEASURED_LAYERS
 from experiments.page import page, read_results
 from inverseflow.errors import OptionError
 
@@ -13,7 +14,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results") / "quick"
-    assert main(["bijectivity", "--budget", "smoke", "-o", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("experiments.bijectivity.MEASURED_LAYERS", MEASURED_LAYERS[:3])
+        assert main(["bijectivity", "--budget", "smoke", "-o", str(folder)]) == 0
     return folder
 
 
@@ -37,7 +40,7 @@ def test_the_command_writes_the_page_and_its_pictures(smoke, tmp_path):
 
 
 def test_a_result_in_the_folder_of_another_budget_is_refused(smoke):
-    with pytest.raises(OptionError, match="holds a result of the budget smoke"):
+    with pytest.raises(OptionError, match="holds a result with the budget smoke"):
         read_results(smoke.parent)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from experiments.__main__ import main
-from experiments.classifier.experiment import EFFORTS
+from experiments.classifier.experiment import SEARCH_EFFORTS
 from experiments.classifier.report import (
     BY_ACTIVATIONS,
     BY_CORNERS,
@@ -21,7 +21,7 @@ from experiments.registry import experiment_named
 from experiments.result import Result, Row
 from inverseflow.data import ImageSplits, TensorImages
 
-SMALL = replace(EFFORTS["smoke"], search_epochs=1, epochs=1)
+SMALL = replace(SEARCH_EFFORTS["smoke"], search_epochs=1, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def smoke(tmp_path_factory):
     """The folder of a run with two seeds, by few epochs."""
     folder = tmp_path_factory.mktemp("classifier")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EFFORTS, "smoke", SMALL)
+        patch.setitem(SEARCH_EFFORTS, "smoke", SMALL)
         assert main(["classifier", "--budget", "smoke", "--seeds", "2", "-o", str(folder)]) == 0
     return folder
 
@@ -97,7 +97,7 @@ def test_what_is_there_is_not_fitted_again(smoke, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("fitted again")
 
-    monkeypatch.setitem(EFFORTS, "smoke", SMALL)
+    monkeypatch.setitem(SEARCH_EFFORTS, "smoke", SMALL)
     monkeypatch.setattr("experiments.classifier.experiment.fit", never)
     assert main(["classifier", "--budget", "smoke", "--seeds", "2", "-o", str(smoke)]) == 0
 
@@ -115,12 +115,12 @@ def test_the_verdict_says_whether_the_goal_is_reached(result, accuracy, verdict)
 
 
 def test_full_is_the_number_of_epochs_of_the_paper():
-    assert (EFFORTS["full"].epochs, EFFORTS["full"].data) == (50, "mnist")
+    assert (SEARCH_EFFORTS["full"].epochs, SEARCH_EFFORTS["full"].data) == (50, "mnist")
 
 
 @pytest.mark.parametrize("budget", ["quick", "full"])
 def test_every_candidate_is_a_line_of_its_own(budget, tmp_path):
-    effort = EFFORTS[budget]
+    effort = SEARCH_EFFORTS[budget]
     tasks = experiment_named("classifier").tasks(Settings(budget, tmp_path, seeds=3))
     lines = [(task.part, name) for task in tasks for name in task.settings]
     assert len(set(lines)) == len(lines) == len(effort.between) * len(effort.after) - 1 + 16 + 3 * 5
@@ -133,7 +133,7 @@ def test_images_of_the_size_of_mnist_are_taken(tmp_path, monkeypatch):
     some = TensorImages(pixels, labels)
     fake = ImageSplits("mnist", "MNIST", 256, some.shape, some, some, some)
     monkeypatch.setattr("experiments.classifier.experiment.images", lambda *arguments: fake)
-    monkeypatch.setitem(EFFORTS, "quick", replace(SMALL, data="mnist"))
+    monkeypatch.setitem(SEARCH_EFFORTS, "quick", replace(SMALL, data="mnist"))
     assert main(["classifier", "--budget", "quick", "--seeds", "1", "-o", str(tmp_path)]) == 0
     assert "What the paper prints:" in (tmp_path / "classifier.md").read_text()
     assert (tmp_path / "classifier.png").read_bytes().startswith(b"\x89PNG")

@@ -302,7 +302,7 @@ def test_the_verdict_names_the_pictures_on_which_wiener_is_not_reached():
     ]
     said = above(rows, "linear")
     assert said.endswith("Not above Wiener on b, c.")
-    assert "above Wiener on 1 of 3 (+0.00 dB in the mean)" in said
+    assert "above Wiener on 1 of 3 (+0.00 dB on average)" in said
 
 
 def scored(**scores):
@@ -317,14 +317,14 @@ def scored(**scores):
 
 def test_what_blending_gains_without_inverse_convolutions_is_said_as_a_share_of_the_mean_gain():
     said = without([scored(blended=33.0, blended_wiener=32.5), scored(blended=31.0, blended_wiener=31.5)])
-    assert "of the +2.00 dB that blended gains over Wiener in the mean, blended Wiener gains +2.00 dB (100%)" in said
+    assert "of the +2.00 dB that blended gains over Wiener on average, blended Wiener gains +2.00 dB (100%)" in said
     assert said.endswith("blended is above blended Wiener on 1 of 2 (+0.00 dB).")
     assert "gains -1.00 dB (-50%)" in without([scored(blended=32.0, blended_wiener=29.0)])
 
 
 def test_there_is_no_share_of_no_gain():
     said = without([scored(blended=29.0, blended_wiener=31.0)])
-    assert "blended gains nothing over Wiener in the mean (-1.00 dB), blended Wiener +1.00 dB" in said
+    assert "blended gains nothing over Wiener on average (-1.00 dB), blended Wiener +1.00 dB" in said
     assert "%" not in said
     assert "%" not in without([scored()])
 
