@@ -1,1 +1,1 @@
-"""General helpers that know nothing of flows: files, seeds, timing, Markdown, optional packages."""
+"""General helpers without knowledge of flows."""

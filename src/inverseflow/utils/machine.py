@@ -1,4 +1,4 @@
-"""What a measurement was taken on."""
+"""Description of the machine that a measurement ran on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _REPEATS = 5
 
 
 def machine(device: torch.device) -> Machine:
-    """Return processor, accelerator, threads, versions and the measured peak.
+    """Return processor, accelerator, threads, versions and the measured peak rate.
+
+    Args:
+        device: device of the measurement.
 
     Example:
         >>> machine(torch.device("cpu"))["device"]
@@ -44,7 +47,7 @@ def peak_gflops(device: torch.device) -> float:
     """Return the highest rate of a few large float32 matrix products and a wide convolution, in GFLOP/s.
 
     Args:
-        device: where.
+        device: device to measure.
     """
     best = 0.0
     for size in _MATRICES[device.type]:
@@ -61,7 +64,7 @@ def _fastest(function: Callable[[], Tensor]) -> float:
     times = []
     for _ in range(_REPEATS):
         began = time.perf_counter()
-        float(function().flatten()[0])  # reading one element waits for the device
+        float(function().flatten()[0])  # reading an element waits for the device
         times.append(time.perf_counter() - began)
     return min(times)
 

@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, columns of numbers flush right.
+    """Return a Markdown table with right-aligned columns of numbers.
+
+    Args:
+        head: titles of the columns.
+        rows: cells of each row.
 
     Example:
         >>> print(table(["shape", "ratio"], [["a", "0.5"]]))

@@ -1,4 +1,4 @@
-"""Random numbers as a function of what they are for, so that a run can be stopped and resumed anywhere."""
+"""Seeds derived from a purpose, so that a run can be stopped and resumed anywhere with the same random numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import torch
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """A seed in [0, 2⁶³) for one purpose: equal for equal arguments, unrelated for different ones.
+    """Return a seed in [0, 2⁶³): equal for equal arguments, unrelated for different ones.
 
-    >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 0)
-    True
-    >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 1)
-    False
+    Args:
+        seed: seed of the run.
+        purpose: purpose of the random numbers, such as ``"noise"`` and the number of a step.
+
+    Example:
+        >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 0)
+        True
+        >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 1)
+        False
     """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
@@ -23,7 +28,12 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Seeds torch's global generators for a block and gives them back their state afterwards."""
+    """Seed torch's global generators for a block, and restore their state afterwards.
+
+    Args:
+        seed: seed of the run.
+        purpose: as for `derived_seed`.
+    """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derived_seed(seed, *purpose))
         yield

@@ -1,4 +1,4 @@
-"""Times of several functions, taken in turn so that a drift of the machine's speed meets all of them."""
+"""Timing of several functions in turn, so that a change of the machine's speed affects all of them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def time_in_turn(
     at_most_ms: float,
     device: torch.device,
 ) -> dict[str, Timing]:
-    """Call every function in turn, round after round, after a warm-up that is not counted.
+    """Time functions in turn, round after round, after an uncounted warm-up.
 
     Args:
-        functions: what to time, by name.
-        rounds: measurements of each.
-        at_least_ms: a measurement repeats its call until about this long, and counts the mean.
-        at_most_ms: a slow function takes part in fewer rounds, 3 or more, so as to take about this long in all.
-        device: waited for before the clock is read.
+        functions: functions by name.
+        rounds: number of measurements of each function.
+        at_least_ms: a measurement repeats a short call for about this long, and takes the mean.
+        at_most_ms: a slow function gets fewer rounds, but at least 3, so that all of them take about this long.
+        device: device to wait for before reading the clock.
     """
     repeats, own_rounds = {}, {}
     for name, function in functions.items():
