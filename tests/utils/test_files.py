@@ -1,11 +1,21 @@
 import errno
 import json
 import os
+import secrets
+import shutil
 from pathlib import Path
 
 import pytest
 
-from inverseflow.utils.files import atomic_folder, atomic_write, write_json, write_text, write_torch
+from inverseflow.utils.files import (
+    atomic_folder,
+    atomic_write,
+    delete_temporary,
+    is_temporary,
+    write_json,
+    write_text,
+    write_torch,
+)
 
 
 def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path):
@@ -129,6 +139,19 @@ def test_a_file_name_that_is_not_utf8_survives_json(tmp_path):
     content = {"é": os.fsdecode(b"caf\xe9.png")}
     write_json(tmp_path / "names.json", content)
     assert json.loads((tmp_path / "names.json").read_text("utf-8")) == content
+
+
+def test_what_a_killed_writer_left_is_recognized_and_deleted(tmp_path):
+    (tmp_path / ".config.part.yaml").write_text("somebody else's")
+    write_text(tmp_path / "notes.txt", "finished")
+    with atomic_write(tmp_path / "last.ckpt") as file, atomic_folder(tmp_path / ("x" * 250)) as folder:
+        kept = {tmp_path / ".config.part.yaml", tmp_path / "notes.txt"}
+        assert {path for path in tmp_path.iterdir() if is_temporary(path)} == {file, folder}
+        shutil.copy(file, file.with_name(secrets.token_hex(8).join([".a.", ".part"])))
+        shutil.copytree(folder, folder.with_name(secrets.token_hex(8).join([".b.", ".part"])))
+    delete_temporary(tmp_path)
+    delete_temporary(tmp_path / "absent")
+    assert set(tmp_path.iterdir()) == kept | {tmp_path / "last.ckpt", tmp_path / ("x" * 250)}
 
 
 def test_a_failed_folder_leaves_the_previous_one(tmp_path):

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\..{0,20}\.[0-9a-f]{16}\.part.{0,20}", re.DOTALL)
 
 
 @contextmanager
@@ -139,6 +142,27 @@ def write_torch(path: Path, content: Any) -> None:
     torch.save(content, buffer)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(buffer.getbuffer())
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether `path` has a name that `atomic_write` or `atomic_folder` gives to a temporary file or folder."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def delete_temporary(folder: Path) -> None:
+    """Delete what killed writers left behind in a folder. Nobody may be writing into it at the time.
+
+    Args:
+        folder: the folder, which need not exist.
+
+    Raises:
+        OSError: if something cannot be deleted.
+    """
+    for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _link_target(path: Path) -> Path:

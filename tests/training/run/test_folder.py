@@ -73,3 +73,14 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert Run("~/run").path == tmp_path / "run"
+
+
+def test_a_file_that_a_killed_process_was_writing_is_no_obstacle_and_is_deleted(tmp_path):
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / f".config.{'0f' * 8}.part.yaml").touch()
+    run.check_free(resume=False, overwrite=False)
+    run.checkpoints.mkdir()
+    (run.checkpoints / f".last.{'0f' * 8}.part.ckpt").touch()
+    run.prepare(TrainOptions("digits"), overwrite=False)
+    assert {path.name for path in run.path.rglob("*")} == {"config.yaml", run.checkpoints.name}

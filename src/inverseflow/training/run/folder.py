@@ -13,7 +13,7 @@ import yaml
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run.lock import LOCK_NAME
-from inverseflow.utils.files import atomic_write
+from inverseflow.utils.files import atomic_write, delete_temporary, is_temporary
 
 _LARGEST_CONFIG = 2**20  # bytes; ours have 2 kB
 
@@ -102,7 +102,9 @@ class Run:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another folder with --out")
-        if not self.path.is_dir() or all(entry.name == LOCK_NAME for entry in self.path.iterdir()):
+        if not self.path.is_dir() or all(
+            entry.name == LOCK_NAME or is_temporary(entry) for entry in self.path.iterdir()
+        ):
             return
         if not self.exists:
             raise RunError(f"{self.path} is not empty and {self._why_no_run()}; choose another folder with --out")
@@ -123,6 +125,8 @@ class Run:
             RunError: if the folder cannot be written to.
         """
         try:
+            delete_temporary(self.path)  # left by a process that was killed while it wrote
+            delete_temporary(self.checkpoints)
             if overwrite and self.exists:
                 self._delete()
             text = "# The settings of this run. `inverseflow train --config` takes this file.\n"
