@@ -40,7 +40,7 @@ def load_cifar10(
 
             Without it ``$INVERSEFLOW_DATA/cifar10`` or ``/cifar10-jpeg``, else ``uoft-cs/cifar10`` from the Hugging
             Face hub.
-        split_seed: chooses the validation images among those of the official training split.
+        split_seed: chooses the validation images in the official training split.
         progress: whether to show the progress on standard error.
 
     Raises:

@@ -29,7 +29,7 @@ def load_mnist(
         data_dir: folder with the four IDX files (plain or gzip), in it or in ``MNIST/raw`` as torchvision stores them,
             or with ``train.parquet`` and ``test.parquet``, or with the image folders ``train`` and ``test``. Without it
             ``$INVERSEFLOW_DATA/mnist``, else ``ylecun/mnist`` from the Hugging Face hub.
-        split_seed: chooses the validation images among those of the official training split.
+        split_seed: chooses the validation images in the official training split.
         progress: whether to show the progress on standard error.
 
     Raises:

@@ -71,7 +71,7 @@ def load_official(
     Args:
         spec: the data set.
         data_dir: the folder.
-        split_seed: chooses the validation images among those of the official training split.
+        split_seed: chooses the validation images in the official training split.
         progress: whether to show the progress on standard error.
 
     Raises:
