@@ -45,7 +45,9 @@ class StandardNormal(nn.Module):
         """Draw n rows with standard deviation `temperature`, on the device and in the dtype of this module."""
         like = self._zero
         device = generator.device if generator is not None else like.device
-        noise = torch.randn(n, self.dims, generator=generator, device=device, dtype=like.dtype)
+        # Even generator=None would keep torch.compile from making n dynamic.
+        source = {} if generator is None else {"generator": generator}
+        noise = torch.randn(n, self.dims, device=device, dtype=like.dtype, **source)
         return temperature * noise.to(like.device)
 
     def extra_repr(self) -> str:

@@ -185,9 +185,7 @@ class Flow(Density):
             if context.shape[0] not in (1, n):
                 raise ValueError(f"{n} samples need one context or {n} of them, got shape {tuple(context.shape)}")
             context = context.expand(n, -1)
-        # Without a generator, none is passed on: as an argument of torch.randn it breaks compilation with a dynamic n.
-        source = {} if generator is None else {"generator": generator}
-        z = self.base.sample(n, temperature=temperature, **source)
+        z = self.base.sample(n, temperature=temperature, generator=generator)
         x, log_det = self._from_latent(z, context)
         return x, self.base.log_prob(z) - log_det
 
