@@ -1,10 +1,12 @@
+import math
 import re
 
 import pytest
 import torch
-from torch.distributions import Distribution, constraints
+from torch.distributions import AffineTransform, Distribution, Independent, TransformedDistribution, constraints
 
 from inverseflow.bijections import ActNorm, AffineCoupling, Compose
+from inverseflow.densities import DensityDistribution
 from inverseflow.flows import Flow, InverseFlow
 from inverseflow.nets import MLP
 from tests.contracts.registry import perturb
@@ -38,7 +40,7 @@ def test_contexts_are_the_batch_shape(sample_shape, batch_shape):
     assert p.log_prob(x).shape == (*sample_shape, *batch_shape)
 
 
-def test_log_prob_is_that_of_the_flow_with_the_context_of_its_place():
+def test_log_prob_is_the_flow_s_with_the_context_of_its_place():
     flow, contexts, x = conditional(), torch.randn(4, 3), torch.randn(5, 4, 2)
     found = flow.condition(contexts).log_prob(x)
     for i in range(5):
@@ -63,7 +65,7 @@ def test_samples_follow_the_context_of_their_place():
     torch.testing.assert_close(x[..., 1].mean(0), torch.tensor([-5.0, 5.0]), rtol=0, atol=0.1)
 
 
-def test_the_support_of_grey_levels_is_integers_and_else_real():
+def test_the_support_of_gray_levels_is_integers_and_else_real():
     assert unconditional().condition().support.base_constraint is constraints.real
     support = InverseFlow((1, 2, 4), levels=5, scales=1, steps=1, width=2).condition().support
     assert support.event_dim == 3
@@ -96,3 +98,114 @@ def test_values_of_another_shape_are_refused_and_not_stretched(shape):
     p = InverseFlow((1, 4, 4), levels=None, scales=1, steps=1, width=2).condition()
     with pytest.raises(ValueError, match=rf"ends in the event shape \(1, 4, 4\), got {re.escape(str(shape))}"):
         p.log_prob(torch.zeros(shape))
+
+
+# Differentiable samples
+
+
+def test_differentiable_samples_carry_the_gradient_to_parameters_and_context():
+    flow, contexts = conditional(), torch.randn(4, 3, requires_grad=True)
+    p = flow.condition(contexts)
+    assert p.has_rsample
+    x = p.rsample((5,))
+    assert x.shape == (5, 4, 2)
+    x.square().sum().backward()
+    assert contexts.grad.abs().sum() > 0
+    assert all(parameter.grad is not None for parameter in flow.parameters())
+
+
+def test_gray_levels_have_no_differentiable_samples_and_say_so():
+    p = InverseFlow((1, 2, 4), levels=5, scales=1, steps=1, width=2).condition()
+    assert not p.has_rsample
+    with pytest.raises(
+        NotImplementedError, match=r"gradient: gray levels are integers; use sample\(\)"
+    ):
+        p.rsample()
+
+
+# Expansion, as plates and mixtures of other libraries ask for it
+
+
+@pytest.mark.parametrize("batch_shape", [(32,), (2, 3), ()])
+def test_an_unconditional_density_expands_to_any_batch_shape(batch_shape):
+    p = unconditional().condition().expand(batch_shape)
+    assert p.batch_shape == batch_shape
+    x = p.sample((5,))
+    assert x.shape == (5, *batch_shape, 2)
+    assert p.log_prob(x).shape == (5, *batch_shape)
+    assert p.rsample().shape == (*batch_shape, 2)
+
+
+def test_an_expanded_density_keeps_its_contexts_and_its_checks():
+    flow, contexts = conditional(), torch.randn(3)
+    p = flow.condition(contexts).expand((4,)).expand(torch.Size([2, 4]))
+    x = torch.randn(2, 4, 2)
+    torch.testing.assert_close(p.log_prob(x).flatten(), flow.log_prob(x.flatten(0, 1), contexts.expand(8, 3)))
+    with pytest.raises(ValueError, match="support"):
+        p.log_prob(torch.full((2, 4, 2), torch.nan))
+    with pytest.raises(RuntimeError, match="expand"):
+        flow.condition(torch.randn(4, 3)).expand((5,))
+
+
+def test_it_serves_as_a_part_of_other_distributions():
+    torch.manual_seed(0)
+    batch = Independent(conditional().condition(torch.randn(4, 3)), 1)
+    assert batch.log_prob(batch.sample((2,))).shape == (2,)
+    doubled = TransformedDistribution(unconditional().condition(), [AffineTransform(1.0, 2.0, event_dim=1)])
+    x = doubled.rsample((3,))
+    expected = doubled.base_dist.log_prob((x - 1) / 2) - 2 * math.log(2)
+    torch.testing.assert_close(doubled.log_prob(x), expected)
+
+
+@pytest.mark.parametrize("build", [lambda: unconditional().condition(), lambda: conditional().condition(torch.ones(3))])
+def test_its_density_integrates_to_one(build):
+    torch.manual_seed(0)
+    p, n = build(), 2**15
+    with torch.no_grad():
+        x = p.sample((n,))
+        low, high = x.amin(0), x.amax(0)
+        width = high - low
+        points = low - width / 2 + 2 * width * torch.rand(n, 2)
+        integral = p.log_prob(points).exp().mean() * (2 * width).prod()
+    assert 0.9 < integral < 1.1
+
+
+# Validation
+
+
+def test_values_outside_of_the_support_are_refused_unless_validation_is_off():
+    flow = InverseFlow((1, 2, 2), levels=3, scales=1, steps=1, width=2)
+    with pytest.raises(ValueError, match="support"):
+        flow.condition().log_prob(torch.full((1, 2, 2), 3))
+    broken = torch.full((2,), torch.nan)
+    with pytest.raises(ValueError, match="support"):
+        unconditional().condition().log_prob(broken)
+    assert DensityDistribution(unconditional(), validate_args=False).log_prob(broken).isnan()
+
+
+def test_a_context_that_is_no_tensor_or_not_a_number_is_refused():
+    with pytest.raises(TypeError, match="a context is None or a tensor"):
+        conditional().condition([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="context"):
+        conditional().condition(torch.full((3,), torch.nan))
+
+
+@pytest.mark.parametrize("what", ["mean", "variance", "stddev", "entropy"])
+def test_a_moment_without_closed_form_says_so(what):
+    p = unconditional().condition()
+    with pytest.raises(NotImplementedError, match="of Flow has no closed form; estimate it from samples"):
+        p.entropy() if what == "entropy" else getattr(p, what)
+
+
+def test_its_representation_names_the_density_and_the_shapes():
+    p = conditional().condition(torch.zeros(4, 3))
+    assert repr(p) == "DensityDistribution(Flow, batch_shape=(4,), event_shape=(2,))"
+
+
+def test_it_stands_under_a_plate_of_pyro():
+    pyro = pytest.importorskip("pyro")
+    wrapped = pytest.importorskip("pyro.contrib.zuko").ZukoToPyro(unconditional().condition())
+    with pyro.poutine.trace() as trace, pyro.plate("data", 5):
+        pyro.sample("x", wrapped)
+    trace.trace.compute_log_prob()
+    assert trace.trace.nodes["x"]["log_prob"].shape == (5,)

@@ -1,11 +1,14 @@
 """Saved models: damaged folders, and failures while saving."""
 
 import json
+import math
 import os
 import resource
 import sys
+import time
 
 import pytest
+import safetensors.torch
 import torch
 
 from inverseflow.bijections import ActNorm
@@ -277,3 +280,93 @@ def test_a_loaded_flow_is_not_tied_to_its_files(folder):
     expected = flow.encode(x)
     (folder / "model.safetensors").write_bytes(b"")
     assert torch.equal(flow.encode(x), expected)
+
+
+# Weights that load but are of no use
+
+
+def rewrite(folder, change):
+    path = folder / "model.safetensors"
+    state = safetensors.torch.load_file(path)
+    change(state)
+    safetensors.torch.save_file(state, path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_refused_with_its_tensor(folder, value):
+    name = "bijection.scales.0.layers.1.layers.1.log_scale"
+
+    def spoil(state):
+        state[name].view(-1)[0] = value
+
+    rewrite(folder, spoil)
+    with pytest.raises(
+        CheckpointError, match=rf"is not a usable model: 1 of 4 values of {name} are not"
+    ):
+        Flow.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_comes_back_in_the_dtype_it_was_saved_in(folder, dtype):
+    small_glow().to(dtype).save_pretrained(folder)
+    assert {parameter.dtype for parameter in Flow.from_pretrained(folder).parameters()} == {dtype}
+
+
+def test_weights_of_mixed_dtypes_are_refused_by_name(folder):
+    rewrite(folder, lambda state: state.update({next(iter(state)): next(iter(state.values())).double()}))
+    with pytest.raises(CheckpointError, match=r"mixes dtypes: .* is torch.float64 and .* is torch.float32"):
+        Flow.from_pretrained(folder)
+
+
+LARGE = {
+    "steps": {"steps": 10**9},
+    "width": {"width": 10**9},
+    "bins": {"spline_bins": 10**6},
+    "context": {"context_channels": 10**9},
+    "event": {"event_shape": [1, 2**20, 2**20], "spline": "element"},
+}
+
+
+@pytest.mark.parametrize("large", LARGE)
+def test_a_configuration_larger_than_its_weights_is_refused_without_building_it(folder, large):
+    edit(folder, lambda config: config["options"].update(LARGE[large]))
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="belongs to another architecture than config.json|can't be built"):
+        Flow.from_pretrained(folder)
+    assert time.perf_counter() - start < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+def test_the_guard_against_large_configurations_ends_with_the_loading(folder):
+    Flow.from_pretrained(folder)
+    assert sum(1 for _ in InverseFlow((1, 4, 4), scales=1, steps=60, width=2).parameters()) > 6 * 16 + 64
+
+
+# Where it is written
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    small_glow().save_pretrained("~/model")
+    assert (tmp_path / "model" / "config.json").is_file()
+    assert not (tmp_path / "~").exists()
+    assert isinstance(Flow.from_pretrained("~/model"), Glow)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o022, 0o644)])
+def test_permissions_follow_the_umask(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        small_glow().save_pretrained(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {mode}
+
+
+def test_options_that_json_cannot_hold_are_refused_and_nothing_is_written(tmp_path):
+    flow = small_glow()
+    flow.config["options"]["width"] = object()
+    with pytest.raises(CheckpointError, match="the options of Glow can't be saved as JSON"):
+        flow.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -17,6 +17,8 @@ _Shape = torch.Size | list[int] | tuple[int, ...]
 class DensityDistribution(Distribution):
     """A density with a fixed context, as a distribution of `torch.distributions`.
 
+    In Pyro, wrap it as ``pyro.contrib.zuko.ZukoToPyro(distribution)``; it expands under plates.
+
     Args:
         density: the density.
         context: None, one context ``(K,)``, or contexts ``(*batch_shape, K)``.
@@ -101,6 +103,25 @@ class DensityDistribution(Distribution):
         shape = torch.broadcast_shapes(value.shape[:-events], self.batch_shape)
         flat = value.expand(shape + self.event_shape).reshape(-1, *self.event_shape)
         return self.density.log_prob(flat, self._contexts(shape)).reshape(shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """Not available in closed form."""
+        raise self._no_closed_form("mean")
+
+    @property
+    def variance(self) -> Tensor:
+        """Not available in closed form."""
+        raise self._no_closed_form("variance")
+
+    def entropy(self) -> Tensor:
+        """Not available in closed form."""
+        raise self._no_closed_form("entropy")
+
+    def _no_closed_form(self, what: str) -> NotImplementedError:
+        return NotImplementedError(
+            f"the {what} of {type(self.density).__name__} has no closed form; estimate it from samples"
+        )
 
     def _batch(self, sample_shape: _Shape) -> torch.Size:
         return torch.Size(sample_shape) + self.batch_shape
