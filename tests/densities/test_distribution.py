@@ -117,9 +117,7 @@ def test_differentiable_samples_carry_the_gradient_to_parameters_and_context():
 def test_gray_levels_have_no_differentiable_samples_and_say_so():
     p = InverseFlow((1, 2, 4), levels=5, scales=1, steps=1, width=2).condition()
     assert not p.has_rsample
-    with pytest.raises(
-        NotImplementedError, match=r"gradient: gray levels are integers; use sample\(\)"
-    ):
+    with pytest.raises(NotImplementedError, match=r"gradient: gray levels are integers; use sample\(\)"):
         p.rsample()
 
 

@@ -300,9 +300,7 @@ def test_a_value_that_is_not_finite_is_refused_with_its_tensor(folder, value):
         state[name].view(-1)[0] = value
 
     rewrite(folder, spoil)
-    with pytest.raises(
-        CheckpointError, match=rf"is not a usable model: 1 of 4 values of {name} are not"
-    ):
+    with pytest.raises(CheckpointError, match=rf"is not a usable model: 1 of 4 values of {name} are not"):
         Flow.from_pretrained(folder)
 
 
