@@ -95,8 +95,9 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         config: Annotated[tuple[Path, ...], Parameter(consume_multiple=False)] = (),
         out: Path | None = None,
         resume: bool = False,
+        init_from: Path | None = None,
     ) -> None:
-        found.update(preset=preset or data, config=config, out=out, resume=resume)
+        found.update(preset=preset or data, config=config, out=out, resume=resume, init_from=init_from)
 
     app = App(help_flags=(), version_flags=(), result_action="return_value", default_command=sources)
     command, bound, *_ = app.parse_known_args(argv)
@@ -107,6 +108,9 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         settings = run.settings()
     else:
         settings = load_preset(found["preset"]) if found["preset"] in _PRESET_NAMES else {}
+        source = None if found["init_from"] is None else Run(found["init_from"])
+        if source is not None and source.exists:
+            settings = {**settings, "model": source.settings()["model"]}
     for file in found["config"]:
         settings = _merged(settings, _read(file.expanduser()))
     return settings

@@ -97,8 +97,7 @@ def _train(options: TrainOptions, run: Run, lock: RunLock | None, data: ImageSpl
         validation = validation.select(range(options.validation_images))
 
     with StopRequest() as stop:
-        lost = start is not None and start.best_is_lost
-        checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, best_is_lost=lost)
+        checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, start)
         recorder = Recorder(options.log_every)
         trainer = _trainer(options, run, start, checkpoints, recorder)
         _check_validation(len(validation), trainer.world_size)

@@ -110,14 +110,54 @@ def test_a_damaged_checkpoint_is_called_so_and_what_is_damaged(tmp_path, change,
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize(("name", "what"), [("loops", "is missing"), ("callbacks", "is a str, not a dict")])
-def test_a_checkpoint_that_no_run_can_continue_from_is_called_damaged(name, what):
-    fields = {"epoch": 0, "loops": {}, "callbacks": {}, "optimizer_states": [], "lr_schedulers": []}
-    check_resumable(fields, Path("last.ckpt"))
-    damaged = {key: value for key, value in fields.items() if key != name} | ({name: "x"} if "str" in what else {})
+def resumable() -> dict:
+    """The fields that a resumed run of one linear layer needs."""
+    moments = {number: {"exp_avg": torch.zeros(shape)} for number, shape in enumerate([(2, 2), (2,)])}
+    return {
+        "pytorch-lightning_version": "2.6",
+        "epoch": 0,
+        "loops": {},
+        "callbacks": {
+            "Checkpoints": {"best_value": 1.0, "best_step": 1},
+            "Recorder": {"seconds": 1.0, "total": 1.0, "counted": 1},
+        },
+        "optimizer_states": [{"state": moments, "param_groups": []}],
+        "lr_schedulers": [{}],
+    }
 
-    with pytest.raises(CheckpointError, match=rf"last\.ckpt is damaged: its field {name} {what}"):
-        check_resumable(damaged, Path("last.ckpt"))
+
+def test_a_checkpoint_with_every_field_can_be_resumed():
+    check_resumable(resumable(), Path("last.ckpt"), torch.nn.Linear(2, 2), averaged=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda fields: fields.pop("loops"), "its field loops is missing"),
+        (lambda fields: fields.update(callbacks="x"), "its field callbacks is of type str"),
+        (lambda fields: fields["callbacks"].clear(), "its field Checkpoints is missing"),
+        (lambda fields: fields["callbacks"]["Checkpoints"].update(best_value="low"), "best_value is of type str"),
+        (lambda fields: fields["callbacks"]["Checkpoints"].update(best_value=torch.nan), "its field best_value is nan"),
+        (lambda fields: fields["optimizer_states"].clear(), "its field optimizer_states does not hold one mapping"),
+        (lambda fields: fields["optimizer_states"][0]["state"].clear(), "its optimizer has no state"),
+        (lambda fields: fields["optimizer_states"][0]["state"][1].clear(), "optimizer has no moments of parameter 1"),
+        (
+            lambda fields: fields["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)),
+            r"its optimizer has moments of shape \(3,\) for parameter 0 of shape \(2, 2\)",
+        ),
+    ],
+)
+def test_a_checkpoint_that_no_run_can_continue_from_is_called_damaged(damage, what):
+    fields = resumable()
+    damage(fields)
+
+    with pytest.raises(CheckpointError, match=rf"last\.ckpt is damaged: .*{what}"):
+        check_resumable(fields, Path("last.ckpt"), torch.nn.Linear(2, 2), averaged=False)
+
+
+def test_a_checkpoint_without_the_average_cannot_be_resumed_with_one():
+    with pytest.raises(CheckpointError, match="its field current_model_state is missing"):
+        check_resumable(resumable(), Path("last.ckpt"), torch.nn.Linear(2, 2), averaged=True)
 
 
 def test_a_missing_checkpoint_is_called_so(tmp_path):

@@ -16,6 +16,7 @@ from inverseflow.training.loop.signals import StopRequest
 from inverseflow.training.run import Run
 from inverseflow.training.run.checkpoint import read_checkpoint, reason
 from inverseflow.training.run.lock import RunLock
+from inverseflow.training.run.start import Start
 from inverseflow.utils.files import write_torch
 
 
@@ -67,12 +68,10 @@ class Checkpoints(Checkpoint):
         every: training steps between two checkpoints.
         stop: tells whether the run is to be stopped after the current step.
         lock: the lock of the run folder; None on all ranks but the first.
-        best_is_lost: whether a resumed run has to find its best validation anew, because best.ckpt is lost.
+        start: where a resumed run continues, None for a new run.
     """
 
-    def __init__(
-        self, run: Run, every: int, stop: StopRequest, lock: RunLock | None, *, best_is_lost: bool = False
-    ) -> None:
+    def __init__(self, run: Run, every: int, stop: StopRequest, lock: RunLock | None, start: Start | None) -> None:
         self.best_value: float | None = None
         self.best_step: int | None = None
         self.last_value: float | None = None
@@ -82,7 +81,7 @@ class Checkpoints(Checkpoint):
         self._every = every
         self._stop = stop
         self._lock = lock
-        self._best_is_lost = best_is_lost
+        self._start = start
         self._stopping = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,14 +95,23 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with what `state_dict` returned."""
-        if not self._best_is_lost:
+        if self._start is None or not self._start.best_is_lost:
             self.best_value = _optional(float, state_dict["best_value"])
             self.best_step = _optional(int, state_dict["best_step"])
         self.last_value = _optional(float, state_dict.get("last_value"))
         self.last_step = _optional(int, state_dict.get("last_step"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a signal request a stop from now on, instead of stopping at once."""
+        """Let a signal request a stop from now on, instead of stopping at once.
+
+        Raises:
+            CheckpointError: if the restored loops have made another number of steps than the checkpoint says.
+        """
+        if self._start is not None and self._start.step != trainer.global_step:
+            raise CheckpointError(
+                f"{self._start.path} is damaged: its global_step is {self._start.step}, "
+                f"but its loops have made {trainer.global_step} steps"
+            )
         self.started = True
         self._stop.listen()
 

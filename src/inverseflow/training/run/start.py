@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +51,11 @@ def find_start(run: Run, flow: nn.Module, options: TrainOptions) -> Start | None
     else:
         _check_never_saved(run)
         return None
-    try:
+    with _naming_the_other(run, path):
         checkpoint = read_checkpoint(path)
-    except CheckpointError as error:
-        if path == run.last and run.best.is_file():
-            raise CheckpointError(f"{error}; delete it to continue from {run.best.name}") from error
-        raise
     check_architecture(flow, flow_weights(checkpoint), path)
-    check_resumable(checkpoint, path)
+    with _naming_the_other(run, path):
+        check_resumable(checkpoint, path, flow, averaged=options.optimizer.ema is not None)
     step = checkpoint["global_step"]
     if options.max_steps < step:
         raise OptionError(f"max_steps is {options.max_steps}, but the run has made {step} steps already")
@@ -64,6 +63,17 @@ def find_start(run: Run, flow: nn.Module, options: TrainOptions) -> Start | None
     if lost is not None:
         notes.append(f"{lost}; the best validation is found anew, from step {step} on")
     return Start(path, step, lost is not None, tuple(notes))
+
+
+@contextmanager
+def _naming_the_other(run: Run, path: Path) -> Iterator[None]:
+    """Add to an error about last.ckpt how to continue from best.ckpt."""
+    try:
+        yield
+    except CheckpointError as error:
+        if path == run.last and run.best.is_file():
+            raise CheckpointError(f"{error}; delete it to continue from {run.best.name}") from error
+        raise
 
 
 def _why_best_is_lost(run: Run, flow: nn.Module, callbacks: dict[str, dict[str, object]]) -> str | None:
