@@ -146,6 +146,8 @@ def test_a_run_that_was_interrupted_is_used_through_its_best_checkpoint(trained,
     state = "unfinished: step 6 of 6; using best.ckpt of step 6"
     assert f"state      {state}; --resume continues it" in run("info", folder)[1]
     assert run("sample", folder, "-o", tmp_path / "s.png")[2] == f"inverseflow: {folder} is {state}\n"
+    Run(folder).last.unlink()
+    assert "unfinished: last.ckpt is missing or damaged; using best.ckpt of step 6" in run("info", folder)[1]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"title": "digits"}'])

@@ -1,6 +1,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import threading
 import time
@@ -193,6 +194,13 @@ def test_a_run_resumes_with_its_own_settings_and_may_be_made_longer(tiny, run, t
     assert Run(out).options().model.width == 8
 
 
+def test_a_folder_whose_name_is_not_utf8_is_refused(run, tmp_path):
+    code, _, error = run("train", "digits", "--out", tmp_path / os.fsdecode(b"caf\xe9"))
+
+    assert code == 2
+    assert "is no name in UTF-8, which TensorBoard needs" in error and list(tmp_path.iterdir()) == []
+
+
 def test_resuming_with_another_model_is_refused(trained, run):
     code, _, error = run("train", "digits", "--out", trained, "--resume", "--model.width", 9)
 
@@ -208,18 +216,18 @@ def test_settings_that_are_none_are_one_line_on_resume(trained, run, tmp_path):
     code, _, error = run("train", "digits", "--out", config.parent, "--resume")
 
     assert code == 2
-    assert error == f"inverseflow: error: {config}: optimizer must be a group of settings, got int\n"
+    assert error == f"inverseflow: error: {config} is damaged: optimizer must be a group of settings, got int\n"
 
 
-def test_a_truncated_checkpoint_is_one_line(tiny, run, tmp_path):
+def test_a_truncated_checkpoint_is_one_line(trained, run, tmp_path):
     out = tmp_path / "run"
-    run("train", "digits", "--config", tiny, "--out", out, "--max-steps", 2)
+    shutil.copytree(trained, out)
     last = Run(out).last
     last.write_bytes(last.read_bytes()[:1000])
-    code, _, error = run("train", "digits", "--out", out, "--resume", "--max-steps", 4)
+    code, _, error = run("train", "digits", "--out", out, "--resume", "--max-steps", 8)
 
     assert code == 2
-    assert error == f"inverseflow: error: {last} is truncated, or is not a checkpoint\n"
+    assert error.startswith(f"inverseflow: error: {last} is damaged: ") and error.count("\n") == 1
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny, run, tmp_path):

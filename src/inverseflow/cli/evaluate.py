@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from inverseflow.cli.arguments import Folder, Number, Output, RunFolder
+from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 
 
@@ -13,13 +13,13 @@ def evaluate(
     /,
     *,
     split: Literal["test", "validation", "train"] = "test",
-    draws: int = 3,
-    importance_samples: int | None = None,
+    draws: Whole = 3,
+    importance_samples: Whole | None = None,
     number: Number | None = None,
-    batch_size: int = 250,
-    seed: int = 0,
+    batch_size: Whole = 250,
+    seed: Whole = 0,
     device: str = "auto",
-    data_dir: Folder | None = None,
+    data_dir: File | None = None,
     output: Output | None = None,
 ) -> None:
     """Measure bits per dimension and the exactness of the inverse of a trained flow.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inverseflow.cli.arguments import Folder, Number, Output, RunFolder
+from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.errors import DataError, OptionError
 
@@ -14,11 +14,11 @@ def interpolate(
     /,
     *,
     number: Number | None = None,
-    steps: int = 10,
+    steps: Whole = 10,
     output: Output | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     device: str = "auto",
-    data_dir: Folder | None = None,
+    data_dir: File | None = None,
 ) -> None:
     """Interpolate between pairs of test images along a great circle in latent space.
 

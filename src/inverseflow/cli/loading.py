@@ -78,13 +78,16 @@ def unfinished(run: Run) -> str | None:
             return None  # the model is whole, and nothing tells how many steps it lacks
         return None if steps >= goal else f"unfinished: step {steps} of {goal}; using the model of step {best}"
     used = run.best if run.best.is_file() else run.last
-    return f"unfinished: step {_step(run.last)} of {goal}; using {used.name} of step {_step(used)}"
+    last, used_step = _step(run.last), _step(used)
+    progress = "last.ckpt is missing or damaged" if last is None else f"step {last} of {goal}"
+    return f"unfinished: {progress}; using {used.name}" + ("" if used_step is None else f" of step {used_step}")
 
 
-def _step(checkpoint: Path) -> str:
+def _step(checkpoint: Path) -> int | None:
+    """Return the training step of a checkpoint, None if it is missing or damaged."""
     from inverseflow.training.run.checkpoint import read_checkpoint
 
     try:
-        return str(read_checkpoint(checkpoint)["global_step"])
+        return int(read_checkpoint(checkpoint)["global_step"])
     except (CheckpointError, KeyError):
-        return "unknown"
+        return None

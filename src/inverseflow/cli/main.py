@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -55,8 +54,6 @@ def _run(argv: list[str]) -> None:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    # `--model NAME` names the flow; its other options have names of their own.
-    argv = [re.sub(r"^--model(?==|$)", "--model.name", word) for word in argv]
     try:
         for order, name in enumerate(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS):
             module = import_module(f"inverseflow.cli.{name}")
@@ -65,7 +62,8 @@ def _run(argv: list[str]) -> None:
         app(argv, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         command = f" {argv[0]}" if argv[:1] and argv[0] in COMMANDS else ""
-        raise UsageError(f"{error} See inverseflow{command} --help.") from error
+        error.verbose = False
+        raise UsageError(f"{str(error).rstrip('.')} (see inverseflow{command} --help)") from error
 
 
 def _exit_code(command: Callable[[], object], *, debug: bool) -> int:

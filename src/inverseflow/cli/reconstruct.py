@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inverseflow.cli.arguments import Folder, Number, Output, RunFolder
+from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 
 _USUAL_NUMBER = 64
@@ -14,9 +14,9 @@ def reconstruct(
     *,
     number: Number | None = None,
     output: Output | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     device: str = "auto",
-    data_dir: Folder | None = None,
+    data_dir: File | None = None,
 ) -> None:
     """Encode and decode test images, and show where they differ.
 

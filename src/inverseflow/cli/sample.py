@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from inverseflow.cli.arguments import Number, Output, RunFolder
+from inverseflow.cli.arguments import Number, Output, Real, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.errors import OptionError, RunError
 
@@ -15,10 +14,10 @@ def sample(
     /,
     *,
     number: Number = 100,
-    temperature: float = 1.0,
+    temperature: Real = 1.0,
     output: Output = Path("samples.png"),
-    seed: int = 0,
-    batch_size: int = 500,
+    seed: Whole = 0,
+    batch_size: Whole = 500,
     device: str = "auto",
 ) -> None:
     """Draw images from a trained flow.
@@ -43,8 +42,8 @@ def sample(
     """
     check_counts(number=number, batch_size=batch_size)
     check_seed(seed)
-    if not 0 <= temperature < math.inf:
-        raise OptionError(f"--temperature must be at least 0 and finite, got {temperature:g}")
+    if temperature < 0:
+        raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
     check_output(output, ".png", ".npz", ".pt")
     check_run(run)
     import numpy as np

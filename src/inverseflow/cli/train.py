@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import yaml
 from cyclopts import App, Parameter
 
+from inverseflow.cli.arguments import STRICT, File
 from inverseflow.errors import OptionError, UsageError
 from inverseflow.training.options import DataName, TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
@@ -38,7 +39,7 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         *,
         settings: Annotated[options, Parameter(name="*")] = options(),  # type: ignore[valid-type] # noqa: B008
         preset: Annotated[Literal[_PRESET_NAMES] | None, Parameter(show_default=False)] = None,  # type: ignore[valid-type]
-        config: Annotated[tuple[Path, ...], Parameter(consume_multiple=False, negative=())] = (),
+        config: Annotated[tuple[File, ...], Parameter(consume_multiple=False, negative=())] = (),
         print_config: Annotated[bool, Parameter(negative=())] = False,
     ) -> None:
         """Train a flow on images and write everything about the run into a folder.
@@ -92,8 +93,8 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         /,
         *,
         preset: str | None = None,
-        config: Annotated[tuple[Path, ...], Parameter(consume_multiple=False)] = (),
-        out: Path | None = None,
+        config: Annotated[tuple[File, ...], Parameter(consume_multiple=False)] = (),
+        out: File | None = None,
         resume: bool = False,
         init_from: Path | None = None,
     ) -> None:
@@ -112,7 +113,7 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         if source is not None and source.exists:
             settings = {**settings, "model": source.settings()["model"]}
     for file in found["config"]:
-        settings = _merged(settings, _read(file.expanduser()))
+        settings = _merged(settings, _read(file))
     return settings
 
 
@@ -145,12 +146,13 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _with_defaults(cls: type[Any], defaults: Mapping[str, Any]) -> type[Any]:
+def _with_defaults(cls: type[Any], defaults: Mapping[str, Any], prefix: str = "") -> type[Any]:
     """Return a keyword-only dataclass with the fields and the docstring of `cls`, all with defaults, and without data.
 
     Args:
         cls: a dataclass, which may hold others.
         defaults: defaults that replace those of `cls`, nested as `cls` is.
+        prefix: put before the names of the options.
     """
     kinds = get_type_hints(cls)
     specifications: list[tuple[str, Any, Any]] = []
@@ -159,10 +161,15 @@ def _with_defaults(cls: type[Any], defaults: Mapping[str, Any]) -> type[Any]:
             continue
         kind = kinds[item.name]
         if is_dataclass(kind):
-            group = _with_defaults(kind, defaults.get(item.name, {}))  # type: ignore[arg-type]
-            panel = Annotated[group, Parameter(group=f"{item.name.capitalize()} options")]  # type: ignore[valid-type]
-            specifications.append((item.name, panel, field(default_factory=group)))
-        else:
-            specifications.append((item.name, kind, field(default=defaults.get(item.name, item.default))))
+            group = _with_defaults(kind, defaults.get(item.name, {}), f"{item.name}.")  # type: ignore[arg-type]
+            panel = Parameter(name="*", group=f"{item.name.capitalize()} options")
+            specifications.append((item.name, Annotated[group, panel], field(default_factory=group)))
+            continue
+        names = [f"--{prefix}{item.name}".replace("_", "-")]
+        if prefix and item.name == "name":
+            names.append(f"--{prefix[:-1]}")  # --model NAME
+        negative = names[0].replace("--", "--no-") if kind is bool else ()
+        option = Annotated[STRICT.get(kind, kind), Parameter(name=names, negative=negative)]  # type: ignore[valid-type]
+        specifications.append((item.name, option, field(default=defaults.get(item.name, item.default))))
     namespace = {"__doc__": cls.__doc__, "__module__": __name__}
     return make_dataclass(cls.__name__, specifications, namespace=namespace, frozen=True, kw_only=True)

@@ -225,7 +225,7 @@ def _trainer(
             enable_model_summary=False,
             default_root_dir=run.path,
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         raise OptionError(f"Lightning refuses these settings: {error}") from error
 
 

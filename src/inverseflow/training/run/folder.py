@@ -75,7 +75,9 @@ class Run:
         content = self._content() if self.config.is_file() else None
         if isinstance(content, dict) and {"data", "max_steps", "model", "optimizer"} <= content.keys():
             return content
-        missing = "holds no training run" if self.path.is_dir() else "does not exist"
+        missing = "does not exist" if not self.path.exists() else "holds no training run"
+        if self.path.is_file():
+            missing = "is a file, not the folder of a run"
         raise RunError(f"{self.path} {missing}; `inverseflow train DATA {self._out_option}` makes one")
 
     def resume_command(self, data: str) -> str:
@@ -102,6 +104,10 @@ class Run:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another folder with --out")
+        if str(self.path) != str(self.path).encode(errors="replace").decode():
+            raise RunError(
+                f"{self.path} is no name in UTF-8, which TensorBoard needs; choose another folder with --out"
+            )
         if not self.path.is_dir() or all(
             entry.name == LOCK_NAME or is_temporary(entry) for entry in self.path.iterdir()
         ):
