@@ -27,12 +27,14 @@ from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
 from inverseflow.bijections.spline_activation import SplineActivation
+from inverseflow.bijections.transform import BijectionTransform
 
 __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
     "Bijection",
+    "BijectionTransform",
     "Butterfly",
     "CausalConv2d",
     "CheckpointedCompose",

@@ -168,14 +168,14 @@ class _Layout:
         """Return the systems of ``(N, C, H, W)`` as columns, ``(side, N · copies)``, pixel by pixel."""
         images = images.transpose(2, 3) if self.swapped else images
         down, across = self.image[0] // self.height, self.image[1] // self.width
-        cut = images.reshape(len(images), self.channels, down, self.height, across, self.width)
-        return cut.permute(3, 5, 1, 0, 2, 4).reshape(self.side, len(images) * self.copies)
+        cut = images.reshape(images.shape[0], self.channels, down, self.height, across, self.width)
+        return cut.permute(3, 5, 1, 0, 2, 4).reshape(self.side, images.shape[0] * self.copies)
 
     def images(self, columns: Tensor, like: Tensor) -> Tensor:
         """Return as images of a shape what are columns."""
         down, across = self.image[0] // self.height, self.image[1] // self.width
-        cut = columns.reshape(self.height, self.width, self.channels, len(like), down, across)
-        images = cut.permute(3, 2, 4, 0, 5, 1).reshape(len(like), self.channels, *self.image)
+        cut = columns.reshape(self.height, self.width, self.channels, like.shape[0], down, across)
+        images = cut.permute(3, 2, 4, 0, 5, 1).reshape(like.shape[0], self.channels, *self.image)
         return (images.transpose(2, 3) if self.swapped else images).contiguous()
 
 

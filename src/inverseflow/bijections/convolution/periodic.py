@@ -73,7 +73,7 @@ class PeriodicConv2d(Bijection):
             return z, _sum_spectrum(torch.linalg.slogdet(self._frequencies(x)).logabsdet, x)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        if len(z) == 0:  # MKL refuses to transform nothing
+        if z.shape[0] == 0:  # MKL refuses to transform nothing
             return z.to(self.weight.dtype), 0.0
         with torch.autocast(z.device.type, enabled=False):
             centered = (z.to(self.bias.dtype) - per_channel(self.bias, z)).to(torch.float64)

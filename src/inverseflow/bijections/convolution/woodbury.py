@@ -79,7 +79,7 @@ class _LowRankUpdates(Bijection):
             return self._as_image(x, z), -self._log_det(z)
 
     def _laid_out(self, x: Tensor) -> Tensor:
-        return at_least_single(x.to(self.updates[0].left.dtype)).reshape(len(x), *self.layout)
+        return at_least_single(x.to(self.updates[0].left.dtype)).reshape(x.shape[0], *self.layout)
 
     def _as_image(self, z: Tensor, x: Tensor) -> Tensor:
         return z.reshape(x.shape).to(self.updates[0].left.dtype)
