@@ -3,6 +3,7 @@ import torch
 
 from inverseflow.bijections import (
     ActNorm,
+    CheckpointedCompose,
     Compose,
     Conv1x1,
     Dequantize,
@@ -67,7 +68,7 @@ def test_a_layer_used_twice_shares_its_parameters():
     assert log_det.item() == pytest.approx(2.0)
 
 
-def test_only_a_composition_that_begins_with_dequantisation_takes_integers():
+def test_only_a_composition_that_begins_with_dequantization_takes_integers():
     x = torch.randint(4, (2, 3), dtype=torch.uint8)
     flow = Compose(Dequantize(4), Logit())
     assert torch.equal(flow.inverse(flow(x)[0])[0], x)
@@ -96,3 +97,61 @@ def test_a_composition_with_its_inverse_is_the_identity():
 def test_what_is_no_bijection_is_refused(combinator):
     with pytest.raises(TypeError, match="got 3"):
         combinator(3)
+
+
+def test_a_composition_reports_the_layer_that_refuses_its_input():
+    flow = Compose(Scale(2.0), Compose(Squeeze(), Compose(InverseConv2d(8))))
+    with pytest.raises(ValueError, match=r"^InverseConv2d is built for 8 channels, got an event of shape \(4, 2, 2\)"):
+        flow(torch.zeros(2, 1, 4, 4))
+
+
+def test_an_input_is_checked_once_however_deep_the_nesting(monkeypatch):
+    flow = Compose(Compose(Inverse(Compose(InverseConv2d(2)))))
+    checked = []
+    monkeypatch.setattr(InverseConv2d, "_check_shape", lambda self, shape: checked.append(shape))
+    flow.inverse(flow(torch.zeros(3, 2, 4, 5))[0])
+    assert checked == [(2, 4, 5)] * 2
+
+
+def test_the_inverse_of_dequantization_takes_integers_back():
+    x = torch.randint(256, (2, 3), dtype=torch.uint8)
+    layer = Inverse(Dequantize(256)).double()
+    levels, log_det = layer(layer.inverse(x)[0])
+    assert torch.equal(levels, x)
+    assert log_det.dtype == torch.float64
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_recomputed_activations_give_the_same_values_and_gradients(direction):
+    step = CheckpointedCompose(ActNorm(4), Squeeze(), Conv1x1(16), InverseConv2d(16)).double()
+    x = torch.randn(3, *((4, 6, 8) if direction == "forward" else (16, 3, 4)), dtype=torch.float64)
+    results = []
+    for step.gradient_checkpointing in (False, True):
+        leaf = x.clone().requires_grad_()
+        value, log_det = getattr(step, direction)(leaf)
+        loss = value.square().sum() + log_det.sum()
+        results.append((value, log_det, *torch.autograd.grad(loss, [leaf, *step.parameters()])))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_recomputation_stores_only_the_input():
+    step = CheckpointedCompose(*(Conv1x1(4) for _ in range(5)))
+    stored = []
+    for step.gradient_checkpointing in (False, True):
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, saved=saved: saved.append(tensor) or tensor, lambda x: x
+        ):
+            step(torch.randn(2, 4, 8, 8, requires_grad=True))
+        stored.append(sum(tensor.numel() for tensor in saved))
+    assert stored[1] <= 2 * 2 * 4 * 8 * 8 < stored[0]
+
+
+def test_recomputation_draws_the_same_noise():
+    step = CheckpointedCompose(Dequantize(4), Logit(0.05), ActNorm(3))
+    step.gradient_checkpointing = True
+    x = torch.randint(4, (5, 3))
+    torch.manual_seed(0)
+    z, _ = step(x)
+    (gradient,) = torch.autograd.grad(z.sum(), step.layers[2].log_scale)
+    torch.testing.assert_close(gradient, z.sum(0))

@@ -55,6 +55,22 @@ def test_a_change_of_one_latent_scale_leaves_the_other_latents_alone():
     torch.testing.assert_close(again, changed)
 
 
+def test_one_module_may_stand_at_several_scales():
+    shared = Scale(2.0, shift=1.0)
+    flow, separate = (Multiscale(scales, (8,)) for scales in ([shared] * 3, [Scale(2.0, shift=1.0) for _ in range(3)]))
+    x = torch.randn(2, 8)
+    z, log_det = flow(x)
+    torch.testing.assert_close((z, log_det), separate(x), rtol=0, atol=0)
+    back, log_det_back = flow.inverse(z)
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(log_det_back, -log_det)
+
+
+def test_a_scale_that_is_no_bijection_is_refused():
+    with pytest.raises(TypeError, match="scales must hold bijections, got 3"):
+        Multiscale([Scale(1.0), 3], (4,))
+
+
 BAD_SCALES = {
     "no level": ([], (4,), "at least one bijection"),
     "one channel to split": (

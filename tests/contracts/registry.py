@@ -399,6 +399,9 @@ def each(cases: list[Case]):
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
+ONE_OF_EACH_CLASS = list({type(case.build()): case for case in reversed(LAYERS)}.values())
+"""The first layer of each class."""
+
 each_layer = each(LAYERS)
 each_continuous_layer = each([case for case in LAYERS if case.levels is None])
 each_flow = each(FLOWS)

@@ -1,16 +1,18 @@
-"""T8: one graph, and the same numbers.
+"""Compiled and exported layers and flows are one graph and compute the same numbers.
 
-Most cases run the captured graph by PyTorch itself, and one case stands for each class: what can go wrong for a layer
-is the capture (a branch on a value, an operator without a fake implementation). Some are traced through autograd too.
-One goes through code generation, which takes seconds and is PyTorch's business rather than ours.
+In most cases PyTorch itself runs the captured graph, and one case stands for each class, because the capture is the
+part that can fail: a branch on a value, an operator without a fake implementation, a size that is fixed by accident.
+Some are also traced through autograd. One goes through code generation, which takes seconds and tests PyTorch more
+than us.
 """
 
 import shutil
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
-from tests.contracts.registry import FLOWS, LAYERS, each
+from tests.contracts.registry import FLOWS, LAYERS, ONE_OF_EACH_CLASS, each
 
 
 @pytest.fixture(autouse=True)
@@ -50,16 +52,66 @@ def named(cases, *names):
     return each([case for case in cases if case.name in names])
 
 
-ONE_OF_EACH_CLASS = list({type(case.build()): case for case in reversed(LAYERS)}.values())
 CONDITIONAL = [case for case in LAYERS if case.context is not None and case not in ONE_OF_EACH_CLASS]
 
 
+class Directions(torch.nn.Module):
+    """One function of both directions of a layer, so that one capture covers them; of an iterated one only forward."""
+
+    def __init__(self, layer, iterative):
+        super().__init__()
+        self.layer = layer
+        self.iterative = iterative
+
+    def forward(self, x, context):
+        return self.layer(x, context) if self.iterative else there_and_back(self.layer)(x, context)
+
+
+def batches_of_two_sizes(case, device, dtype):
+    return [(case.data(batch, device, dtype), case.draw_context(batch, device, dtype)) for batch in (4, 7)]
+
+
+LARGE = ("MaCow", "QuadCoupling", "QuadCoupling-conditional", "Butterfly")  # several layers of kinds that are here too
+QUICK, SLOW = (
+    [case for case in ONE_OF_EACH_CLASS + CONDITIONAL if (case.name in LARGE) is large] for large in (False, True)
+)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name) for case in QUICK]
+    + [pytest.param(case, id=case.name, marks=pytest.mark.slow) for case in SLOW],
+)
+def test_both_directions_of_a_layer_are_one_graph_for_every_batch_size(case, device, dtype):
+    function = Directions(case.perturbed(device, dtype), case.iterative)
+    counter = CompileCounter()
+    fast = compiled(function, counter)
+    for x, context in batches_of_two_sizes(case, device, dtype):
+        for tensor in (x, context):
+            if tensor is not None:
+                torch._dynamo.mark_dynamic(tensor, 0)
+        torch.testing.assert_close(outputs(fast, x, context), outputs(function, x, context))
+    assert counter.frame_count == 1
+
+
+def check_export(case, device, dtype):
+    function = Directions(case.perturbed(device, dtype), case.iterative)
+    (x, context), other = batches_of_two_sizes(case, device, dtype)
+    batch = {0: torch.export.Dim("batch")}
+    shapes = (batch, None if context is None else batch)
+    exported = torch.export.export(function, (x, context), dynamic_shapes=shapes).module()
+    torch.testing.assert_close(outputs(exported, *other), outputs(function, *other))
+
+
+@named(LAYERS, "LUConv1x1", "Woodbury", "PeriodicConv2d", "ExactConv2d", "InverseConv2d", "AffineCoupling-conditional")
+def test_a_layer_is_exported_with_a_batch_of_any_size(case, device, dtype):
+    check_export(case, device, dtype)
+
+
+@pytest.mark.slow
 @each(ONE_OF_EACH_CLASS + CONDITIONAL)
-def test_both_directions_of_a_layer_are_one_graph(case, device, dtype):
-    layer = case.perturbed(device, dtype)
-    function = layer if case.iterative else there_and_back(layer)
-    x, context = case.data(2, device, dtype), case.draw_context(2, device, dtype)
-    torch.testing.assert_close(outputs(compiled(function, "eager"), x, context), outputs(function, x, context))
+def test_every_layer_is_exported_with_a_batch_of_any_size(case, device, dtype):
+    check_export(case, device, dtype)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo hides it when printed

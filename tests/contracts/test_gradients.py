@@ -1,11 +1,11 @@
-"""T3: gradients of input, parameters and context against finite differences, and that every parameter receives one."""
+"""Gradients of the input, the parameters and the context, and second ones, against finite differences."""
 
 import pytest
 import torch
 from torch.func import functional_call
 
 from inverseflow.bijections import Inverse
-from tests.contracts.registry import FLOWS, LAYERS, each, each_flow
+from tests.contracts.registry import FLOWS, LAYERS, ONE_OF_EACH_CLASS, each, each_flow
 
 HONEST = [case for case in LAYERS if not case.surrogate]
 MANY = 60  # elements from which on a random projection of the Jacobian is checked, not every entry
@@ -16,7 +16,7 @@ def check(module, x, context):
     parameters = dict(module.named_parameters())
 
     def function(x, context, *values):
-        torch.manual_seed(7)  # the noise of dequantisation
+        torch.manual_seed(7)  # the noise of dequantization
         return functional_call(module, dict(zip(parameters, values, strict=True)), (x, context))
 
     leaves = [
@@ -36,6 +36,26 @@ def test_gradients_of_a_layer(case, direction, device):
         x = layer(x, context)[0]
         layer = Inverse(layer)
     check(layer, x, context)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@each([case for case in ONE_OF_EACH_CLASS if case.levels is None])
+def test_second_derivatives_of_a_layer(case, direction, device):
+    layer = case.perturbed(device, torch.float64).eval()  # in evaluation mode no gradient is a surrogate
+    x, context = case.data(2, device, torch.float64), case.draw_context(2, device, torch.float64)
+    if direction == "inverse":
+        x = layer(x, context)[0]
+        layer = Inverse(layer)
+    parameters = dict(layer.named_parameters())
+    sizes = [parameter.numel() for parameter in parameters.values()]
+
+    def function(x, flat):
+        values = [value.view(like.shape) for value, like in zip(flat.split(sizes), parameters.values(), strict=True)]
+        return functional_call(layer, dict(zip(parameters, values, strict=True)), (x, context))
+
+    flat = torch.cat([x.new_empty(0), *(parameter.detach().flatten() for parameter in parameters.values())])
+    leaves = [x.detach().requires_grad_(), flat.requires_grad_()]
+    assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 
 
 @each([case for case in FLOWS if not case.surrogate])
@@ -73,7 +93,7 @@ def test_every_parameter_of_a_flow_receives_a_gradient_from_the_likelihood(case,
 
 
 @each_flow
-def test_after_initialisation_a_step_of_gradient_descent_lowers_the_loss_of_its_batch(case, device, dtype):
+def test_after_initialization_a_step_of_gradient_descent_lowers_the_loss_of_its_batch(case, device, dtype):
     flow = case.build().to(device, dtype)
     x, context = case.data(16, device, dtype), case.draw_context(16, device, dtype)
     flow.initialize(x, context)

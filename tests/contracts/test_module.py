@@ -1,4 +1,4 @@
-"""What every layer and flow promises as a module: shapes, dtypes, no side effects, a readable repr."""
+"""Promises of every layer and flow as a module: shapes, dtypes, devices, no side effects, a readable repr."""
 
 import pytest
 import torch
@@ -92,6 +92,50 @@ def test_neither_direction_touches_its_input_or_the_layers_state(case, device, d
     assert torch.equal(z, z_before)
     assert context is None or torch.equal(context, context_before)
     assert all(torch.equal(value, state[name]) for name, value in layer.state_dict().items())
+
+
+@each_layer
+def test_results_are_contiguous(case, device, dtype):
+    layer = case.perturbed(device, dtype)
+    context = case.draw_context(3, device, dtype)
+    z, log_det = layer(case.data(3, device, dtype), context)
+    x, log_det_back = layer.inverse(z, context)
+    assert all(tensor.is_contiguous() for tensor in (z, log_det, x, log_det_back))
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+@each_continuous_layer
+def test_both_directions_run_in_half_precision(case, low, device):
+    layer = case.perturbed(device, torch.float32)
+    x, context = case.data(3, device, low), case.draw_context(3, device, low)
+    exact, exact_log_det = layer.to(low).to(torch.float32)(x.float(), None if context is None else context.float())
+    layer = layer.to(low)
+    z, log_det = layer(x, context)
+    back, log_det_back = layer.inverse(z, context)
+    assert z.dtype == back.dtype == low
+    assert log_det.dtype == log_det_back.dtype == torch.float32
+    precision = 16 * torch.finfo(low).eps
+    assert (z.float() - exact).abs().max() <= precision * exact.abs().max().clamp_min(1)
+    assert (log_det - exact_log_det).abs().max() <= precision * exact_log_det.abs().max().clamp_min(x[0].numel())
+    assert (back.float() - x.float()).abs().max() <= 4 * precision * z.float().abs().max().clamp_min(1)
+
+
+@each(LAYERS + FLOWS)
+def test_a_module_built_without_memory_is_whole_once_its_state_is_loaded(case, device):
+    original = case.perturbed(device, torch.float32)
+    with torch.device("meta"):
+        module = case.build()
+    assert repr(module)
+    module = module.to_empty(device=device)
+    module.load_state_dict(original.state_dict())
+    x, context = case.data(3, device, torch.float32), case.draw_context(3, device, torch.float32)
+    z, log_det = seeded(original, x, context) if case in LAYERS else (original.encode(x, context), None)
+    if case in LAYERS:
+        torch.testing.assert_close(seeded(module, x, context), (z, log_det), rtol=0, atol=0)
+        torch.testing.assert_close(module.inverse(z, context), original.inverse(z, context), rtol=0, atol=0)
+    else:
+        torch.testing.assert_close(module.encode(x, context), z, rtol=0, atol=0)
+        torch.testing.assert_close(module.decode(z, context), original.decode(z, context), rtol=0, atol=0)
 
 
 @each([case for case in LAYERS if case.context is None])

@@ -20,8 +20,9 @@ class Bijection(nn.Module, ABC):
 
     A subclass writes `_forward` and `_inverse`, pure mathematics on a batch ``(B, C, *spatial)``. Both return the image
     and the log-determinant *of their own direction*, as a number, a scalar or a ``(B,)`` tensor. This class checks
-    the input of every layer. It returns every log-determinant as a ``(B,)`` tensor in the input's dtype, but at least
-    in float32. A layer that changes the shape of an event also overrides `output_shape` and `input_shape`.
+    the input of every layer. It returns contiguous images, and every log-determinant as a ``(B,)`` tensor in the
+    input's dtype, but at least in float32. A layer that changes the shape of an event also overrides `output_shape`
+    and `input_shape`.
 
     Args:
         channels: number of channels C, None for any.
@@ -118,7 +119,7 @@ class Bijection(nn.Module, ABC):
             if error.layer is None:
                 error.layer = self
             raise
-        return z, _as_batch(log_det, z if z.is_floating_point() else x)
+        return z.contiguous(), _as_batch(log_det, z if z.is_floating_point() else x)
 
     def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
         self._check_input(x, context, integers=self.accepts_integers)

@@ -1,0 +1,164 @@
+"""Every numeric argument of every layer is judged when the layer is built."""
+
+import inspect
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+
+from inverseflow import bijections
+from inverseflow.bijections import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    Butterfly,
+    CausalConv2d,
+    Conv1x1,
+    Dequantize,
+    EmergingConv2d,
+    ExactConv2d,
+    ExponentialConv2d,
+    FInCConv2d,
+    InverseConv2d,
+    Logit,
+    LUConv1x1,
+    MaCow,
+    MaskedConvFlow,
+    MemoryEfficientWoodbury,
+    MintNet,
+    Multiscale,
+    PeriodicConv2d,
+    Permute,
+    QuadCoupling,
+    RationalConv2d,
+    Scale,
+    SelfNormalizingConv2d,
+    SplineActivation,
+    SplitPrior,
+    Squeeze,
+    Woodbury,
+)
+from inverseflow.distributions import StandardNormal
+from inverseflow.nets import MLP, ConvNet, ZeroConv2d
+
+CHANNELS, CONTEXT, IMAGE = {"channels": 4}, {"channels": 4, "context_channels": 2}, {"channels": 4, "size": (4, 4)}
+COUPLING = {"net": ConvNet(2 + 2, 4, 3), "num_conditioning": 2, **CONTEXT}
+
+COMPLETE = {
+    ActNorm: CHANNELS,
+    AdditiveCoupling: COUPLING,
+    AffineCoupling: {"max_log_scale": 2, **COUPLING},
+    Butterfly: {"factors": (0, 1), **IMAGE},
+    CausalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
+    Conv1x1: CHANNELS,
+    Dequantize: {"levels": 256},
+    EmergingConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
+    ExactConv2d: {"kernel_size": 3, **CHANNELS},
+    ExponentialConv2d: {"kernel_size": 3, "max_spectral_norm": 0.5, "tolerance": 1e-3, **CHANNELS},
+    FInCConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
+    InverseConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
+    LUConv1x1: CHANNELS,
+    Logit: {"alpha": 0.25},
+    MaCow: {"kernel_size": (2, 3), "width": 3, **CHANNELS},
+    MaskedConvFlow: {"kernel_size": (2, 3), "width": 3, "max_raw_scale": 2, **CHANNELS},
+    MemoryEfficientWoodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
+    MintNet: {"kernel_size": 3, "width": 8, "tolerance": 1e-3, "max_iterations": 9, **IMAGE},
+    Multiscale: {"scales": [Scale(2)], "event_shape": (4, 4, 4)},
+    PeriodicConv2d: {"kernel_size": 3, **CHANNELS},
+    Permute: {"permutation": (1, 0)},
+    QuadCoupling: {"build_net": partial(ConvNet, width=3), "blocks": 2, "max_log_scale": 2, **CONTEXT},
+    RationalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
+    Scale: {"scale": 2, "shift": 1},
+    SelfNormalizingConv2d: {"kernel_size": 3, "reconstruction_weight": 2, **CHANNELS},
+    SplineActivation: {"bins": 3, "bound": 2, **IMAGE},
+    SplitPrior: CONTEXT,
+    Squeeze: {"factor": 2},
+    Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
+    ConvNet: {"in_channels": 2, "out_channels": 3, "width": 4},
+    MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
+    StandardNormal: {"dims": 3},
+    ZeroConv2d: {"in_channels": 2, "out_channels": 3, "kernel_size": 3},
+}
+"""A value for every numeric argument of every layer and network."""
+
+REAL = {"alpha", "bound", "max_log_scale", "max_raw_scale", "max_row_sum", "max_spectral_norm"}
+REAL |= {"reconstruction_weight", "scale", "shift", "tolerance"}
+SEQUENCES = {"size", "factors", "permutation", "event_shape"}
+NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
+NO_NUMBERS |= {"gradient", "order"}
+COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
+COMBINATORS |= {"Shape", "initialize_from_data"}
+
+ARGUMENTS = [(build, name) for build, options in COMPLETE.items() for name in options if name not in NO_NUMBERS]
+WHOLE_ARGUMENTS = [(build, name) for build, name in ARGUMENTS if name not in REAL]
+REAL_ARGUMENTS = [(build, name) for build, name in ARGUMENTS if name in REAL]
+
+
+def each_argument(arguments):
+    return pytest.mark.parametrize(
+        ("build", "name"), arguments, ids=[f"{build.__name__}-{name}" for build, name in arguments]
+    )
+
+
+def replaced(value, number):
+    """Replace a number, or the last of a sequence of numbers."""
+    return (*value[:-1], number) if isinstance(value, tuple) else number
+
+
+def as_numpy(value, kind):
+    return tuple(map(kind, value)) if isinstance(value, tuple) else kind(value)
+
+
+def test_the_table_holds_every_argument_of_every_layer():
+    assert {build.__name__ for build in COMPLETE if issubclass(build, Bijection)} == (
+        set(bijections.__all__) - COMBINATORS
+    )
+    for build, options in COMPLETE.items():
+        assert set(inspect.signature(build).parameters) - NO_NUMBERS <= set(options), build
+
+
+@each_argument(WHOLE_ARGUMENTS)
+def test_a_number_that_is_not_whole_is_refused_by_name(build, name):
+    options = COMPLETE[build]
+    for number in (2.0, 2.5, True, "2", math.nan, 1j):
+        with pytest.raises(TypeError, match=rf"{name} must be a whole number, got {number!r}"):
+            build(**{**options, name: replaced(options[name], number)})
+
+
+@each_argument(WHOLE_ARGUMENTS)
+def test_a_negative_number_is_refused_by_name(build, name):
+    options = COMPLETE[build]
+    for number in (-1, -(2**40)):
+        with pytest.raises(ValueError, match=name):
+            build(**{**options, name: replaced(options[name], number)})
+
+
+@each_argument(WHOLE_ARGUMENTS)
+def test_whole_numbers_of_numpy_are_whole_numbers(build, name):
+    options = COMPLETE[build]
+    for kind in (np.int64, np.uint16):
+        layer = build(**{**options, name: as_numpy(options[name], kind)})
+        assert repr(layer) == repr(build(**options))
+
+
+@each_argument(REAL_ARGUMENTS)
+def test_a_number_that_is_not_finite_is_refused_by_name(build, name):
+    for number in (math.inf, -math.inf, math.nan):
+        with pytest.raises(ValueError, match=rf"{name} must .*, got {number}"):
+            build(**{**COMPLETE[build], name: number})
+
+
+@each_argument(REAL_ARGUMENTS)
+def test_an_argument_that_is_no_number_is_refused_by_name(build, name):
+    for number in ("1", True, (1.0,), 1j):
+        with pytest.raises(TypeError, match=rf"{name} must be a number, got"):
+            build(**{**COMPLETE[build], name: number})
+
+
+@each_argument(REAL_ARGUMENTS)
+def test_numbers_of_numpy_are_numbers(build, name):
+    options = COMPLETE[build]
+    for kind in (np.float64, np.float32):
+        assert type(getattr(build(**{**options, name: kind(options[name])}), name, 0.0)) in (float, int)
