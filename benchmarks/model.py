@@ -132,10 +132,6 @@ def bench_model(
         budget: ``"smoke"`` for seconds, ``"default"`` for a few minutes.
         device: where, ``"cpu"`` or ``"cuda"``.
         on_architecture: called before each architecture, for a progress bar.
-
-    Example:
-        >>> [row.wrong_pixels for row in bench_model("smoke").rows]
-        [0, 0, 0, 0]
     """
     where = torch.device(device)
     architectures, rounds, at_most_ms = MODEL_BUDGETS[budget]

@@ -104,11 +104,6 @@ def bench_op(
         budget: ``"smoke"`` for seconds, ``"default"`` for the grid of shapes, ``"sweeps"`` for growth along each axis.
         device: where, ``"cpu"`` or ``"cuda"``.
         on_case: called before each case, for a progress bar.
-
-    Example:
-        >>> benchmark = bench_op("smoke")
-        >>> all(row.error < 1e-4 for row in benchmark.rows if row.method != "conv2d")
-        True
     """
     where, chosen = torch.device(device), OP_BUDGETS[budget]
     here = machine(where)

@@ -37,13 +37,7 @@ class MemoryMeter:
     @staticmethod
     @contextmanager
     def started() -> Iterator[MemoryMeter]:
-        """Start the process with the current number of threads, and end it on leaving the block.
-
-        Example:
-            >>> with MemoryMeter.started() as meter:
-            ...     sorted(meter.measure(Case(1, 1, 8, 3))["conv2d"])
-            ['forward', 'training']
-        """
+        """Start the process with the current number of threads, and end it on leaving the block."""
         command = [sys.executable, "-c", f"import {__name__} as meter; meter.serve({torch.get_num_threads()})"]
         same_modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
         environment = os.environ | _GIVES_BACK | _SLEEPS | same_modules

@@ -11,14 +11,14 @@ from torch import Tensor
 from inverseflow.bijections import Bijection, CausalConv2d, Compose, InverseConv2d
 from inverseflow.bijections.base import LogDet
 from inverseflow.flows import Flow
-from inverseflow.ops._corner import mirrored_axes
 
 
 class PixelByPixel(CausalConv2d):
     """A convolution whose inverse is plain substitution, pixel by pixel for the whole batch."""
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return substitute(z, self.kernel(), tuple(mirrored_axes(self.corner))), 0.0
+        mirrored = tuple(axis for axis, side in ((-2, "bottom"), (-1, "right")) if side in self.corner)
+        return substitute(z, self.kernel(), mirrored), 0.0
 
 
 def substitute(y: Tensor, weight: Tensor, mirrored: tuple[int, ...] = ()) -> Tensor:

@@ -47,5 +47,5 @@ def test_an_end_of_the_process_is_reported_every_time():
     wrong = dataclasses.replace(CASE, batch=1, channels=0, side=8)
     with MemoryMeter.started() as meter:
         for _ in range(2):
-            with pytest.raises(RuntimeError, match=r"ended at 1×0×8×8, k=3 with 1"):
+            with pytest.raises(RuntimeError, match=r"ended at 1×0×8×8, k=3 with code 1"):
                 meter.measure(wrong)

@@ -40,7 +40,7 @@ def test_growth_along_the_side_is_in_pixels_from_16_on():
     [
         (Case(1, 12, 16, 3), "fill 6% of the vectors"),
         (Case(16, 2, 16, 3), "few channels"),
-        (Case(16, 96, 16, 3), "wide channels"),
+        (Case(16, 96, 16, 3), "many channels"),
         (Case(4, 96, 4, 3), "is packed"),
         (Case(16, 12, 16, 3), "not identified"),
     ],
@@ -64,4 +64,4 @@ def test_memory_is_told_in_inputs_and_without_large_kernels():
     text = memory_summary(rows)
     assert "1 of 2 shapes" in text
     assert "2.00 inputs in tensors and 3.00 in the whole process" in text
-    assert memory_summary(rows[2:]) == "Every kernel is large beside its image."
+    assert memory_summary(rows[2:]) == "Every kernel is large compared with its image."

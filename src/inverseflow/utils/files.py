@@ -175,7 +175,7 @@ def _link_target(path: Path) -> Path:
 
 
 def _temporary(path: Path) -> Path:
-    """Return a random name in the folder of `path`, short enough whatever the length of the name of `path`."""
+    """Return a random name in the folder of `path`, short even if `path` has the longest name allowed."""
     return path.with_name(f".{path.stem[:20]}.{secrets.token_hex(8)}.part{path.suffix[-20:]}")
 
 

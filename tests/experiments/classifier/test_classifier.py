@@ -108,7 +108,7 @@ def test_the_published_figure_stands_beside_mnist_alone(result):
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "verdict"), [(0.971, "which reaches 97.0%."), (0.969, "which does NOT reach 97.0%: it is the best")]
+    ("accuracy", "verdict"), [(0.971, "which reaches 97.0%."), (0.969, "which does NOT reach 97.0%. It is the best")]
 )
 def test_the_verdict_says_whether_the_goal_is_reached(result, accuracy, verdict):
     assert verdict in "\n".join(parts(on_mnist(result, accuracy)))

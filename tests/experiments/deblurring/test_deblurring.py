@@ -317,9 +317,9 @@ def scored(**scores):
 
 def test_what_blending_gains_without_inverse_convolutions_is_said_as_a_share_of_the_mean_gain():
     said = without([scored(blended=33.0, blended_wiener=32.5), scored(blended=31.0, blended_wiener=31.5)])
-    assert "of the +2.00 dB that blended gains over Wiener on average, blended Wiener gains +2.00 dB (100%)" in said
-    assert said.endswith("blended is above blended Wiener on 1 of 2 (+0.00 dB).")
-    assert "gains -1.00 dB (-50%)" in without([scored(blended=32.0, blended_wiener=29.0)])
+    assert "of the average gain of +2.00 dB of blended over Wiener, blended Wiener reaches +2.00 dB (100%)" in said
+    assert said.endswith("Blended is above blended Wiener on 1 of 2 (+0.00 dB).")
+    assert "reaches -1.00 dB (-50%)" in without([scored(blended=32.0, blended_wiener=29.0)])
 
 
 def test_there_is_no_share_of_no_gain():

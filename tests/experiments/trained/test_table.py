@@ -71,7 +71,7 @@ def test_nats_and_bits_are_the_same_number(result):
             assert row.values["nats_per_image"] == pytest.approx(row.values["bits_per_dim"] * 64 * math.log(2))
 
 
-def test_two_seeds_give_two_figures(result):
+def test_two_seeds_give_two_results(result):
     assert result.value("Inverse-Flow", "seed 0", "bits_per_dim") != result.value(
         "Inverse-Flow", "seed 1", "bits_per_dim"
     )
