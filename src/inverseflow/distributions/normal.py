@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,8 @@ class StandardNormal(nn.Module):
         like = self._zero
         device = generator.device if generator is not None else like.device
         # Even generator=None would keep torch.compile from making n dynamic.
-        source = {} if generator is None else {"generator": generator}
-        noise = torch.randn(n, self.dims, device=device, dtype=like.dtype, **source)
+        source: dict[str, Any] = {} if generator is None else {"generator": generator}
+        noise: Tensor = torch.randn(n, self.dims, device=device, dtype=like.dtype, **source)
         return temperature * noise.to(like.device)
 
     def extra_repr(self) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from inverseflow.errors import ConvergenceError
 
@@ -112,7 +111,8 @@ def invert_triangular(
         max_iterations: how many times f may be evaluated.
 
     Raises:
-        ConvergenceError: the tolerance is not reached, in the solution or in its gradient.
+        ConvergenceError: if the tolerance is not reached, in the solution or in its gradient.
+        NotImplementedError: if a gradient of the solution is differentiated again.
 
     Reference:
         Song et al., MintNet, 2019, section 3.3.
@@ -169,13 +169,35 @@ class _Implicit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, residual: Tensor, x: Tensor, solve_transposed: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.solve_transposed = solve_transposed
-        return x.clone()
+        value = x.clone()
+        ctx.save_for_backward(value)
+        return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        with torch.enable_grad():
-            return ctx.solve_transposed(gradient), None, None
+        solution: Tensor = ctx.solve_transposed(gradient.detach())
+        if torch.is_grad_enabled():
+            (value,) = ctx.saved_tensors
+            solution = _DifferentiableOnce.apply(solution, value)  # type: ignore[no-untyped-call]
+        return solution, None, None
+
+
+class _DifferentiableOnce(torch.autograd.Function):
+    """A gradient that depends on a value in a way that is not differentiated: to ask for that is an error.
+
+    `torch.autograd.function.once_differentiable` would not do. It takes the gradient for a constant where the gradient
+    that came in is one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, value: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError(
+            "an iterated inverse has first derivatives only; differentiate the other direction a second time instead"
+        )
 
 
 def _largest(x: Tensor) -> Tensor:
