@@ -1,6 +1,11 @@
 """Whole training runs, as small as they can be."""
 
+import csv
+import errno
+import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +17,18 @@ import pytest
 import torch
 import yaml
 
+from inverseflow.data import ImageSplits, TensorImages
 from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
+from inverseflow.flows import Flow
+from inverseflow.training import trainer
 from inverseflow.training.loop.checkpoints import Checkpoints
 from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.loop.recorder import Recorder
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
+from inverseflow.training.report import closing_lines
 from inverseflow.training.run import Run
 from inverseflow.training.run.checkpoint import read_checkpoint
+from inverseflow.training.run.lock import RunLock
 from inverseflow.training.run.metrics import read_metrics
 from inverseflow.training.trainer import train
 
@@ -41,6 +51,12 @@ TINY = TrainOptions(
 
 def options(out: Path, **changes) -> TrainOptions:
     return replace(TINY, out=out, **changes)
+
+
+@pytest.fixture
+def without_results(monkeypatch) -> None:
+    """Skip the measurements and pictures at the end of a run."""
+    monkeypatch.setattr(trainer, "finish", lambda run, options, data, flow, training, device: training)
 
 
 def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, how: type[BaseException] = TrainingInterrupted) -> None:
@@ -116,9 +132,18 @@ def test_training_lowers_the_bits(whole):
     assert bits[-1] < bits[0]
 
 
-@pytest.mark.parametrize("step", [3, 4, 5, 7])
-@pytest.mark.parametrize("how", [TrainingInterrupted, RuntimeError], ids=["asked to stop", "crashed"])
-def test_a_resumed_run_ends_as_if_it_had_never_stopped(whole, tmp_path, monkeypatch, step, how):
+@pytest.mark.usefixtures("without_results")
+@pytest.mark.parametrize(
+    ("how", "step"),
+    [(TrainingInterrupted, 3), (TrainingInterrupted, 5), (RuntimeError, 4), (RuntimeError, 7)],
+    ids=[
+        "asked to stop between checkpoints",
+        "asked to stop at a validation",
+        "crashed before any checkpoint",
+        "crashed",
+    ],
+)
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(whole, tmp_path, monkeypatch, how, step):
     run = Run(tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(how):
         stop_after(step, patch, how)
@@ -129,6 +154,7 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(whole, tmp_path, monkeypa
     assert values(whole.metrics) == values(run.metrics)
 
 
+@pytest.mark.usefixtures("without_results")
 def test_a_resumed_run_goes_on_with_its_average(tmp_path, monkeypatch):
     averaged = replace(TINY.optimizer, ema=0.9)
     runs = [Run(tmp_path / name) for name in ("whole", "resumed")]
@@ -153,6 +179,7 @@ def test_an_average_is_what_is_exported(tmp_path):
     assert all(torch.equal(value, best[f"flow.{name}"]) for name, value in exported.items())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path):
     longer = options(tmp_path / "whole", max_steps=80, checkpoint_every=10, validate_every=30)
     train(longer)
@@ -181,6 +208,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
     assert str(caught.value) == f"stopped after step 3; continue with: {command}"
 
 
+@pytest.mark.usefixtures("without_results")
 def test_a_finished_run_can_be_made_longer(whole, tmp_path):
     run = Run(tmp_path / "run")
     constant = replace(TINY.optimizer, schedule="constant")
@@ -193,6 +221,7 @@ def test_a_finished_run_can_be_made_longer(whole, tmp_path):
     assert differences(*weights) == []
 
 
+@pytest.mark.usefixtures("without_results")
 def test_resuming_where_there_is_nothing_starts_a_run(tmp_path):
     assert train(options(tmp_path / "run", max_steps=1, resume=True)).steps == 1
 
@@ -229,6 +258,7 @@ def test_a_folder_that_holds_no_run_is_never_touched(tmp_path, content):
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.usefixtures("without_results")
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, whole):
     run = Run(tmp_path / "run")
     train(options(run.path, max_steps=1, model=replace(TINY.model, width=6)))
@@ -289,6 +319,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path, monke
     assert all(torch.isfinite(value).all() for value in modules[0].parameters())
 
 
+@pytest.mark.usefixtures("without_results")
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_former_one_whole(tmp_path, monkeypatch):
     save = torch.save
     calls = []
@@ -310,6 +341,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_former_one_wh
     assert train(options(run.path, resume=True)).steps == 12
 
 
+@pytest.mark.usefixtures("without_results")
 def test_gradient_checkpointing_changes_no_number(whole, tmp_path):
     run = Run(tmp_path / "run")
     train(options(run.path, gradient_checkpointing=True))
@@ -319,6 +351,7 @@ def test_gradient_checkpointing_changes_no_number(whole, tmp_path):
         torch.testing.assert_close(weights[1][name], value)
 
 
+@pytest.mark.usefixtures("without_results")
 def test_bfloat16_trains_to_about_the_same_bits(whole, tmp_path):
     report = train(options(tmp_path / "run", precision="bf16-mixed"))
 
@@ -334,6 +367,7 @@ def test_float64_trains_and_exports(tmp_path, ema):
     assert train(options(tmp_path / "run", max_steps=3, precision="64-true", optimizer=optimizer, resume=True))
 
 
+@pytest.mark.usefixtures("without_results")
 def test_the_seed_decides_everything(whole, tmp_path):
     run, other = Run(tmp_path / "same"), Run(tmp_path / "other")
     train(options(run.path))
@@ -400,6 +434,7 @@ def test_a_run_is_not_made_shorter(whole):
         train(options(whole.path, max_steps=3, resume=True))
 
 
+@pytest.mark.usefixtures("without_results")
 def test_damaged_metrics_are_not_blamed_on_the_settings(tmp_path):
     run = Run(tmp_path / "run")
     train(options(run.path, max_steps=1))
@@ -421,3 +456,175 @@ def test_validation_always_draws_the_same_noise(tmp_path, monkeypatch):
         train(options(run.path))
 
     assert len(seen) == 3 and len(set(seen)) == 1
+
+
+def splits(count: int) -> ImageSplits:
+    """Random images: one of them to validate on, one to test on, the others to train on."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    parts = {"train": pixels[2:], "validation": pixels[:1], "test": pixels[1:2]}
+    return ImageSplits("folder", "few", 256, (1, 8, 8), **{name: TensorImages(part) for name, part in parts.items()})
+
+
+@pytest.mark.parametrize("count", [3, 19])
+def test_a_tiny_set_of_images_trains_and_reports_without_a_standard_error(tmp_path, count):
+    run = Run(tmp_path / "run")
+    report = train(options(run.path, data="folder", max_steps=2, evaluation_draws=2), splits(count))
+
+    assert json.loads(run.report.read_text())["test_bits_per_dim_stderr"] is None
+    assert "(one image) bits/dim on 1 test image" in closing_lines(report, run)
+
+
+WILD = OptimizerOptions(learning_rate=1e4, warmup_steps=0, clip_norm=None)
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_last_step_that_breaks_the_model_is_never_exported(tmp_path, ema):
+    run = Run(tmp_path / "run")
+    with pytest.raises(
+        NonFiniteError, match="after step 1 (is )?.*not finite.* first value that is not finite is .*scale 1"
+    ):
+        train(options(run.path, max_steps=1, optimizer=replace(WILD, ema=ema)))
+
+    assert not run.model.exists() and not run.best.exists() and not run.last.exists()
+    assert all(math.isfinite(value) for row in read_metrics(run.metrics) for value in row.values())
+
+
+def test_a_checkpoint_is_only_written_of_a_model_that_is_finite(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    step = FlowModule.optimizer_step
+
+    def broken_at_8(self, *arguments, **options):
+        step(self, *arguments, **options)
+        if self.trainer.global_step == 8:
+            torch.nn.init.constant_(next(self.flow.parameters()), 1e30)
+
+    monkeypatch.setattr(FlowModule, "optimizer_step", broken_at_8)
+    message = "the model is not finite after step 8; .* the last good checkpoint is .*last.ckpt, and --init-from starts"
+    with pytest.raises(NonFiniteError, match=message):
+        train(options(run.path))
+
+    assert read_checkpoint(run.last)["global_step"] == 5
+
+
+def test_a_model_that_is_not_finite_on_a_test_image_is_not_exported(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    monkeypatch.setattr(
+        trainer, "load_weights", lambda flow, *_: torch.nn.init.constant_(next(flow.parameters()), 1e30)
+    )
+    with pytest.raises(NonFiniteError, match="bits per dimension of 360 of 360 images are not finite"):
+        train(options(run.path, max_steps=1))
+
+    assert not run.model.exists() and not run.report.exists()
+
+
+def test_a_report_says_in_words_that_the_inverse_is_not_exact(tmp_path, monkeypatch):
+    decode = Flow.decode
+    monkeypatch.setattr(Flow, "decode", lambda self, z, context=None: decode(self, z, context).clamp(max=3))
+    run = Run(tmp_path / "run")
+    report = train(options(run.path, max_steps=1))
+
+    assert "WARNING: the inverse is not exact: 360 of 360 images come back CHANGED" in closing_lines(report, run)
+    assert json.loads(run.report.read_text())["problems"] == report.problems
+
+
+@pytest.mark.usefixtures("without_results")
+def test_a_run_whose_best_checkpoint_is_lost_or_damaged_goes_on_from_its_last(tmp_path, capsys):
+    run = Run(tmp_path / "run")
+    train(options(run.path, max_steps=6))
+    run.best.unlink()
+    assert train(options(run.path, max_steps=6, resume=True)).best_step == 6
+    assert f"{run.best} is lost; the best validation is found anew, from step 6 on" in capsys.readouterr().err
+    run.best.write_bytes(b"half")
+    assert train(options(run.path, max_steps=8, resume=True)).best_step == 8
+    assert f"{run.best} is damaged" in capsys.readouterr().err
+    assert read_checkpoint(run.best)["global_step"] == 8
+
+
+@pytest.mark.usefixtures("without_results")
+def test_a_run_whose_last_checkpoint_is_lost_goes_on_from_its_best_to_the_same_end(whole, tmp_path, capsys):
+    run = Run(shutil.copytree(whole.path, tmp_path / "run"))
+    step = read_checkpoint(run.best)["global_step"]
+    run.last.unlink()
+    train(options(run.path, resume=True, max_steps=12))
+
+    assert "last.ckpt is lost; the run continues from best.ckpt" in capsys.readouterr().err
+    assert step == 12 or differences(read_checkpoint(whole.last), read_checkpoint(run.last)) == []
+
+
+def test_a_run_whose_checkpoints_are_lost_is_not_silently_started_again(whole, tmp_path):
+    run = Run(shutil.copytree(whole.path, tmp_path / "run"))
+    shutil.rmtree(run.checkpoints)
+    before = content(run.path)
+    with pytest.raises(CheckpointError, match="checkpoints is lost, although the run has made 12 steps; .*--overwrite"):
+        train(options(run.path, resume=True))
+
+    assert content(run.path) == before
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_second_run_in_the_same_folder_is_refused_by_name(whole, how):
+    before = content(whole.path)
+    with RunLock(whole.path) as lock:
+        lock.acquire()
+        with pytest.raises(RunError, match=f"is in use: process {os.getpid()} on .* trains in it"):
+            train(options(whole.path, **how))
+
+    assert content(whole.path) == before
+
+
+def test_a_run_whose_folder_is_removed_ends_in_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    record = Recorder.on_train_batch_end
+
+    def record_and_remove(self, trainer, module, *rest):
+        record(self, trainer, module, *rest)
+        if trainer.global_step == 3:
+            shutil.rmtree(run.path)
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", record_and_remove)
+    with pytest.raises(RunError, match="run was removed or replaced during training"):
+        train(options(run.path))
+
+    assert not run.path.exists()
+
+
+def test_a_full_disk_at_the_first_row_of_metrics_names_the_file(tmp_path, monkeypatch):
+    def full(self, row):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerow", full)
+    with pytest.raises(RunError, match=r"cannot write .*metrics\.csv: no space left on device"):
+        train(options(tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("without_results")
+def test_a_run_starts_from_the_weights_of_another_with_a_new_optimizer(whole, tmp_path, monkeypatch):
+    def refuse(self, *arguments):
+        raise AssertionError("initialized again")
+
+    monkeypatch.setattr(Flow, "initialize", refuse)
+    run = Run(tmp_path / "run")
+    optimizer = replace(TINY.optimizer, learning_rate=1e-9, warmup_steps=0)
+    train(options(run.path, max_steps=1, batch_size=8, optimizer=optimizer, init_from=whole.path))
+    tuned, before = read_checkpoint(run.last), read_checkpoint(whole.best)
+
+    assert tuned["global_step"] == 1 and run.options().init_from == whole.path
+    for name, value in before["state_dict"].items():
+        torch.testing.assert_close(tuned["state_dict"][name], value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model": replace(TINY.model, width=6)}, CheckpointError, "is of another architecture: .* is .* in it and .*"),
+        ({"init_from": Path("nowhere")}, RunError, "nowhere does not exist"),
+    ],
+)
+def test_a_run_that_cannot_start_from_another_is_refused_before_anything_is_written(
+    whole, tmp_path, change, error, message
+):
+    with pytest.raises(error, match=message):
+        train(options(tmp_path / "run", **{"init_from": whole.path, **change}))
+
+    assert not (tmp_path / "run").exists()

@@ -15,7 +15,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from inverseflow.data import Images, ImageSplits
-from inverseflow.errors import CheckpointError, InverseFlowError, NonFiniteError, OptionError, TrainingInterrupted
+from inverseflow.errors import (
+    CheckpointError,
+    InverseFlowError,
+    NonFiniteError,
+    OptionError,
+    RunError,
+    TrainingInterrupted,
+)
 from inverseflow.flows import Flow
 from inverseflow.training.loop.average import AveragedWeights
 from inverseflow.training.loop.checkpoints import AtomicCheckpointIO, Checkpoints
@@ -185,6 +192,10 @@ def _fit(
         ) from error
     except SystemExit:  # what Lightning makes of a second Ctrl-C
         raise KeyboardInterrupt from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise RunError(f"cannot write to {run.path}: {(error.strerror or str(error)).lower()}") from error
     except _DAMAGE as error:
         if start is None or checkpoints.started:
             raise

@@ -1,10 +1,15 @@
+import copy
+import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from inverseflow import flows
 from inverseflow.data import TensorImages
+from inverseflow.densities import Density
+from inverseflow.errors import ConvergenceError, NonFiniteError
 from inverseflow.training.evaluation import bits_of_images, evaluate
 from inverseflow.utils.seeding import seeded
 
@@ -56,7 +61,7 @@ def test_two_flows_meet_the_same_noise(flow, images):
 
 
 def test_the_bits_agree_across_batch_sizes_within_their_noise(flow, images):
-    one, other = (evaluate(flow, images, draws=20, batch_size=size).bits_per_dim for size in (7, 60))
+    one, other = (evaluate(flow, images, draws=10, batch_size=size).bits_per_dim for size in (7, 60))
 
     assert one == pytest.approx(other, abs=0.1)
 
@@ -82,6 +87,60 @@ def test_an_exact_flow_has_no_round_trip_error(flow, images):
     assert measured.bits_per_dim_draw_std is None
 
 
+def test_one_image_has_no_standard_error(flow, images):
+    measured = evaluate(flow, images.select([0]), draws=2, importance_samples=2)
+
+    assert measured.bits_per_dim_stderr is None and measured.importance_bits_per_dim_stderr is None
+    assert json.loads(json.dumps(asdict(measured), allow_nan=False))["images"] == 1
+
+
+def test_bits_that_are_not_finite_are_an_error(flow, images):
+    broken = copy.deepcopy(flow)
+    torch.nn.init.constant_(next(broken.parameters()), 1e30)
+    for measure in (evaluate, bits_of_images):
+        with pytest.raises(NonFiniteError, match="bits per dimension of 60 of 60 images are not finite"):
+            measure(broken, images)
+
+
+@pytest.mark.parametrize("name", ["draws", "batch_size", "importance_samples", "round_trip_images"])
+def test_a_number_below_one_is_refused(flow, images, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        evaluate(flow, images, **{name: 0})
+
+
+def test_an_inverse_that_fails_is_measured_and_said_in_words(flow, images, monkeypatch):
+    def fails(self, z, context=None):
+        raise ConvergenceError("no fixed point")
+
+    monkeypatch.setattr(type(flow), "_from_latent", fails)
+    measured = evaluate(flow, images, draws=1, batch_size=25)
+
+    assert (measured.max_reconstruction_error, measured.changed_images, measured.sample_ms_per_100) == (None, 60, None)
+    assert measured.round_trip.startswith("60 of 60 images come back CHANGED, some not as finite numbers")
+
+
+class Uniform(Density):
+    """A density without an inverse."""
+
+    def __init__(self, event_shape, levels):
+        super().__init__(event_shape, levels=levels)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def log_prob(self, x, context=None):
+        return self.weight - self.dims * math.log(self.levels) * torch.ones(len(x))
+
+    def sample(self, n, context=None, *, temperature=1.0, generator=None):
+        return torch.randint(self.levels, (n, *self.event_shape), generator=generator)
+
+
+def test_a_density_without_an_inverse_is_measured_too(images):
+    measured = evaluate(Uniform((1, 4, 4), LEVELS), images)
+
+    assert measured.bits_per_dim == pytest.approx(3.0)
+    assert (measured.changed_images, measured.round_trip_images) == (None, 0)
+    assert measured.round_trip == "there is no inverse"
+
+
 def test_a_wrong_inverse_is_found_out(flow, images, monkeypatch):
     layer = next(module for module in flow.modules() if type(module).__name__ == "ActNorm")
     inverse = layer.inverse
@@ -89,6 +148,7 @@ def test_a_wrong_inverse_is_found_out(flow, images, monkeypatch):
     measured = evaluate(flow, images, draws=1)
 
     assert measured.max_reconstruction_error > 0
+    assert "images come back CHANGED, by up to" in measured.round_trip
     assert measured.log_det_round_trip_error > 0.1
 
 

@@ -8,6 +8,7 @@ from inverseflow.training.loop.signals import StopRequest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_and_the_second_stops_at_once(number, capsys):
+    former = signal.signal(number, signal.default_int_handler)  # a process in the background ignores Ctrl-C
     with StopRequest() as stop:
         stop.listen()
         os.kill(os.getpid(), number)
@@ -15,6 +16,7 @@ def test_the_first_signal_asks_and_the_second_stops_at_once(number, capsys):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 
+    signal.signal(number, former)
     assert "once more stops at once" in capsys.readouterr().err
 
 
@@ -35,3 +37,16 @@ def test_a_signal_stops_at_once_before_training_has_begun():
         signal.signal(signal.SIGINT, former)
 
     assert not stop.requested
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_ignored_before_stays_ignored(number):
+    former = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            stop.listen()
+            os.kill(os.getpid(), number)
+            assert not stop.requested
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, former)

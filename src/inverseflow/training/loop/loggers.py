@@ -109,6 +109,16 @@ class EventLogger(TensorBoardLogger):
             super().log_metrics({name: value for name, value in metrics.items() if math.isfinite(value)}, step)
 
     @rank_zero_only
+    def save(self) -> None:
+        """Write pending events.
+
+        Raises:
+            RunError: if an event file cannot be written to.
+        """
+        with _errors_naming(self._folder):
+            super().save()
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left and close the file.
 
