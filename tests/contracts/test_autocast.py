@@ -1,4 +1,4 @@
-"""T9: under autocast to bfloat16 all stays finite and close, and both directions stay each other's inverse."""
+"""Under autocast to bfloat16 all stays finite and close, and both directions stay each other's inverse."""
 
 import pytest
 import torch

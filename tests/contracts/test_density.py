@@ -1,4 +1,4 @@
-"""T4 and T5: small densities sum to one, and what is sampled from them is distributed as they say.
+"""Small densities sum to one, and what is sampled from them is distributed as they say.
 
 Integrals over the plane are sums over a fine grid. In four dimensions they are means over random points, and a test
 allows four standard errors; seeds are fixed, and a standard error is itself asserted to be small.

@@ -1,4 +1,4 @@
-"""T2: the log-determinant of each direction against the dense Jacobian of that direction."""
+"""The log-determinant of each direction against the dense Jacobian of that direction."""
 
 import pytest
 import torch

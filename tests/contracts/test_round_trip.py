@@ -1,4 +1,4 @@
-"""T1: both ways, on every batch size and memory layout, in both precisions."""
+"""Both ways, on every batch size and memory layout, in both precisions."""
 
 import pytest
 import torch

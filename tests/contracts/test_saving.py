@@ -1,4 +1,4 @@
-"""T7: a state dictionary, a copy, a pickle, and a folder on disk all hold the same layer or flow."""
+"""A state dictionary, a copy, a pickle, and a folder on disk all hold the same layer or flow."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""T6: a tiny flow learns the bundled digits better than two named baselines."""
+"""A tiny flow learns the bundled digits better than two named baselines."""
 
 import math
 

@@ -40,5 +40,7 @@ def reconstruct(
     number = number_of_images(data.test, number, _USUAL_NUMBER)
     path = output or run.path / f"reconstructions-seed{seed}.png"  # training writes reconstructions.png itself
     worst = reconstruct(path, flow, sample_images(data.test, number, seed), data)
-    of = f"all {number}" if number == len(data.test) else f"{number} of {len(data.test)}"
-    print(f"{of} test images of {data.title} came back within {worst} gray levels; see {path}")
+    images = f"{number} of {len(data.test)} test images"
+    if number == len(data.test):
+        images = "the only test image" if number == 1 else f"all {number} test images"
+    print(f"{images} of {data.title} came back within {worst} gray levels; see {path}")

@@ -39,7 +39,7 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         *,
         settings: Annotated[options, Parameter(name="*")] = options(),  # type: ignore[valid-type] # noqa: B008
         preset: Annotated[Literal[_PRESET_NAMES] | None, Parameter(show_default=False)] = None,  # type: ignore[valid-type]
-        config: Annotated[tuple[File, ...], Parameter(consume_multiple=False, negative=())] = (),
+        config: Annotated[tuple[File, ...], Parameter(consume_multiple=False, negative=(), show_default=False)] = (),
         print_config: Annotated[bool, Parameter(negative=())] = False,
     ) -> None:
         """Train a flow on images and write everything about the run into a folder.
