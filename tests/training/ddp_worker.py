@@ -1,4 +1,4 @@
-"""Trains on two processes and leaves what each of them holds. Lightning starts it twice."""
+"""Train on two processes and save the weights and images of each. Lightning starts this file twice."""
 
 import sys
 from pathlib import Path

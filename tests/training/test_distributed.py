@@ -9,6 +9,8 @@ from inverseflow.data import load_images
 from inverseflow.training.loop.loader import StepBatches
 from inverseflow.training.run import Run
 
+pytestmark = pytest.mark.slow  # each run starts two processes that import Lightning
+
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
