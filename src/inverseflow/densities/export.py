@@ -1,0 +1,111 @@
+"""Densities as ONNX files, for runtimes without PyTorch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from inverseflow.densities.density import Density
+from inverseflow.ops.decompositions import export_decompositions
+from inverseflow.utils.files import atomic_write
+from inverseflow.utils.packages import packages_for
+
+Method = Literal["log_prob", "encode", "decode"]
+
+
+def export_onnx(density: Density, path: str | Path, method: Method = "decode") -> None:
+    """Write one method of a density as an ONNX file that takes any batch size; needs the extra ``inverseflow[export]``.
+
+    The inputs are called ``x`` (``z`` for ``"decode"``) and, for a conditional density, ``context``; the output has the
+    name of the method. Sampling is ``"decode"`` of normal noise. The size of the image is fixed. In the direction that
+    solves, each inverse convolution becomes one convolution with a kernel of the size of the image.
+
+    Args:
+        density: the density, on the CPU. It is exported in evaluation mode.
+        path: the file.
+        method: ``"log_prob"``, or ``"encode"`` or ``"decode"`` of a flow.
+
+    Raises:
+        MissingPackageError: if ONNX is not installed.
+        NotImplementedError: if the density has no such method, or a layer has no ONNX form.
+
+    Example:
+        >>> from inverseflow.flows import InverseFlow
+        >>> export_onnx(InverseFlow((1, 8, 8)), "sampler.onnx")  # doctest: +SKIP
+    """
+    if not hasattr(density, method):
+        raise NotImplementedError(f"{type(density).__name__} has no method {method!r} to export")
+    with packages_for("exporting to ONNX"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    training = density.training
+    try:
+        program = exportable(density.eval(), method)
+        names = ["z" if method == "decode" else "x", *(["context"] if _context_channels(density) else [])]
+        exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[method], verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        operators = re.findall(r"OpOverload\(op='([\w.]+)'", _causes(error))
+        missing = f"the operator {operators[-1]} has no ONNX form" if operators else str(error).strip()
+        raise NotImplementedError(f"{type(density).__name__}.{method} can't be exported to ONNX: {missing}") from error
+    finally:
+        density.train(training)
+    assert exported is not None
+    with atomic_write(Path(path).expanduser()) as temporary:
+        exported.save(temporary)
+
+
+def exportable(density: Density, method: Method) -> torch.export.ExportedProgram:
+    """Trace a method of a density for any batch size, with the project's operators replaced by PyTorch's own.
+
+    Args:
+        density: the density.
+        method: ``"log_prob"``, ``"encode"`` or ``"decode"``.
+
+    Returns:
+        A program that other exporters of PyTorch take.
+    """
+    inputs = _example(density, method)
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        program = torch.export.export(
+            _Call(density, method), inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),)
+        )
+    table: dict[Any, Any] = {**torch.export.default_decompositions(), **export_decompositions()}
+    return program.run_decompositions(table)
+
+
+class _Call(nn.Module):
+    """A module whose forward pass is a method of a density."""
+
+    def __init__(self, density: Density, method: Method) -> None:
+        super().__init__()
+        self.density = density
+        self.method = method
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        result: Tensor = getattr(self.density, self.method)(*inputs)
+        return result
+
+
+def _example(density: Density, method: Method) -> tuple[Tensor, ...]:
+    parameter = next(density.parameters(), torch.empty(0))
+    shape = (density.dims,) if method == "decode" else density.event_shape
+    x = torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device)
+    if density.levels is not None and method != "decode":
+        x = x.to(torch.uint8 if density.levels <= 256 else torch.int32)
+    channels = _context_channels(density)
+    return (x,) if channels is None else (x, x.new_zeros(2, channels, dtype=parameter.dtype))
+
+
+def _context_channels(density: Density) -> int | None:
+    found = (getattr(module, "context_channels", None) for module in density.modules())
+    return next((channels for channels in found if channels is not None), None)
+
+
+def _causes(error: BaseException | None) -> str:
+    """Return the messages of an error and of those that caused it."""
+    return "" if error is None else f"{error}\n{_causes(error.__cause__)}"

@@ -1,0 +1,118 @@
+"""Plain PyTorch programs for the operators that export formats such as ONNX do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inverseflow.ops._corner import mirrored_axes, opposite
+
+
+def export_decompositions() -> dict[Any, Callable[..., Tensor]]:
+    """Return functional programs by operator, for `torch.export.ExportedProgram.run_decompositions`.
+
+    The image size must be static, the batch size need not. The solve becomes one convolution with a kernel of the size
+    of the image. That kernel depends on the weights alone, so that a runtime computes it once.
+
+    Example:
+        >>> sorted(str(operator) for operator in export_decompositions())
+        ['aten.linalg_solve_triangular.default', 'aten.searchsorted.Tensor',
+         'inverseflow.causal_conv2d.default', 'inverseflow.inv_conv2d.default']
+    """
+    return {
+        torch.ops.inverseflow.causal_conv2d.default: _convolve,
+        torch.ops.inverseflow.inv_conv2d.default: _solve,
+        torch.ops.aten.linalg_solve_triangular.default: _solve_triangular,
+        torch.ops.aten.searchsorted.Tensor: _searchsorted,
+    }
+
+
+def _convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+    taps, axes = _taps(weight, corner, groups, diagonal, transposed)
+    return _apply(taps, x.flip(axes), groups).flip(axes)
+
+
+def _solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+    r"""Solve A x = y by the impulse response of the inverse.
+
+    With T the tap at the pixel itself, :math:`A = T (I + N)`. N moves at least one row or column on, so a power of
+    H + W - 1 is zero and :math:`(I + N)^{-1} = \prod_k (I + (-N)^{2^k})`. All of these are convolutions of the same
+    kind as A with kernels of at most H × W, which are the images of an impulse at the starting corner.
+    """
+    taps, axes = _taps(weight, corner, groups, diagonal, transposed)
+    channels, per_group = taps.shape[:2]
+    height, width = y.shape[2:]
+    tap = taps[:, :, 0, 0].reshape(groups, per_group, per_group)
+    inverse_tap = _inverse_triangular(tap, upper=transposed).reshape(channels, per_group, 1, 1)
+    impulse = torch.eye(per_group, dtype=y.dtype, device=y.device).repeat(1, groups)[:, :, None, None]
+    impulse = F.pad(impulse, (0, width - 1, 0, height - 1))  # (C / G, C, H, W)
+    power = impulse - F.conv2d(_apply(taps, impulse, groups), inverse_tap, groups=groups)
+    response = impulse
+    for _ in range((height + width - 2).bit_length()):
+        response = response + _apply(power.transpose(0, 1), response, groups)
+        power = _apply(power.transpose(0, 1), power, groups)
+    x = F.conv2d(y.flip(axes), inverse_tap, groups=groups)
+    return _apply(response.transpose(0, 1), x, groups).flip(axes)
+
+
+def _taps(weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> tuple[Tensor, list[int]]:
+    """Return the taps (C, C / G, kH, kW) by their distance from the pixel, and the axes to flip the image along."""
+    channels, per_group, rows, columns = weight.shape
+    taps = weight.flip((2, 3))
+    lower = torch.ones(per_group, per_group, dtype=torch.bool, device=weight.device)
+    lower = lower.tril(0 if diagonal == "free" else -1).repeat(groups, 1)[:, :, None, None]
+    elsewhere = torch.ones(1, 1, rows, columns, dtype=torch.bool, device=weight.device)
+    elsewhere = elsewhere & ~F.pad(torch.ones(1, 1, 1, 1, dtype=torch.bool), (0, columns - 1, 0, rows - 1))
+    taps = torch.where(lower | elsewhere, taps, torch.zeros((), dtype=weight.dtype, device=weight.device))
+    if diagonal == "unit":
+        unit = torch.eye(per_group, dtype=weight.dtype, device=weight.device).repeat(groups, 1)[:, :, None, None]
+        taps = taps + F.pad(unit, (0, columns - 1, 0, rows - 1))
+    if not transposed:
+        return taps, mirrored_axes(corner)
+    blocks = taps.reshape(groups, per_group, per_group, rows, columns)
+    return blocks.transpose(1, 2).reshape(taps.shape), mirrored_axes(opposite(corner))
+
+
+def _apply(taps: Tensor, x: Tensor, groups: int) -> Tensor:
+    """Convolve an image with taps that reach up and to the left."""
+    rows, columns = taps.shape[2:]
+    return F.conv2d(F.pad(x, (columns - 1, 0, rows - 1, 0)), taps.flip((2, 3)), groups=groups)
+
+
+def _solve_triangular(
+    matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    inverse = _inverse_triangular(matrix, upper=upper, unit=unitriangular)
+    return inverse @ right if left else right @ inverse
+
+
+def _inverse_triangular(matrix: Tensor, *, upper: bool, unit: bool = False) -> Tensor:
+    """Invert D (I + N) with a diagonal D and a strictly triangular N, whose powers end."""
+    size = matrix.shape[-1]
+    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    diagonal = torch.ones_like(matrix[..., 0]) if unit else matrix.diagonal(dim1=-2, dim2=-1)
+    power = -(matrix.triu(1) if upper else matrix.tril(-1)) / diagonal[..., None]
+    inverse = identity.expand_as(matrix)
+    for _ in range((size - 1).bit_length()):
+        inverse = inverse + power @ inverse
+        power = power @ power
+    return inverse / diagonal[..., None, :]
+
+
+def _searchsorted(
+    boundaries: Tensor,
+    values: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
+    boundaries = boundaries if sorter is None else boundaries.gather(-1, sorter)
+    pairs = boundaries[..., None, :], values[..., None]
+    passed = pairs[0] <= pairs[1] if right or side == "right" else pairs[0] < pairs[1]
+    return passed.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
