@@ -1,4 +1,4 @@
-"""Small densities sum to one, and what is sampled from them is distributed as they say.
+"""Small densities sum to one, and their samples follow them.
 
 Integrals over the plane are sums over a fine grid. In four dimensions they are means over random points, and a test
 allows four standard errors; seeds are fixed, and a standard error is itself asserted to be small.
@@ -121,7 +121,7 @@ CONTEXT = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
 
 
 def fitted_normals(flow, scales):
-    """Return normals around samples of the flow, their deviations those of the samples times each scale."""
+    """Return normals around samples of the flow, with the samples' deviations times each scale."""
     x = flow.sample(4000, CONTEXT, generator=torch.Generator().manual_seed(2)).flatten(1)
     return [torch.distributions.MultivariateNormal(x.mean(0), scale**2 * x.T.cov()) for scale in scales]
 
@@ -147,8 +147,8 @@ def test_samples_of_four_pixels_have_the_density_that_log_prob_tells(build):
     assert_mean_is_one((narrow.log_prob(x.flatten(1)) - log_prob).exp(), standard_error=0.02)
 
 
-# Grey levels. The mean over the noise of exp(log_prob) is the probability that the flow gives to the cell of the image.
-# The logit maps [0, 1) onto (nearly) all of the real line, so nothing is lost; centring leaves mass outside.
+# Gray levels. The mean over the noise of exp(log_prob) is the probability that the flow gives to the cell of the image.
+# The logit maps [0, 1) onto (nearly) all of the real line, so nothing is lost; centering leaves mass outside.
 
 IMAGES = torch.tensor(list(itertools.product([0, 1], repeat=4)), dtype=torch.uint8).view(16, 1, 2, 2)
 

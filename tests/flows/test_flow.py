@@ -97,7 +97,7 @@ def test_calling_a_flow_is_its_log_prob(case):
     torch.testing.assert_close(results[2], -results[0] / (flow.dims * math.log(2)))
 
 
-def test_the_noise_of_dequantisation_makes_the_likelihood_of_grey_levels_an_estimate():
+def test_the_noise_of_dequantization_makes_the_likelihood_of_gray_levels_an_estimate():
     flow, x = small(levels=5), torch.randint(5, (2, 1, 4, 8))
     assert not torch.equal(flow.log_prob(x), flow.log_prob(x))
     assert torch.equal(flow.encode(x), flow.encode(x))
@@ -293,7 +293,7 @@ def test_at_every_scale_but_the_last_half_of_what_reaches_it_leaves():
     ("levels", "dtype"),
     [(2, torch.float32), (17, torch.float32), (256, torch.float32), (4096, torch.float64), (65536, torch.float64)],
 )
-def test_any_number_of_grey_levels_is_coded_exactly(levels, dtype):
+def test_any_number_of_gray_levels_is_coded_exactly(levels, dtype):
     flow = small(levels=levels, max_row_sum=0.9).to(dtype)
     x = torch.randint(levels, (16, 1, 4, 8))
     x[0], x[1] = 0, levels - 1
@@ -369,11 +369,11 @@ def test_the_round_trip_error_is_the_largest_difference_of_an_element_and_names_
     assert shifted.round_trip_error(torch.tensor([[0, 3], [0, 7]])).tolist() == [0.0, 2.0]
 
 
-# Initialisation
+# Initialization
 
 
 @each([case for case in FLOWS if not case.name.startswith("planar")])
-def test_initialisation_reaches_every_activation_normalisation(case):
+def test_initialization_reaches_every_activation_normalization(case):
     flow = case.build()
     flow.initialize(case.data(32, "cpu", torch.float32), case.draw_context(32, "cpu", torch.float32))
     layers = [module for module in flow.modules() if isinstance(module, ActNorm)]
@@ -381,7 +381,7 @@ def test_initialisation_reaches_every_activation_normalisation(case):
     assert all(layer.initialized for layer in layers)
 
 
-def test_initialisation_whitens_the_latent_of_a_flow_that_ends_in_it():
+def test_initialization_whitens_the_latent_of_a_flow_that_ends_in_it():
     flow = Flow(Compose(LUConv1x1(3), ActNorm(3)), (3,))
     x = 5 + torch.randn(500, 3) @ torch.randn(3, 3)
     flow.initialize(x)
@@ -401,7 +401,7 @@ def test_the_same_batch_and_seed_initialise_two_flows_alike():
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in flow.state_dict().items())
 
 
-def test_initialisation_in_evaluation_mode_or_without_data_is_refused():
+def test_initialization_in_evaluation_mode_or_without_data_is_refused():
     flow = small()
     with pytest.raises(ValueError, match="empty batch"):
         flow.initialize(torch.zeros(0, 1, 4, 8))
@@ -410,7 +410,7 @@ def test_initialisation_in_evaluation_mode_or_without_data_is_refused():
     assert not any(module.initialized for module in flow.modules() if isinstance(module, ActNorm))
 
 
-def test_initialisation_works_with_gradient_checkpointing_on():
+def test_initialization_works_with_gradient_checkpointing_on():
     flow = small()
     flow.gradient_checkpointing = True
     flow.initialize(torch.randn(16, 1, 4, 8))

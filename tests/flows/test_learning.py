@@ -31,7 +31,7 @@ def pixel_histograms(train, test):
 
 
 def gaussian(train, test):
-    """Return the bits per dimension of a normal of full covariance, fitted to dequantised grey levels."""
+    """Return the bits per dimension of a normal of full covariance, fitted to dequantized gray levels."""
     points = (train + torch.rand(train.shape)).flatten(1).double()
     normal = torch.distributions.MultivariateNormal(points.mean(0), points.T.cov())
     held_out = (test + torch.rand(test.shape)).flatten(1).double()

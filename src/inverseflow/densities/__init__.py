@@ -1,8 +1,20 @@
-"""Density models: the contract `Density`, the registry, saving and loading, and the view as a torch distribution."""
+"""Density models: the contract `Density`, the registry, saving, export, and the view as a torch distribution."""
 
 from inverseflow.densities.density import Density
 from inverseflow.densities.distribution import DensityDistribution
+from inverseflow.densities.export import export_onnx, exportable
 from inverseflow.densities.pretrained import load, save
 from inverseflow.densities.registry import create, density_class, names, register
 
-__all__ = ["Density", "DensityDistribution", "create", "density_class", "load", "names", "register", "save"]
+__all__ = [
+    "Density",
+    "DensityDistribution",
+    "create",
+    "density_class",
+    "export_onnx",
+    "exportable",
+    "load",
+    "names",
+    "register",
+    "save",
+]

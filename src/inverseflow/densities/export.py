@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,8 +41,8 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
     if not hasattr(density, method):
         raise NotImplementedError(f"{type(density).__name__} has no method {method!r} to export")
     with packages_for("exporting to ONNX"):
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in ("onnx", "onnxscript"):
+            import_module(package)
     training = density.training
     try:
         program = exportable(density.eval(), method)
@@ -75,7 +76,8 @@ def exportable(density: Density, method: Method) -> torch.export.ExportedProgram
             _Call(density, method), inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),)
         )
     table: dict[Any, Any] = {**torch.export.default_decompositions(), **export_decompositions()}
-    return program.run_decompositions(table)
+    plain: torch.export.ExportedProgram = program.run_decompositions(table)
+    return plain
 
 
 class _Call(nn.Module):

@@ -61,7 +61,7 @@ def _solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, t
 
 def _taps(weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> tuple[Tensor, list[int]]:
     """Return the taps (C, C / G, kH, kW) by their distance from the pixel, and the axes to flip the image along."""
-    channels, per_group, rows, columns = weight.shape
+    _, per_group, rows, columns = weight.shape
     taps = weight.flip((2, 3))
     lower = torch.ones(per_group, per_group, dtype=torch.bool, device=weight.device)
     lower = lower.tril(0 if diagonal == "free" else -1).repeat(groups, 1)[:, :, None, None]

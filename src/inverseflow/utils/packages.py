@@ -30,6 +30,8 @@ OPTIONAL = {
     "safetensors": Package("safetensors", "hub", "saving and loading flows"),
     "huggingface_hub": Package("huggingface_hub", "hub", "loading flows from the Hugging Face hub"),
     "cyclopts": Package("cyclopts", "train", "the command line"),
+    "onnx": Package("onnx", "export", "exporting to ONNX"),
+    "onnxscript": Package("onnxscript", "export", "exporting to ONNX"),
     "yaml": Package("pyyaml", "train", "run folders"),
     "lightning": Package("lightning", "train", "training"),
     "tqdm": Package("tqdm", "train", "progress bars"),

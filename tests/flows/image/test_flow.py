@@ -37,7 +37,7 @@ def convolutions(flow):
     return [module for module in flow.modules() if isinstance(module, InverseConv2d)]
 
 
-def test_a_step_is_convolution_spline_normalisation_mixing_coupling():
+def test_a_step_is_convolution_spline_normalization_mixing_coupling():
     flow = InverseFlow(EVENT, scales=1, steps=1, width=4)
     (level,) = flow.bijection.scales
     assert isinstance(level, Compose)
@@ -106,12 +106,12 @@ def test_splines_are_shared_as_asked(sharing, functions):
     assert [len(layer.widths) for layer in splines] == functions
 
 
-def test_preprocessing_is_the_logit_or_centring_and_only_for_grey_levels():
+def test_preprocessing_is_the_logit_or_centering_and_only_for_gray_levels():
     assert isinstance(InverseFlow(EVENT, steps=1, width=2).preprocessing, Logit)
     assert InverseFlow(EVENT, steps=1, width=2, alpha=0.05).preprocessing.alpha == 0.05
-    centring = InverseFlow(EVENT, steps=1, width=2, preprocessing="center").preprocessing
-    assert isinstance(centring, Scale)
-    assert centring(torch.tensor([[0.0, 1.0]]))[0].tolist() == [[-1.0, 1.0]]
+    centering = InverseFlow(EVENT, steps=1, width=2, preprocessing="center").preprocessing
+    assert isinstance(centering, Scale)
+    assert centering(torch.tensor([[0.0, 1.0]]))[0].tolist() == [[-1.0, 1.0]]
     assert list(InverseFlow(EVENT, levels=None, steps=1, width=2).preprocessing.layers) == []
 
 

@@ -51,7 +51,7 @@ def test_the_flows_differ_in_the_layer_alone(name):
     assert not [module for module in layer.modules() if isinstance(module, (Conv1x1, LUConv1x1))]
 
 
-def test_mintnet_is_its_blocks_and_an_activation_normalisation():
+def test_mintnet_is_its_blocks_and_an_activation_normalization():
     blocks, norm = step("mintnet")
     assert kinds(blocks.layers) == [MintNet, MintNet]
     assert isinstance(norm, ActNorm)

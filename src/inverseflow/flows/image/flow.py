@@ -36,8 +36,17 @@ class ImageFlow(Flow):
         steps: number of steps K at each scale.
         preprocessing: ``"logit"``, or ``"center"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
-        step: the options of `StepOptions`: ``kernel_size``, ``max_row_sum``, ``max_spectral_norm``, ``spline``,
-            ``spline_bins``, ``spline_bound``, ``conv1x1``, ``coupling``, ``width`` and ``context_channels``.
+        kernel_size: side k of the layer's kernel, None for 3. ``"macow"`` sees k columns of two rows.
+        max_row_sum: None, or the bound ρ < 1 on the taps' row sums of one-sided convolutions, which keeps each inverse
+            below 1 / (1 - ρ).
+        max_spectral_norm: the largest spectral norm of ``"exponential"``, None for 0.9.
+        spline: ``"none"``, or how the splines' knots are shared: ``"shared"``, ``"channel"`` or ``"element"``.
+        spline_bins: bins of each spline.
+        spline_bound: half the interval of each spline.
+        conv1x1: ``"none"``, ``"dense"`` or ``"lu"``. Without it ``"emerging"`` brings one of its own.
+        coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
+        width: hidden channels of the couplings' networks, and of ``"mintnet"``.
+        context_channels: length of the context vector, None for an unconditional flow.
 
     Shape:
         x: ``(B, C, H, W)``, gray levels (uint8 up to 256) or, with ``levels=None``, floating-point;

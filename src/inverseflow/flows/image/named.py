@@ -28,8 +28,8 @@ class InverseFlow(ImageFlow):
 
     At each of L scales: squeeze, then K steps of inverse convolution → spline → ActNorm → 1×1 convolution → affine
     coupling. At the end of each scale but the last, half of the channels are factored out under a learned prior. The
-    corners of the inverse convolutions cycle through all four from step to step. The options are those of `ImageFlow`
-    but ``layer`` and ``max_spectral_norm``.
+    corners of the inverse convolutions cycle through all four from step to step. It takes the options of `ImageFlow`
+    except ``layer`` and ``max_spectral_norm``.
 
     Reference:
         Nagar and Varma, `Inverse-Flow <https://arxiv.org/abs/2410.14634>`_, AISTATS 2025, section 4.
@@ -54,8 +54,8 @@ class InverseFlow(ImageFlow):
 class Glow(ImageFlow):
     """Image flow without k×k layers: spline → ActNorm → 1×1 convolution → affine coupling.
 
-    By default, `InverseFlow` minus the inverse convolution. Pass ``spline="none"`` for the original Glow step. The
-    other options are those of `ImageFlow` but ``layer`` and the layer's.
+    By default, `InverseFlow` minus the inverse convolution. Pass ``spline="none"`` for the original Glow step. It takes
+    the options of `ImageFlow` except ``layer``, ``kernel_size`` and the bounds.
 
     Reference:
         Kingma and Dhariwal, `Glow <https://arxiv.org/abs/1807.03039>`_, 2018.
@@ -77,7 +77,7 @@ class CInCFlow(ImageFlow):
     """Image flow with the one-sided k×k convolution of a learned diagonal.
 
     The paper has quad-couplings and neither spline nor 1×1 convolution, and all its steps start at one corner; here the
-    corners cycle. The options are those of `ImageFlow` but ``layer`` and ``max_spectral_norm``.
+    corners cycle. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
 
     Reference:
         Nagar et al., `CInC Flow <https://arxiv.org/abs/2107.01358>`_, 2021, section 3.
@@ -97,7 +97,7 @@ class CInCFlow(ImageFlow):
 class FInCFlow(ImageFlow):
     """Image flow with a k×k convolution from each corner, each for a quarter of the channels.
 
-    The paper has no spline. The options are those of `ImageFlow` but ``layer`` and ``max_spectral_norm``.
+    The paper has no spline. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
 
     Reference:
         Kallappa, Nagar and Varma, `FInC Flow <https://arxiv.org/abs/2301.09266>`_, VISAPP 2023.
@@ -118,7 +118,7 @@ class EmergingFlow(ImageFlow):
     """Image flow with emerging convolutions: two one-sided convolutions from opposite corners.
 
     The paper's step has no spline, and the 1×1 convolution stands right before the emerging one; ``conv1x1="none"``
-    gives this order. The options are those of `ImageFlow` but ``layer`` and ``max_spectral_norm``.
+    gives this order. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
 
     Reference:
         Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019,
@@ -139,7 +139,7 @@ class EmergingFlow(ImageFlow):
 class PeriodicFlow(ImageFlow):
     """Image flow with periodic convolutions, computed by FFT.
 
-    In the paper they replace the 1×1 convolution, and there is no spline. The options are those of `ImageFlow` but
+    In the paper they replace the 1×1 convolution, and there is no spline. It takes the options of `ImageFlow` except
     ``layer`` and the bounds.
 
     Reference:
@@ -161,7 +161,7 @@ class PeriodicFlow(ImageFlow):
 class ExponentialFlow(ImageFlow):
     """Image flow with convolution exponentials.
 
-    The paper has no spline, and another coupling network. The options are those of `ImageFlow` but ``layer`` and
+    The paper has no spline, and another coupling network. It takes the options of `ImageFlow` except ``layer`` and
     ``max_row_sum``.
 
     Reference:
@@ -183,8 +183,8 @@ class SelfNormalizingFlow(ImageFlow):
     """Image flow with k×k convolutions that learn their own inverse; its likelihood is exact in training too.
 
     Training follows the gradients of `SelfNormalizingConv2d`'s objective instead of the likelihood's. In the paper's
-    Glow the layer replaces the 1×1 convolution and has 1×1 kernels, and there is no spline. The options are those of
-    `ImageFlow` but ``layer`` and the bounds.
+    Glow the layer replaces the 1×1 convolution and has 1×1 kernels, and there is no spline. It takes the options of
+    `ImageFlow` except ``layer`` and the bounds.
 
     Reference:
         Keller et al., `Self Normalizing Flows <https://arxiv.org/abs/2011.07248>`_, 2021, section 4.
@@ -205,7 +205,7 @@ class WoodburyFlow(ImageFlow):
     """Image flow with Woodbury transformations: low-rank updates across channels and across pixels.
 
     The rank is 16, or the length of the axis if it is shorter. In the paper they replace the 1×1 convolution, and there
-    is no spline. The options are those of `ImageFlow` but ``layer`` and the layer's.
+    is no spline. It takes the options of `ImageFlow` except ``layer``, ``kernel_size`` and the bounds.
 
     Reference:
         Lu and Huang, `Woodbury Transformations <https://arxiv.org/abs/2002.12229>`_, 2020.
@@ -226,7 +226,7 @@ class MaCowFlow(ImageFlow):
     """Image flow with two units of four masked convolutional flows in each step.
 
     The paper has no spline, and also splits off channels within a scale, which is left out here. The masked
-    convolutions see ``kernel_size`` columns of two rows, and the reverse. The options are those of `ImageFlow` but
+    convolutions see ``kernel_size`` columns of two rows, and the reverse. It takes the options of `ImageFlow` except
     ``layer`` and the bounds.
 
     Reference:
@@ -247,8 +247,8 @@ class MaCowFlow(ImageFlow):
 class ButterflyFlow(ImageFlow):
     """Image flow with one factor of a butterfly matrix in each step, so that successive steps make up a whole one.
 
-    The paper has no spline, and the order ActNorm → 1×1 convolution → butterfly → coupling. The options are those of
-    `ImageFlow` but ``layer`` and the layer's.
+    The paper has no spline, and the order ActNorm → 1×1 convolution → butterfly → coupling. It takes the options of
+    `ImageFlow` except ``layer``, ``kernel_size`` and the bounds.
 
     Reference:
         Meng et al., `ButterflyFlow <https://arxiv.org/abs/2209.13774>`_, 2022.
@@ -269,8 +269,8 @@ class MintNetFlow(ImageFlow):
     """Image flow of MintNet's blocks: in each step one of either order, then ActNorm, and nothing else.
 
     By default ``spline``, ``conv1x1`` and ``coupling`` are ``"none"``. The paper has no ActNorm, and factors out no
-    channels between the scales. ``width`` counts the hidden channels of a block. The options are those of `ImageFlow`
-    but ``layer`` and the bounds.
+    channels between the scales. ``width`` counts the hidden channels of a block. It takes the options of `ImageFlow`
+    except ``layer`` and the bounds.
 
     Reference:
         Song et al., `MintNet <https://arxiv.org/abs/1907.07945>`_, 2019, section 3.
@@ -291,7 +291,7 @@ class MintNetFlow(ImageFlow):
 class ARMAFlow(ImageFlow):
     """Image flow with rational convolutions: a k×k convolution, and the inverse of another from the opposite corner.
 
-    It is our own. The options are those of `ImageFlow` but ``layer`` and ``max_spectral_norm``.
+    It is our own. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
 
     Example:
         >>> ARMAFlow((1, 8, 8), scales=1, steps=1, width=8).dims

@@ -19,18 +19,17 @@ class StepOptions:
     """What one step consists of: k×k layer → spline → ActNorm → 1×1 convolution → coupling.
 
     Args:
-        layer: the k×k layer, a key of `inverseflow.flows.image.layers.LAYERS`.
-        kernel_size: side k of the layer's kernel, None for 3. ``"macow"`` sees k columns of two rows.
-        max_row_sum: None, or the bound ρ < 1 on the taps' row sums of one-sided convolutions, which keeps each inverse
-            below 1 / (1 - ρ).
-        max_spectral_norm: the largest spectral norm of ``"exponential"``, None for 0.9.
-        spline: ``"none"``, or how the splines' knots are shared: ``"shared"``, ``"channel"`` or ``"element"``.
+        layer: the k×k layer; `ImageFlow` explains this and the other options.
+        kernel_size: side of the layer's kernel, None for the layer's default.
+        max_row_sum: bound on the taps' row sums, None for none.
+        max_spectral_norm: largest spectral norm, None for the layer's default.
+        spline: sharing of the splines' knots.
         spline_bins: bins of each spline.
         spline_bound: half the interval of each spline.
         actnorm: whether there is an ActNorm.
-        conv1x1: ``"none"``, ``"dense"`` or ``"lu"``. Without it ``"emerging"`` brings one of its own.
-        coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
-        width: hidden channels of the couplings' networks, and of ``"mintnet"``.
+        conv1x1: form of the 1×1 convolution.
+        coupling: form of the coupling.
+        width: hidden channels.
         context_channels: length of the context vector, None for an unconditional step.
 
     Raises:

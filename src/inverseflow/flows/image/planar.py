@@ -22,9 +22,9 @@ from inverseflow.names import LayerName
 class PlanarFlow(Flow):
     r"""L blocks of K layers with a squeeze between blocks and a spline after every layer but the last.
 
-    By default the model of nine linear layers by which they are compared where nothing else mixes pixels or channels:
-    no 1×1 convolution (``"emerging"`` brings its own), no ActNorm, no coupling, and no channels that leave early. The
-    first block works on the image as it is, so ``"finc"`` needs images of 4 channels.
+    The default is the model of nine linear layers that compares them where nothing else mixes pixels or channels: there
+    is no 1×1 convolution (``"emerging"`` brings its own), no ActNorm and no coupling, and no channels are factored out.
+    The first block works on the image at its own size, so ``"finc"`` needs images of 4 channels.
 
     Args:
         event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^{L-1}`.
@@ -34,7 +34,7 @@ class PlanarFlow(Flow):
         steps: number of layers K in each block.
         preprocessing: ``"logit"``, or ``"center"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
-        step: the options of `StepOptions` but for 1×1 convolution and coupling: ``kernel_size``, ``max_row_sum``,
+        step: the options of a step except 1×1 convolution and coupling: ``kernel_size``, ``max_row_sum``,
             ``max_spectral_norm``, ``spline`` (``"element"`` by default), ``spline_bins`` (5), ``spline_bound``, and
             ``width``, which only ``"mintnet"`` has.
 
@@ -43,11 +43,12 @@ class PlanarFlow(Flow):
         log_prob: ``(B,)`` in nats; latent: ``(B, C H W)``.
 
     Raises:
-        ValueError: the shape can't be squeezed that often, an argument is out of its range, or the layer does not
+        ValueError: if the shape can't be squeezed that often, an argument is out of its range, or the layer does not
             have the option.
 
     Reference:
-        Keller et al., Self Normalizing Flows, 2021, section 4.2; Nagar and Varma, Inverse-Flow, AISTATS 2025, table 4.
+        Keller et al., `Self Normalizing Flows <https://arxiv.org/abs/2011.07248>`_, 2021, section 4.2; Nagar and Varma,
+        `Inverse-Flow <https://arxiv.org/abs/2410.14634>`_, AISTATS 2025, table 4.
 
     Example:
         >>> flow = PlanarFlow((1, 28, 28), layer="exact")

@@ -1,0 +1,80 @@
+"""Exported densities compute the same in plain operators, and as ONNX files in another runtime."""
+
+import sys
+
+import pytest
+import torch
+
+from inverseflow.densities import export_onnx, exportable
+from inverseflow.errors import MissingPackageError
+from inverseflow.flows import Flow, create
+from tests.contracts.registry import perturb
+
+
+def small(name="inverse-flow", **options):
+    torch.manual_seed(0)
+    defaults = {"levels": None, "scales": 1, "steps": 1, "width": 2, "spline_bins": 3}
+    return perturb(create(name, (1, 4, 6), **{**defaults, **options})).eval()
+
+
+def inputs(flow, method, n=5):
+    torch.manual_seed(1)
+    x = torch.randn(n, flow.dims) if method == "decode" else torch.randn(n, *flow.event_shape)
+    return (x, torch.randn(n, 2)) if flow.resolved_options["context_channels"] else (x,)
+
+
+def operators(program):
+    return {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+
+
+METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in ("log_prob", "decode")] + ["encode"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_exported_program_has_no_operator_of_ours_and_computes_the_same(method):
+    flow = small(context_channels=2)
+    program = exportable(flow, method)
+    assert not [name for name in operators(program) if "inverseflow" in name or "searchsorted" in name]
+    given = inputs(flow, method)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(*given), getattr(flow, method)(*given), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["log_prob", "encode", "decode"])
+@pytest.mark.parametrize("name", ["inverse-flow", "glow", "arma"])
+def test_another_runtime_computes_the_same_for_any_batch_size(name, method, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    flow = small(name, context_channels=2).train()
+    export_onnx(flow, tmp_path / "m.onnx", method)
+    assert flow.training
+    session = runtime.InferenceSession(tmp_path / "m.onnx")
+    names = ["z" if method == "decode" else "x", "context"]
+    assert ([given.name for given in session.get_inputs()], session.get_outputs()[0].name) == (names, method)
+    for n in (1, 5):
+        given = inputs(flow, method, n)
+        (found,) = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)})
+        with torch.no_grad():
+            expected = getattr(flow, method)(*given)
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_layer_without_onnx_form_is_refused_in_one_sentence(tmp_path):
+    pytest.importorskip("onnxscript")
+    flow = small("glow", conv1x1="dense")
+    with pytest.raises(NotImplementedError, match=r"^Glow.log_prob can't be exported to ONNX: the operator aten\."):
+        export_onnx(flow, tmp_path / "m.onnx", "log_prob")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'inverseflow\[export\]'"):
+        export_onnx(small(), tmp_path / "m.onnx")
+
+
+def test_a_density_without_the_method_is_refused(tmp_path):
+    with pytest.raises(NotImplementedError, match="Flow has no method 'invert' to export"):
+        export_onnx(Flow(small().bijection, (1, 4, 6)), tmp_path / "m.onnx", "invert")
