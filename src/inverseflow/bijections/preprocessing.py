@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single, elements, sum_event
-from inverseflow.ops._mapped import every_slice
+from inverseflow.ops.torch_internals import unwrap_functorch
 from inverseflow.utils.arguments import finite_number, whole_number
 
 
@@ -88,7 +88,7 @@ class Dequantize(Bijection):
     def _check_range(self, x: Tensor) -> None:
         if (x.dtype == torch.uint8 and self.levels >= 256) or x.numel() == 0:
             return
-        low, high = map(int, every_slice(x).to(torch.int64).aminmax())  # some unsigned dtypes have no aminmax
+        low, high = map(int, unwrap_functorch(x).to(torch.int64).aminmax())  # some unsigned dtypes have no aminmax
         if low < 0 or high >= self.levels:
             raise ValueError(
                 f"gray levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
@@ -96,10 +96,11 @@ class Dequantize(Bijection):
             )
 
     def _warn_of_nan(self, z: Tensor) -> None:
-        broken = int(every_slice(z).isnan().sum())
+        pixels = unwrap_functorch(z)
+        broken = int(pixels.isnan().sum())
         if broken:
             warnings.warn(
-                f"{broken} of {every_slice(z).numel()} pixels are not a number and become level 0: the inverse of a "
+                f"{broken} of {pixels.numel()} pixels are not a number and become level 0: the inverse of a "
                 "layer is singular or overflows; bound the layer, or compute in float64",
                 stacklevel=2,
             )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.errors import SingularError
-from inverseflow.ops._mapped import every_slice
+from inverseflow.ops.torch_internals import unwrap_functorch
 
 
 def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def check_regular(info: Tensor, side: int) -> None:
     """Raise `SingularError` where a factorisation of matrices of this side met a zero; not inside of compilation."""
     if torch.compiler.is_compiling():
         return
-    info = every_slice(info)
+    info = unwrap_functorch(info)
     singular = int(info.count_nonzero())
     if singular:
         raise SingularError(

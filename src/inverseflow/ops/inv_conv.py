@@ -8,8 +8,8 @@ from torch import Tensor
 from inverseflow.ops import _operators
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops._diagonal import Diagonal
-from inverseflow.ops._mapped import every_slice
 from inverseflow.ops.dispatch import description
+from inverseflow.ops.torch_internals import dispatch_mode_active, unwrap_functorch
 
 
 def causal_conv2d(
@@ -165,9 +165,9 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
 
 
 def _check_diagonal(weight: Tensor, groups: int) -> None:
-    if weight.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if weight.device.type != "cpu" or torch.compiler.is_compiling() or dispatch_mode_active():
         return
-    weight = every_slice(weight.detach())
+    weight = unwrap_functorch(weight.detach())
     *mapped, _, per_group, rows, columns = weight.shape
     *between, along_out, along_in, along_rows, along_columns = weight.stride()
     diagonal = weight.as_strided(

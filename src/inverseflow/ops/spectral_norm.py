@@ -109,7 +109,7 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
     log_norm = _frobenius(matrix).clamp_min(tiny).log()
     log_bound = log_norm
     for step in range(1, squarings + 1):
-        matrix = matrix / log_norm.exp()[..., None, None]
+        matrix = matrix / log_norm.exp().clamp_min(tiny)[..., None, None]  # of a tiny norm it may round to zero
         matrix = matrix.mH @ matrix
         log_norm = _frobenius(matrix).clamp_min(tiny).log()
         log_bound = log_bound + log_norm / 2**step
