@@ -1,9 +1,8 @@
 // The walk whose lanes are output channels: for wide layers and for batches too small to fill vectors with images.
 //
-// The image stands channels-last. Several independent pixels (of as many images, or of rows each one column behind the row
-// above it) share every load of the weights; a block is up to three vectors of output channels.
+// The image is packed channels-last. Several independent pixels (of as many images, or of rows each one column behind
+// the row above it) share every load of the weights. A block is up to three vectors of output channels.
 #pragma once
-#include <atomic>
 #include <thread>
 
 #include "walk.hpp"
@@ -15,8 +14,8 @@ constexpr int kMaxVectors = 3;
 
 // M vectors of output channels at P pixels, `apart` from each other.
 template <class T, int L, int M, int P>
-void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64_t apart, std::int64_t slot, std::int64_t row_step,
-            Reach reach) {
+void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int64_t apart, std::int64_t slot,
+            std::int64_t row_step, TapWindow window) {
     using V = typename Vector<T, L>::type;
     constexpr int kWidth = M * L;
     const std::int64_t C = kernel.C;
@@ -25,9 +24,9 @@ void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int
     unrolled<P>([&](auto p) {
         unrolled<M>([&](auto m) { sum[p][m] = *reinterpret_cast<const V*>(out + p * apart + m * L); });
     });
-    for (std::int64_t a = reach.rows - 1; a >= 0; --a) {
-        const T* weight = block.weights.get() + (kernel.taps - a * kernel.kernel_columns - reach.columns) * C * kWidth;
-        for (std::int64_t b = reach.columns - 1; b >= 0; --b) {
+    for (std::int64_t a = window.rows - 1; a >= 0; --a) {
+        const T* weight = block.weights.get() + (kernel.taps - a * kernel.kernel_columns - window.columns) * C * kWidth;
+        for (std::int64_t b = window.columns - 1; b >= 0; --b) {
             const T* value = current - a * row_step - b * slot;
             const T* end = value + (a || b ? C : block.first);
             for (; value != end; ++value, weight += kWidth) {
@@ -53,7 +52,8 @@ void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int
             unrolled<M>([&](auto m) { w[m] = *reinterpret_cast<const V*>(triangle + m * L); });
             const Index later = lane > i, own = lane == i;
             unrolled<P>([&](auto p) {
-                // Channels that are solved are left alone: where this one is infinite, even a product with zero is not zero.
+                // Channels that are solved are left alone: where this one is infinite, even a product with zero is not
+                // zero.
                 T v = solved[p][i];
                 if (block.scaled) {
                     v /= block.diagonal[done * L + i];
@@ -64,22 +64,27 @@ void pixels(const Packed<T>& kernel, const Block<T>& block, T* current, std::int
             });
         }
     });
-    unrolled<P>([&](auto p) {
-        unrolled<M>([&](auto m) { *reinterpret_cast<V*>(out + p * apart + m * L) = sum[p][m]; });
-    });
+    unrolled<P>(
+        [&](auto p) { unrolled<M>([&](auto m) { *reinterpret_cast<V*>(out + p * apart + m * L) = sum[p][m]; }); });
 }
 
 template <class T>
-using Pixels = void (*)(const Packed<T>&, const Block<T>&, T*, std::int64_t, std::int64_t, std::int64_t, Reach);
-
-template <class T, int L, int M, int... P>
-Pixels<T> choose_pixels(std::int64_t count, std::integer_sequence<int, P...>) {
-    static constexpr Pixels<T> table[] = {&pixels<T, L, M, P + 1>...};
-    return table[count - 1];
-}
+using Pixels = void (*)(const Packed<T>&, const Block<T>&, T*, std::int64_t, std::int64_t, std::int64_t, TapWindow);
 
 // As many pixels at a time as there are registers for: 32 with AVX-512, 16 else.
 constexpr int kMaxPixels = VECTOR_BYTES == 64 ? 8 : 4;
+
+// Whether so many pixels at a time have code of their own. Five and seven are taken in two parts: they would add a
+// quarter to the time that AVX-512 takes to compile.
+constexpr bool together(std::int64_t pixels) {
+    return pixels != 5 && pixels != 7;
+}
+
+template <class T, int L, int M, int... P>
+Pixels<T> choose_pixels(std::int64_t count, std::integer_sequence<int, P...>) {
+    static constexpr Pixels<T> table[] = {&pixels < T, L, M, together(P + 1) ? P + 1 : 4 > ...};
+    return table[count - 1];
+}
 
 template <class T, int L>
 struct PixelSteps {
@@ -88,7 +93,8 @@ struct PixelSteps {
     std::int64_t apart, slot, row_step;
     List<Pixels<T>> functions;  // kMaxPixels for each block
 
-    PixelSteps(const Packed<T>& packed, std::int64_t group, std::int64_t apart_, std::int64_t slot_, std::int64_t row_step_)
+    PixelSteps(const Packed<T>& packed, std::int64_t group, std::int64_t apart_, std::int64_t slot_,
+               std::int64_t row_step_)
         : kernel(packed), blocks(packed.groups[group]), apart(apart_), slot(slot_), row_step(row_step_) {
         constexpr auto counts = std::make_integer_sequence<int, kMaxPixels>{};
         for (const auto& block : blocks)
@@ -97,15 +103,21 @@ struct PixelSteps {
                                     : block.width == 2 * L ? choose_pixels<T, L, 2>(count, counts)
                                                            : choose_pixels<T, L, 3>(count, counts));
     }
-    void operator()(T* current, std::int64_t count, Reach reach) const {
+    void operator()(T* current, std::int64_t count, TapWindow window) const {
+        if (!together(count)) {
+            (*this)(current, 4, window);
+            return (*this)(current + 4 * apart, count - 4, window);
+        }
         for (std::size_t b = 0; b < blocks.size(); ++b)
-            functions[b * kMaxPixels + count - 1](kernel, blocks[b], current, apart, slot, row_step, reach);
+            functions[b * kMaxPixels + count - 1](kernel, blocks[b], current, apart, slot, row_step, window);
     }
 };
 
-inline std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+inline std::int64_t round_up(std::int64_t n, std::int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
 
-// One group of up to kMaxPixels images, some rows at a time, with the rows that the kernel reaches above them.
+// One group of up to kMaxPixels images, some rows at a time, with the rows above that the kernel reaches.
 template <class T, int L>
 void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t first, std::int64_t count) {
     const Problem& p = plan.p;
@@ -118,27 +130,29 @@ void walk_images_by_channels(const Plan<T>& plan, std::int64_t group, std::int64
     for (std::int64_t top = 0; top < H; top += band) {
         const std::int64_t rows = std::min(band, H - top);
         for (std::int64_t n = 0; n < count; ++n)
-            move_rows<T, L, false>(plan.source(first + n, group) + top * p.of_source.row, p.of_source, plan.next_channel(p.of_source), C, rows, W,
-                                   line + n * apart, slot, pitch);
+            move_rows<T, L, false>(plan.source(first + n, group) + top * p.of_source.row, p.of_source,
+                                   plan.next_channel(p.of_source), C, rows, W, line + n * apart, slot, pitch);
         for (std::int64_t h = 0; h < rows; ++h)
-            for (std::int64_t w = 0; w < W; ++w) solve(line + h * pitch + w * slot, count, reach(top + h, w, plan.kh, plan.kw));
+            for (std::int64_t w = 0; w < W; ++w)
+                solve(line + h * pitch + w * slot, count, window_at(top + h, w, plan.kh, plan.kw));
         for (std::int64_t n = 0; n < count; ++n) {
-            move_rows<T, L, true>(plan.target(first + n, group) + top * p.of_target.row, p.of_target, plan.next_channel(p.of_target), C, rows, W,
-                                  line + n * apart, slot, pitch);
+            move_rows<T, L, true>(plan.target(first + n, group) + top * p.of_target.row, p.of_target,
+                                  plan.next_channel(p.of_target), C, rows, W, line + n * apart, slot, pitch);
             if (top + rows < H)
-                std::memmove(buffer.get() + n * apart, line + n * apart + (rows - above) * pitch, sizeof(T) * above * pitch);
+                std::memmove(buffer.get() + n * apart, line + n * apart + (rows - above) * pitch,
+                             sizeof(T) * above * pitch);
         }
     }
 }
 
-// One band of up to kMaxPixels rows of one image, each row one column behind the row above it. `above` holds the last rows of the
-// band above as (row, column, channel), the lowest first, `before` the steps that it has done (null for the first band); `below`
-// (null for the last band) and `done` are the same for the next band. Only a few steps stand packed at a time.
+// One band of up to `height` <= kMaxPixels rows of one image, each row one column behind the row above it. Edges are
+// (row, column, channel), the lowest row first. Only a few steps are packed at a time.
 template <class T, int L>
-void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t image, std::int64_t top, std::int64_t height, const T* above,
-                           T* below, const std::atomic<std::int64_t>* before, std::atomic<std::int64_t>& done) {
+void walk_rows_by_channels(const Plan<T>& plan, std::int64_t height, const Band<T>& band) {
     const Problem& p = plan.p;
-    const std::int64_t C = plan.C, W = plan.W, slot = round_up(C, L), edge = plan.kh - 1, behind = plan.kh + plan.kw - 2;
+    const auto& [group, image, top, above, below, before, done] = band;
+    const std::int64_t C = plan.C, W = plan.W, slot = round_up(C, L), edge = plan.kh - 1,
+                       behind = plan.kh + plan.kw - 2;
     const std::int64_t count = std::min(height, plan.H - top), last = W + count - 1;
     const std::int64_t chunk = std::min<std::int64_t>(16, last), pitch = (behind + chunk) * slot;
     const PixelSteps<T, L> solve(*plan.kernel, group, pitch, slot, pitch + slot);
@@ -150,8 +164,8 @@ void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t
         for (std::int64_t r = 0; r < count; ++r) {
             const std::int64_t begin = std::max(from, r), end = std::min(to, W + r);
             if (begin < end)
-                move_lanes<T, L, unpack>(plane + r * s.row + (begin - r) * s.column, plan.next_channel(s), s.column, C, end - begin,
-                                         start + r * pitch + (begin - from) * slot, slot);
+                move_lanes<T, L, unpack>(plane + r * s.row + (begin - r) * s.column, plan.next_channel(s), s.column, C,
+                                         end - begin, start + r * pitch + (begin - from) * slot, slot);
         }
     };
     const T* source = plan.source(image, group) + top * p.of_source.row;
@@ -162,7 +176,7 @@ void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t
         move(std::false_type{}, source, p.of_source, from, to);
         for (std::int64_t t = from; t < to; ++t) {
             T* step = start + (t - from) * slot;
-            if (before && t < W) {  // the band above has to be past this column in its last row
+            if (before && t < W) {  // wait until the last row of the band above is past this column
                 while (known < t + height) {
                     known = before->load(std::memory_order_acquire);
                     if (known < t + height) std::this_thread::yield();
@@ -187,7 +201,8 @@ void walk_rows_by_channels(const Plan<T>& plan, std::int64_t group, std::int64_t
         }
         move(std::true_type{}, target, p.of_target, from, to);
         for (std::int64_t r = 0; r < edge + count; ++r)
-            std::memmove(buffer.get() + r * pitch, buffer.get() + r * pitch + (to - from) * slot, sizeof(T) * behind * slot);
+            std::memmove(buffer.get() + r * pitch, buffer.get() + r * pitch + (to - from) * slot,
+                         sizeof(T) * behind * slot);
     }
 }
 

@@ -1,4 +1,4 @@
-// The kernel of a convolution as the walks read it, and the memory of those packed lately.
+// The kernel of a convolution as the walks read it, and a cache of recently packed kernels.
 #pragma once
 #include <atomic>
 #include <mutex>
@@ -9,41 +9,44 @@
 namespace inverseflow {
 namespace {
 
-// How the output channels are cut into blocks: in units of `lanes`, at most `widest` of them together.
-struct Cut {
+// How the output channels are divided into blocks: of at most `widest` units of `lanes` channels.
+struct Blocking {
     int lanes, widest;
-    bool operator==(const Cut& other) const { return lanes == other.lanes && widest == other.widest; }
+    bool operator==(const Blocking& other) const { return lanes == other.lanes && widest == other.widest; }
 };
 
-// Some output channels of one group. The channels of a transposed kernel are counted backwards, so that its last tap is lower
-// triangular too.
+// Some output channels of one group. The channels of a transposed kernel are counted backwards, so that its last tap is
+// lower triangular too.
 template <class T>
 struct Block {
-    std::int64_t first, count, width;  // width: with the channels that fill up the last unit, whose weights are zero
-    Buffer<T> weights;                 // (tap, input channel, width); of the last tap the channels before `first`
-    Buffer<T> triangle;                // (count, width): row i holds what channel first + i contributes to those after it
+    std::int64_t first, count, width;  // width: count and padding up to a whole unit, whose weights are zero
+    Buffer<T> weights;                 // (tap, input channel, width); of the last tap only channels before `first`
+    Buffer<T> triangle;                // (count, width): row i holds the weights from channel first + i to later ones
     Buffer<T> diagonal;                // (width): of the last tap
-    bool scaled;                       // whether it is anything but ones
+    bool scaled;                       // whether the diagonal is anything but ones
 };
 
 template <class T>
 struct Packed {
     std::int64_t C, kernel_columns, taps;
     List<List<Block<T>>> groups;
-    bool keeps_zeros = true;  // outside of the image: nothing is multiplied by infinity or divided by zero
+    bool finite = true;       // all weights, so that zeros outside of the image contribute nothing to a convolution
+    bool keeps_zeros = true;  // also no zero on a diagonal, so that they stay zeros in a solve
     std::atomic<int> owners{1};
 
-    Packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads)
+    Packed(const Kernel& kernel, const Sizes& n, const Blocking& blocking, int threads)
         : C(n.channels), kernel_columns(n.kernel_columns), taps(n.kernel_rows * n.kernel_columns) {
-        const std::int64_t units = (C + cut.lanes - 1) / cut.lanes, blocks = (units + cut.widest - 1) / cut.widest;
+        const std::int64_t units = (C + blocking.lanes - 1) / blocking.lanes,
+                           blocks = (units + blocking.widest - 1) / blocking.widest;
         for (std::int64_t g = 0; g < n.groups; ++g) {
             groups.emplace_back();
             for (std::int64_t b = 0; b < blocks; ++b) {
                 Block<T> block;
-                block.first = units * b / blocks * cut.lanes;
-                block.width = units * (b + 1) / blocks * cut.lanes - block.first;
+                block.first = units * b / blocks * blocking.lanes;
+                block.width = units * (b + 1) / blocks * blocking.lanes - block.first;
                 block.count = std::min(C - block.first, block.width);
-                block.weights = (block.count < block.width ? zeros<T> : unset<T>)(((taps - 1) * C + block.first) * block.width);
+                block.weights =
+                    (block.count < block.width ? zeros<T> : unset<T>)(((taps - 1) * C + block.first) * block.width);
                 block.triangle = zeros<T>(block.count * block.width);
                 block.diagonal = zeros<T>(block.width);
                 block.scaled = kernel.diagonal != Diagonal::unit;
@@ -62,10 +65,11 @@ struct Packed {
         const T* weight = static_cast<const T*>(kernel.weight);
         T zero = 0;
         for (std::int64_t i = 0; i < n.groups * C * C * taps; ++i) zero += weight[i] * T(0);
-        keeps_zeros = zero == T(0);
+        keeps_zeros = finite = zero == T(0);
         for (const auto& group : groups)
             for (const auto& block : group)
-                for (std::int64_t i = 0; block.scaled && i < block.count; ++i) keeps_zeros = keeps_zeros && block.diagonal[i] != T(0);
+                for (std::int64_t i = 0; block.scaled && i < block.count; ++i)
+                    keeps_zeros = keeps_zeros && block.diagonal[i] != T(0);
     }
 
     // The weights from input channels [begin, end) to the block.
@@ -78,17 +82,21 @@ struct Packed {
         const std::int64_t between = kernel.transposed ? -taps : C * taps, width = block.width;
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int64_t used = taps - (i < block.first ? 0 : 1);
-            move_lanes<T, 8, false>(at(block.first, i), between, 1, block.count, used, block.weights.get() + i * width, C * width);
+            move_lanes<T, 8, false>(at(block.first, i), between, 1, block.count, used, block.weights.get() + i * width,
+                                    C * width);
             const std::int64_t row = i - block.first;
             if (row < 0 || row >= block.count) continue;
             for (std::int64_t o = row + 1; o < block.count; ++o)
                 block.triangle[row * width + o] = at(block.first + o, i)[taps - 1];
-            block.diagonal[row] = kernel.diagonal == Diagonal::unit ? T(1) : kernel.diagonal == Diagonal::free ? at(i, i)[taps - 1] : T(0);
+            block.diagonal[row] = kernel.diagonal == Diagonal::unit   ? T(1)
+                                  : kernel.diagonal == Diagonal::free ? at(i, i)[taps - 1]
+                                                                      : T(0);
         }
     }
 };
 
-// A pointer that shares what it points to; std::shared_ptr would bring code that all copies of this file have in common.
+// A reference-counted pointer. The code of std::shared_ptr would be the same symbol in every copy of this file, and the
+// linker could keep one that another processor cannot run.
 template <class P>
 class Shared {
 public:
@@ -111,19 +119,20 @@ private:
     P* it_ = nullptr;
 };
 
-// Kernels packed by the last calls. An entry is used only where the weights are the same to the bit, whoever changed them and
-// however: comparing is much cheaper than packing. Nobody waits for it: who finds it busy packs for himself, and so does a
-// forked child whose parent was using it.
+// Packed kernels of recent calls, keyed by value: every call compares all bytes of the weights, so in-place updates are
+// always seen, and comparing is much cheaper than packing. Locked by try_lock only: on contention, or after a fork
+// while the parent held the lock, the caller packs its own copy. The Python backends have the same design
+// (ops/_backends/_kernel_cache.py).
 template <class T>
 class Cache {
 public:
     static constexpr std::size_t kLargest = std::size_t(8) << 20, kTotal = std::size_t(32) << 20;  // bytes of weights
 
-    Shared<Packed<T>> get(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads) {
+    Shared<Packed<T>> get(const Kernel& kernel, const Sizes& n, const Blocking& blocking, int threads) {
         const std::size_t size = n.groups * n.channels * n.channels * n.kernel_rows * n.kernel_columns;
         const std::size_t bytes = size * sizeof(T);
-        if (bytes > kLargest) return Shared<Packed<T>>(new Packed<T>(kernel, n, cut, threads));
-        Entry entry{{}, kernel, n, cut, bytes, {}};
+        if (bytes > kLargest) return Shared<Packed<T>>(new Packed<T>(kernel, n, blocking, threads));
+        Entry entry{{}, kernel, n, blocking, bytes, {}};
         if (const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock); lock)
             for (auto it = entries_.begin(); it != entries_.end(); ++it)
                 if (it->fits(entry)) {
@@ -135,11 +144,11 @@ public:
                     entries_.erase(it);
                     break;
                 }
-        entry.weights = unset<T>(size);  // packed from the copy, which nobody changes meanwhile
+        entry.weights = unset<T>(size);  // pack from the copy: another thread may change the original
         std::memcpy(entry.weights.get(), kernel.weight, bytes);
         Kernel copy = kernel;
         copy.weight = entry.weights.get();
-        entry.packed = Shared<Packed<T>>(new Packed<T>(copy, n, cut, threads));
+        entry.packed = Shared<Packed<T>>(new Packed<T>(copy, n, blocking, threads));
         const Shared<Packed<T>> packed = entry.packed;
         if (const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock); lock) {
             total_ += bytes;
@@ -157,14 +166,14 @@ private:
         Buffer<T> weights;
         Kernel kernel;
         Sizes n;
-        Cut cut;
+        Blocking blocking;
         std::size_t bytes;
         Shared<Packed<T>> packed;
 
         bool fits(const Entry& other) const {
             const Sizes &a = n, &b = other.n;
             return kernel.weight == other.kernel.weight && kernel.transposed == other.kernel.transposed &&
-                   kernel.diagonal == other.kernel.diagonal && cut == other.cut && a.groups == b.groups &&
+                   kernel.diagonal == other.kernel.diagonal && blocking == other.blocking && a.groups == b.groups &&
                    a.channels == b.channels && a.kernel_rows == b.kernel_rows && a.kernel_columns == b.kernel_columns;
         }
     };
@@ -174,9 +183,9 @@ private:
 };
 
 template <class T>
-Shared<Packed<T>> packed(const Kernel& kernel, const Sizes& n, const Cut& cut, int threads) {
+Shared<Packed<T>> packed(const Kernel& kernel, const Sizes& n, const Blocking& blocking, int threads) {
     static Cache<T> cache;
-    return cache.get(kernel, n, cut, threads);
+    return cache.get(kernel, n, blocking, threads);
 }
 
 }  // namespace

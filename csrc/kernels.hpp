@@ -14,10 +14,8 @@ struct Kernels {
     void (*correlate_double)(const Correlation&, int threads);
 };
 
-extern const Kernels baseline_kernels;
-#ifdef INVERSEFLOW_X86
-extern const Kernels avx2_kernels;
-extern const Kernels avx512_kernels;
-#endif
+extern const Kernels avx2_kernels;      // where INVERSEFLOW_X86 is defined
+extern const Kernels avx512_kernels;    // likewise
+extern const Kernels baseline_kernels;  // where INVERSEFLOW_BASELINE is defined
 
 }  // namespace inverseflow

@@ -1,25 +1,39 @@
-// The Python module: plain addresses, sizes and strides come in, so that one build serves every version of torch.
-#include <nanobind/nanobind.h>
-#include <nanobind/stl/array.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
+// The Python module. Plain addresses, sizes and strides come in, so that one build serves every version of torch, by
+// the limited C API, so that it serves every version of Python; a binding library would take longer to compile than all
+// of this.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
 
-#include <array>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "kernels.hpp"
 
-namespace nb = nanobind;
 using namespace inverseflow;
 
 namespace {
 
-using Four = std::array<std::int64_t, 4>;   // of images, channels, rows, columns; of a weight's shape
-using Three = std::array<std::int64_t, 3>;  // walk, lanes (0: the walk is to be chosen), pixels
+using Integer = long long;
 
-// The kernels that this processor can run, best first.
+// A tuple of four: of an image's shape or strides (images, channels, rows, columns), or of a weight's shape.
+struct Four {
+    Integer of[4];
+    Integer operator[](int axis) const { return of[axis]; }
+};
+
+// What `apply` and `correlate` are told in common.
+struct Call {
+    Four shape, weight_shape;
+    Integer groups;
+    int from_bottom, from_right;  // where the walk starts
+    const char* diagonal;
+    int is_double, threads;
+    const char* instruction_set;  // empty for the best
+};
+
+// The kernels that this processor can run, best first; none for an x86 processor without AVX2.
 std::vector<const Kernels*> usable() {
     std::vector<const Kernels*> kernels;
 #ifdef INVERSEFLOW_X86
@@ -28,34 +42,36 @@ std::vector<const Kernels*> usable() {
         kernels.push_back(&avx512_kernels);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels.push_back(&avx2_kernels);
 #endif
+#ifdef INVERSEFLOW_BASELINE
     kernels.push_back(&baseline_kernels);
+#endif
     return kernels;
 }
 
 const Kernels& named(const std::string& instruction_set) {
     static const std::vector<const Kernels*> all = usable();
-    if (instruction_set.empty()) return *all.front();
+    if (instruction_set.empty() && !all.empty()) return *all.front();
     for (const Kernels* kernels : all)
         if (instruction_set == kernels->instruction_set) return *kernels;
     throw std::invalid_argument("this processor has no " + instruction_set);
 }
 
-Sizes sizes(const Four& image, const Four& weight, std::int64_t groups) {
+Sizes sizes(const Four& image, const Four& weight, Integer groups) {
     if (groups < 1 || weight[0] != image[1] || weight[1] * groups != image[1] || weight[2] < 1 || weight[3] < 1)
         throw std::invalid_argument("image, kernel and groups do not fit");
     return {image[0], groups, image[1] / groups, image[2], image[3], weight[2], weight[3]};
 }
 
 // An image from the corner where the walk starts: a walk upwards or leftwards is a matter of strides.
-template <class Pointer>
 struct Image {
-    Pointer first;
+    void* first;
     Strides strides;
 
-    Image(std::uintptr_t address, const Four& s, const Four& shape, bool from_bottom, bool from_right, bool is_double)
-        : strides{s[0], s[1], from_bottom ? -s[2] : s[2], from_right ? -s[3] : s[3]} {
-        const std::int64_t offset = (from_bottom ? (shape[2] - 1) * s[2] : 0) + (from_right ? (shape[3] - 1) * s[3] : 0);
-        first = reinterpret_cast<Pointer>(address + offset * (is_double ? 8 : 4));
+    Image(unsigned long long address, const Four& s, const Call& call)
+        : strides{s[0], s[1], call.from_bottom ? -s[2] : s[2], call.from_right ? -s[3] : s[3]} {
+        const Integer offset =
+            (call.from_bottom ? (call.shape[2] - 1) * s[2] : 0) + (call.from_right ? (call.shape[3] - 1) * s[3] : 0);
+        first = reinterpret_cast<void*>(address + offset * (call.is_double ? 8 : 4));
     }
 };
 
@@ -66,42 +82,87 @@ Diagonal diagonal(const std::string& word) {
     throw std::invalid_argument("unknown diagonal " + word);
 }
 
-void apply(bool convolve, std::uintptr_t from, const Four& of_source, std::uintptr_t to, const Four& of_target, std::uintptr_t weight,
-           const Four& shape, const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right,
-           const std::string& on_diagonal, bool transposed, bool is_double, int threads, const std::string& instruction_set,
-           const Three& forced) {
-    const Image<const void*> source(from, of_source, shape, from_bottom, from_right, is_double);
-    const Image<void*> target(to, of_target, shape, from_bottom, from_right, is_double);
-    const Problem problem{sizes(shape, weight_shape, groups),
-                          source.first,
-                          target.first,
-                          {reinterpret_cast<const void*>(weight), transposed, diagonal(on_diagonal)},
-                          source.strides,
-                          target.strides,
-                          convolve,
-                          {static_cast<Walk>(forced[0]), static_cast<int>(forced[1]), forced[2]}};
-    const Kernels& kernels = named(instruction_set);
-    (is_double ? kernels.apply_double : kernels.apply_float)(problem, threads);
+// Runs the work without the interpreter's lock, and turns its exceptions into Python's. Returns whether it succeeded.
+template <class Work>
+bool unlocked(Work&& work) {
+    PyObject* type = nullptr;
+    std::string message;
+    PyThreadState* state = PyEval_SaveThread();
+    try {
+        work();
+    } catch (const std::invalid_argument& error) {
+        type = PyExc_ValueError;
+        message = error.what();
+    } catch (const std::bad_alloc&) {
+        type = PyExc_MemoryError;
+        message = "not enough memory for the call";
+    } catch (const std::exception& error) {
+        type = PyExc_RuntimeError;
+        message = error.what();
+    }
+    PyEval_RestoreThread(state);
+    if (type) PyErr_SetString(type, message.c_str());
+    return !type;
 }
 
-void correlate(std::uintptr_t x, const Four& of_x, std::uintptr_t grad, const Four& of_grad, std::uintptr_t result, const Four& shape,
-               const Four& weight_shape, std::int64_t groups, bool from_bottom, bool from_right, const std::string& on_diagonal, bool is_double,
-               int threads, const std::string& instruction_set) {
-    const Image<const void*> image(x, of_x, shape, from_bottom, from_right, is_double);
-    const Image<const void*> arriving(grad, of_grad, shape, from_bottom, from_right, is_double);
-    const Correlation correlation{sizes(shape, weight_shape, groups), image.first,      arriving.first,
-                                  reinterpret_cast<void*>(result),    image.strides,    arriving.strides, diagonal(on_diagonal)};
-    const Kernels& kernels = named(instruction_set);
-    (is_double ? kernels.correlate_double : kernels.correlate_float)(correlation, threads);
+PyObject* apply(PyObject*, PyObject* args) {
+    Call c{};
+    Four s{}, t{};
+    int convolve, transposed, walk, lanes;
+    unsigned long long from, to, weight;
+    Integer pixels;
+    if (!PyArg_ParseTuple(args, "pK(LLLL)K(LLLL)K(LLLL)(LLLL)Lppsppis(iiL):apply", &convolve, &from, &s.of[0], &s.of[1],
+                          &s.of[2], &s.of[3], &to, &t.of[0], &t.of[1], &t.of[2], &t.of[3], &weight, &c.shape.of[0],
+                          &c.shape.of[1], &c.shape.of[2], &c.shape.of[3], &c.weight_shape.of[0], &c.weight_shape.of[1],
+                          &c.weight_shape.of[2], &c.weight_shape.of[3], &c.groups, &c.from_bottom, &c.from_right,
+                          &c.diagonal, &transposed, &c.is_double, &c.threads, &c.instruction_set, &walk, &lanes,
+                          &pixels))
+        return nullptr;
+    const bool done = unlocked([&] {
+        const Image source(from, s, c), target(to, t, c);
+        const Problem problem{sizes(c.shape, c.weight_shape, c.groups),
+                              source.first,
+                              target.first,
+                              {reinterpret_cast<const void*>(weight), transposed != 0, diagonal(c.diagonal)},
+                              source.strides,
+                              target.strides,
+                              convolve != 0,
+                              {static_cast<Walk>(walk), lanes, pixels}};
+        const Kernels& kernels = named(c.instruction_set);
+        (c.is_double ? kernels.apply_double : kernels.apply_float)(problem, c.threads);
+    });
+    if (!done) return nullptr;
+    Py_RETURN_NONE;
 }
 
-std::string variant(const Four& shape, const Four& weight_shape, std::int64_t groups, bool is_double, int threads,
-                    const std::string& instruction_set) {
-    Problem problem{};
-    problem.n = sizes(shape, weight_shape, groups);
-    const Kernels& kernels = named(instruction_set);
-    const Choice choice = (is_double ? kernels.choose_double : kernels.choose_float)(problem, threads);
-    const std::string vectors = std::string(kernels.instruction_set) + ", " + std::to_string(choice.lanes) + " lanes are ";
+PyObject* correlate(PyObject*, PyObject* args) {
+    Call c{};
+    Four s{}, t{};
+    unsigned long long x, grad, result;
+    if (!PyArg_ParseTuple(args, "K(LLLL)K(LLLL)K(LLLL)(LLLL)Lppspis:correlate", &x, &s.of[0], &s.of[1], &s.of[2],
+                          &s.of[3], &grad, &t.of[0], &t.of[1], &t.of[2], &t.of[3], &result, &c.shape.of[0],
+                          &c.shape.of[1], &c.shape.of[2], &c.shape.of[3], &c.weight_shape.of[0], &c.weight_shape.of[1],
+                          &c.weight_shape.of[2], &c.weight_shape.of[3], &c.groups, &c.from_bottom, &c.from_right,
+                          &c.diagonal, &c.is_double, &c.threads, &c.instruction_set))
+        return nullptr;
+    const bool done = unlocked([&] {
+        const Image image(x, s, c), arriving(grad, t, c);
+        const Correlation correlation{sizes(c.shape, c.weight_shape, c.groups),
+                                      image.first,
+                                      arriving.first,
+                                      reinterpret_cast<void*>(result),
+                                      image.strides,
+                                      arriving.strides,
+                                      diagonal(c.diagonal)};
+        const Kernels& kernels = named(c.instruction_set);
+        (c.is_double ? kernels.correlate_double : kernels.correlate_float)(correlation, c.threads);
+    });
+    if (!done) return nullptr;
+    Py_RETURN_NONE;
+}
+
+std::string described(const char* instruction_set, const Choice& choice) {
+    const std::string vectors = std::string(instruction_set) + ", " + std::to_string(choice.lanes) + " lanes are ";
     const std::string pixels = std::to_string(choice.pixels);
     switch (choice.walk) {
         case Walk::images: return vectors + "images";
@@ -111,16 +172,55 @@ std::string variant(const Four& shape, const Four& weight_shape, std::int64_t gr
     }
 }
 
+PyObject* variant(PyObject*, PyObject* args) {
+    Call c{};
+    if (!PyArg_ParseTuple(args, "(LLLL)(LLLL)Lpis:variant", &c.shape.of[0], &c.shape.of[1], &c.shape.of[2],
+                          &c.shape.of[3], &c.weight_shape.of[0], &c.weight_shape.of[1], &c.weight_shape.of[2],
+                          &c.weight_shape.of[3], &c.groups, &c.is_double, &c.threads, &c.instruction_set))
+        return nullptr;
+    std::string text;
+    const bool done = unlocked([&] {
+        Problem problem{};
+        problem.n = sizes(c.shape, c.weight_shape, c.groups);
+        const Kernels& kernels = named(c.instruction_set);
+        const Choice choice = (c.is_double ? kernels.choose_double : kernels.choose_float)(problem, c.threads);
+        text = described(kernels.instruction_set, choice);
+    });
+    return done ? PyUnicode_FromString(text.c_str()) : nullptr;
+}
+
+PyObject* instruction_sets(PyObject*, PyObject*) {
+    PyObject* names = PyList_New(0);
+    for (const Kernels* kernels : usable()) {
+        PyObject* name = names ? PyUnicode_FromString(kernels->instruction_set) : nullptr;
+        if (!name || PyList_Append(names, name)) Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
+PyMethodDef methods[] = {
+    {"apply", apply, METH_VARARGS, "Solve, or convolve, into a tensor that is there."},
+    {"correlate", correlate, METH_VARARGS, "Write the gradient of the kernel into a tensor that is there."},
+    {"variant", variant, METH_VARARGS, "Say which instruction set and which walk a solve takes."},
+    {"instruction_sets", instruction_sets, METH_NOARGS, "Return the instruction sets of this processor, best first."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    "_native",
+    "The triangular solve and its weight gradient on a CPU.",
+    -1,
+    methods,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+};
+
 }  // namespace
 
-NB_MODULE(_native, m) {
-    m.doc() = "The triangular solve and its weight gradient on a CPU.";
-    m.def("apply", &apply, nb::call_guard<nb::gil_scoped_release>());
-    m.def("correlate", &correlate, nb::call_guard<nb::gil_scoped_release>());
-    m.def("variant", &variant);
-    m.def("instruction_sets", [] {
-        std::vector<std::string> names;
-        for (const Kernels* kernels : usable()) names.push_back(kernels->instruction_set);
-        return names;
-    });
+PyMODINIT_FUNC PyInit__native() {
+    return PyModule_Create(&module);
 }

@@ -1,5 +1,5 @@
-// OpenMP, because torch uses it too: its runtime, which is loaded already, has threads that are awake, and a pool of our own
-// would fight with them for the cores.
+// OpenMP, because torch uses it too: its runtime, which is loaded already, has threads that are awake, and a pool of
+// our own would fight with them for the cores.
 #include "parallel.hpp"
 
 #include <algorithm>

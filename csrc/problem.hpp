@@ -16,25 +16,25 @@ struct Sizes {
 // What stands on the diagonal of the last tap: what the kernel has there, ones, or zeros.
 enum class Diagonal { free, unit, zero };
 
-// The kernel as the user has it, (groups * channels, channels, kernel_rows, kernel_columns), contiguous. Of the last tap the
-// lower triangle is read. `transposed` swaps the channel axes.
+// The kernel as the user has it, (groups * channels, channels, kernel_rows, kernel_columns), contiguous. Only the lower
+// triangle of the last tap is read. `transposed` swaps the channel axes.
 struct Kernel {
     const void* weight;
     bool transposed;
     Diagonal diagonal;
 };
 
-// Who the lanes of a vector are, and how many there are; lanes that are channels take some pixels at a time, of as many images
-// or of as many rows of one image.
+// What a SIMD lane of the solve indexes (image, row or channel) and the vector width. Where lanes are channels, several
+// pixels are solved at a time: one of each of several images, or one of each of several rows of one image.
 enum class Walk { images, rows, channels_of_images, channels_of_rows };
 
 struct Choice {
     Walk walk;
-    int lanes;  // 0: none, the walk is to be chosen
+    int lanes;  // 0: choose the walk
     std::int64_t pixels;
 };
 
-// target = A^{-1} source, or A source where `convolve`.
+// target = A^{-1} source, or A source if `convolve`.
 struct Problem {
     Sizes n;
     const void* source;
@@ -42,7 +42,7 @@ struct Problem {
     Kernel kernel;
     Strides of_source, of_target;
     bool convolve;
-    Choice forced;
+    Choice forced;  // of a solve
 };
 
 struct Correlation {
@@ -51,7 +51,7 @@ struct Correlation {
     const void* grad;
     void* result;  // of the kernel's shape
     Strides of_x, of_grad;
-    Diagonal diagonal;  // what the kernel does not read gets zero
+    Diagonal diagonal;  // entries that are not read get zero
 };
 
 }  // namespace inverseflow

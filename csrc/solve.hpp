@@ -1,4 +1,4 @@
-// The substitution A^{-1} y and the convolution A x: which walk takes them, and how its parts are shared among threads.
+// The substitution A^{-1} y: which walk takes it, and how its parts are shared among threads.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -9,10 +9,11 @@
 namespace inverseflow {
 namespace {
 
-// Tasks in bands of an image: the first bands of all images come first, so that threads rarely wait for the band above. What a
-// band leaves for the next one overwrites, behind the next one's back, what that was left: two edges serve an image.
-template <class T, class F>
-void for_bands(const Plan<T>& plan, std::int64_t height, int threads, F&& walk) {
+// Tasks in bands of an image. The first bands of all images come first, so that threads rarely wait for the band above.
+// Two edges serve an image: a band overwrites its own `above`, of which it has read the part in question, for the band
+// after next.
+template <class T, class Walk>
+void for_bands(const Plan<T>& plan, std::int64_t height, int threads, Walk&& walk) {
     struct alignas(64) Progress {
         std::atomic<std::int64_t> steps{0};
     };
@@ -21,35 +22,26 @@ void for_bands(const Plan<T>& plan, std::int64_t height, int threads, F&& walk) 
     const std::int64_t edge = (plan.kh - 1) * plan.W * plan.C;
     const Buffer<T> edges = unset<T>(bands > 1 ? 2 * images * edge : 0);
     parallel_for(images * bands, threads, [&](std::int64_t task) {
-        const std::int64_t band = task / images, which = task % images;
-        T *even = edges.get() + 2 * which * edge, *odd = even + edge, *below = band % 2 ? odd : even;
+        const std::int64_t number = task / images, which = task % images;
+        T *even = edges.get() + 2 * which * edge, *odd = even + edge, *below = number % 2 ? odd : even;
         try {
-            walk(which / each, which % each, band * height, band % 2 ? even : odd, band + 1 < bands ? below : nullptr,
-                 band ? &done[task - images].steps : nullptr, done[task].steps);
+            walk(Band<T>{which / each, which % each, number * height, number % 2 ? even : odd,
+                         number + 1 < bands ? below : nullptr, number ? &done[task - images].steps : nullptr,
+                         done[task].steps});
         } catch (...) {
-            done[task].steps = std::numeric_limits<std::int64_t>::max();  // let nobody wait for it
+            done[task].steps = std::numeric_limits<std::int64_t>::max();  // release the band that waits for this one
             throw;
         }
     });
 }
 
-template <class T, int L>
-void apply_images(const Problem& p, int threads) {
-    const Plan<T> plan(p, {1, sizeof(T) * L >= 64 ? kMaxBlock : 12}, threads);
-    const std::int64_t each = (p.n.images + L - 1) / L;
-    parallel_for(p.n.groups * each, threads, [&](std::int64_t number) {
-        const std::int64_t first = number % each * L;
-        (p.convolve ? walk_images<T, L, true> : walk_images<T, L, false>)(plan, number / each, first,
-                                                                          std::min<std::int64_t>(L, p.n.images - first));
-    });
-}
-
+// Walks of rows multiply the zeros outside of the image by the taps that fall there, where a walk of images leaves
+// these out. That is the same only while zeros stay zeros, so other kernels take the walk of images.
 template <class T, int L>
 void solve_rows(const Problem& p, int threads) {
-    const Plan<T> plan(p, {1, sizeof(T) * L >= 64 ? kMaxBlock : 12}, threads);
-    if (!(*plan.kernel).keeps_zeros) return apply_images<T, L>(p, threads);  // the others multiply zeros outside of the image
-    for_bands(plan, L, threads, [&](std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below, const auto* before,
-                                    auto& done) { walk_rows<T, L>(plan, group, image, top, above, below, before, done); });
+    const Plan<T> plan(p, {1, kMaxBlock<T, L>}, threads);
+    if (!(*plan.kernel).keeps_zeros) return apply_images<T, L, false>(p, threads);
+    for_bands(plan, L, threads, [&](const Band<T>& band) { walk_rows<T, L>(plan, band); });
 }
 
 template <class T, int L>
@@ -66,16 +58,16 @@ void solve_images_by_channels(const Problem& p, std::int64_t pixels, int threads
 template <class T, int L>
 void solve_rows_by_channels(const Problem& p, std::int64_t pixels, int threads) {
     const Plan<T> plan(p, {L, kMaxVectors}, threads);
-    if (!(*plan.kernel).keeps_zeros) return apply_images<T, L>(p, threads);
-    for_bands(plan, pixels, threads, [&](std::int64_t group, std::int64_t image, std::int64_t top, const T* above, T* below,
-                                         const auto* before, auto& done) {
-        walk_rows_by_channels<T, L>(plan, group, image, top, pixels, above, below, before, done);
-    });
+    if (!(*plan.kernel).keeps_zeros) return apply_images<T, L, false>(p, threads);
+    for_bands(plan, pixels, threads, [&](const Band<T>& band) { walk_rows_by_channels<T, L>(plan, pixels, band); });
 }
 
-inline double used(double count, double unit) { return count / (unit * std::ceil(count / unit)); }
-
-// The fraction of all threads' multiply-adds that a choice keeps busy with wanted products.
+// An estimate of the fraction of all threads' multiply-adds that a choice keeps busy with wanted products.
+//
+// The shares are counted. The numbers were set by hand, in 2025 and for this code, on one processor with AVX2 and one
+// with AVX-512, until the choice was within some percent of the fastest walk on the shapes of benchmarks/cases.py; no
+// program fits them. All walks give the same bits, so a wrong number costs time and nothing else. To try others, time
+// each walk as tests/ops/_backends/test_native.py forces them.
 template <int L>
 double score(const Problem& p, int threads, const Choice& choice) {
     const Sizes& n = p.n;
@@ -85,13 +77,15 @@ double score(const Problem& p, int threads, const Choice& choice) {
         const double rounds = std::ceil(images * count / threads), wait = images < threads ? (threads - 1) * height : 0;
         return images * n.rows * n.columns / (threads * height * (rounds * steps + wait));
     };
-    auto shares = [&](double each) { return used(double(n.images), each) * used(n.groups * std::ceil(n.images / each), threads); };
-    // Measured, beside full vectors of images: narrower vectors are issued faster, and an input channel's load serves fewer
-    // products where the lanes are channels.
+    auto shares = [&](double each) {
+        return used(double(n.images), each) * used(n.groups * std::ceil(n.images / each), threads);
+    };
+    // Measured, beside full vectors of images: narrower vectors are issued faster, and an input channel's load serves
+    // fewer products where the lanes are channels.
     const double narrow = lanes == L ? 1.0 : lanes == L / 2 ? 0.7 : 0.42;
     const double units = std::ceil(n.channels / lanes), vectors = units / std::ceil(units / kMaxVectors);  // of a block
-    const double channels = used(double(n.channels), lanes) * (0.72 + 0.07 * vectors) * std::min(1.0, 0.6 + 0.05 * pixels) *
-                            (lanes == L ? 1.0 : 0.95);
+    const double channels = used(double(n.channels), lanes) * (0.72 + 0.07 * vectors) *
+                            std::min(1.0, 0.6 + 0.05 * pixels) * (lanes == L ? 1.0 : 0.95);
     switch (choice.walk) {
         case Walk::images: return narrow * shares(lanes);
         case Walk::rows: return 0.7 * (lanes == L ? 1.0 : 0.85) * bands(lanes);
@@ -100,14 +94,21 @@ double score(const Problem& p, int threads, const Choice& choice) {
     }
 }
 
-template <int L>
+// Vectors of half and a quarter of the width, for what whole ones would not fill. In double precision they would save
+// little and take as long to compile as everything else.
+template <class T>
+constexpr bool kNarrower = sizeof(T) == 4;
+
+template <class T, int L>
 Choice choose(const Problem& p, int threads) {
     if (p.forced.lanes) return p.forced;
     List<Choice> all;
-    for (int lanes = L; lanes >= std::max(L / 4, 2) || lanes == L; lanes /= 2) all.push_back({Walk::images, lanes, 1});
-    for (int lanes = L; !p.convolve && (lanes >= std::max(L / 2, 2) || lanes == L); lanes /= 2) {
+    for (int lanes = L; lanes >= (kNarrower<T> ? std::max(L / 4, 2) : L); lanes /= 2)
+        all.push_back({Walk::images, lanes, 1});
+    for (int lanes = L; lanes >= (kNarrower<T> ? L / 2 : L); lanes /= 2) {
         all.push_back({Walk::rows, lanes, 1});
         for (std::int64_t pixels = 1; pixels <= kMaxPixels; ++pixels) {
+            if (!together(pixels)) continue;
             if (pixels <= p.n.images) all.push_back({Walk::channels_of_images, lanes, pixels});
             if (pixels <= p.n.rows) all.push_back({Walk::channels_of_rows, lanes, pixels});
         }
@@ -118,9 +119,9 @@ Choice choose(const Problem& p, int threads) {
 }
 
 template <class T, int L>
-void apply_by(const Problem& p, const Choice& choice, int threads) {
+void solve_by(const Problem& p, const Choice& choice, int threads) {
     switch (choice.walk) {
-        case Walk::images: return apply_images<T, L>(p, threads);
+        case Walk::images: return apply_images<T, L, false>(p, threads);
         case Walk::rows: return solve_rows<T, L>(p, threads);
         case Walk::channels_of_images: return solve_images_by_channels<T, L>(p, choice.pixels, threads);
         case Walk::channels_of_rows: return solve_rows_by_channels<T, L>(p, choice.pixels, threads);
@@ -128,13 +129,15 @@ void apply_by(const Problem& p, const Choice& choice, int threads) {
 }
 
 template <class T, int L>
-void apply(const Problem& p, int threads) {
-    const Choice choice = choose<L>(p, threads);
-    if constexpr (L >= 4) {
-        if (choice.lanes == L / 2) return apply_by<T, L / 2>(p, choice, threads);
-        if (choice.lanes == L / 4) return apply_images<T, L / 4>(p, threads);
+void solve(const Problem& p, int threads) {
+    const Choice choice = choose<T, L>(p, threads);
+    if constexpr (kNarrower<T>) {
+        if (choice.lanes == L / 2) return solve_by<T, L / 2>(p, choice, threads);
     }
-    apply_by<T, L>(p, choice, threads);
+    if constexpr (kNarrower<T> && L >= 8) {
+        if (choice.lanes == L / 4) return apply_images<T, L / 4, false>(p, threads);
+    }
+    solve_by<T, L>(p, choice, threads);
 }
 
 }  // namespace

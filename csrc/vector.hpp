@@ -1,4 +1,5 @@
-// Vectors of one instruction set, memory for them, and the transposition between an image's layout and that of its lanes.
+// Vectors of one instruction set, memory for them, and the transposition between an image's layout and that of its
+// lanes.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -39,7 +40,8 @@ using Buffer = std::unique_ptr<T[], AlignedDelete<T>>;
 
 template <class T>
 Buffer<T> unset(std::int64_t size) {
-    return Buffer<T>(static_cast<T*>(::operator new[](sizeof(T) * std::max<std::int64_t>(size, 1), std::align_val_t(64))));
+    return Buffer<T>(
+        static_cast<T*>(::operator new[](sizeof(T) * std::max<std::int64_t>(size, 1), std::align_val_t(64))));
 }
 
 template <class T>
@@ -49,8 +51,8 @@ Buffer<T> zeros(std::int64_t size) {
     return buffer;
 }
 
-// A vector whose code belongs to this copy alone: were it the same type in all copies, the linker would keep one of them, and
-// that could be one for a better processor.
+// A vector whose code belongs to this copy alone: were it the same type in all copies, the linker would keep one of
+// them, and that could be one for a better processor.
 template <class T>
 struct Allocator : std::allocator<T> {
     template <class U>
@@ -74,7 +76,8 @@ struct Transpose {
         for (int i = 0; i < L; ++i) *reinterpret_cast<U*>(to + i * to_stride) = row[i];
     }
 
-    // Position I of the low half takes lane I of a, or of b where bit S of I is set; of the high half the other way round.
+    // Position I of the low half takes lane I of a, or of b where bit S of I is set; of the high half the other way
+    // round.
     template <int S, int... I>
     static void swap_blocks(V& a, V& b, std::integer_sequence<int, I...>) {
 #ifdef __clang__
@@ -99,7 +102,9 @@ struct Transpose {
     }
 };
 
-inline bool can_transpose(std::int64_t along) { return along == 1 || along == -1; }
+inline bool can_transpose(std::int64_t along) {
+    return along == 1 || along == -1;
+}
 
 // L positions of L lanes: from one stretch of memory for each lane to one vector for each position. `along` is 1 or -1.
 template <class T, int L>
@@ -121,24 +126,25 @@ void unpack_square(const T* from, std::int64_t slot, T* to, std::int64_t between
 // Any number of lanes and positions, in squares of S and smaller ones at the edges. Lane l at position p is
 // plane[l * between + p * along] and packed[p * slot + l].
 template <class T, int S, bool Unpack, class Plane, class Packed>
-void move_lanes(Plane* plane, std::int64_t between, std::int64_t along, std::int64_t lanes, std::int64_t positions, Packed* packed,
-                std::int64_t slot) {
+void move_lanes(Plane* plane, std::int64_t between, std::int64_t along, std::int64_t lanes, std::int64_t positions,
+                Packed* packed, std::int64_t slot) {
     if constexpr (S >= 4) {
         if (can_transpose(along)) {
             const std::int64_t whole_lanes = lanes / S * S, whole_positions = positions / S * S;
             for (std::int64_t p = 0; p < whole_positions; p += S)
                 for (std::int64_t l = 0; l < whole_lanes; l += S) {
                     if constexpr (Unpack)
-                        unpack_square<T, S>(packed + p * slot + l, slot, plane + l * between + p * along, between, along);
+                        unpack_square<T, S>(packed + p * slot + l, slot, plane + l * between + p * along, between,
+                                            along);
                     else
                         pack_square<T, S>(plane + l * between + p * along, between, along, packed + p * slot + l, slot);
                 }
             if (whole_lanes && whole_positions < positions)
-                move_lanes<T, S / 2, Unpack>(plane + whole_positions * along, between, along, whole_lanes, positions - whole_positions,
-                                             packed + whole_positions * slot, slot);
+                move_lanes<T, S / 2, Unpack>(plane + whole_positions * along, between, along, whole_lanes,
+                                             positions - whole_positions, packed + whole_positions * slot, slot);
             if (whole_lanes < lanes)
-                move_lanes<T, S / 2, Unpack>(plane + whole_lanes * between, between, along, lanes - whole_lanes, positions,
-                                             packed + whole_lanes, slot);
+                move_lanes<T, S / 2, Unpack>(plane + whole_lanes * between, between, along, lanes - whole_lanes,
+                                             positions, packed + whole_lanes, slot);
             return;
         }
     }
@@ -153,8 +159,8 @@ void move_lanes(Plane* plane, std::int64_t between, std::int64_t along, std::int
 
 // Some rows of W pixels of one plane for each lane, as one stretch where they are one in memory.
 template <class T, int L, bool Unpack, class Plane, class Packed>
-void move_rows(Plane* plane, const Strides& s, std::int64_t between, std::int64_t lanes, std::int64_t rows, std::int64_t W,
-               Packed* packed, std::int64_t slot, std::int64_t pitch) {
+void move_rows(Plane* plane, const Strides& s, std::int64_t between, std::int64_t lanes, std::int64_t rows,
+               std::int64_t W, Packed* packed, std::int64_t slot, std::int64_t pitch) {
     if (s.row == W * s.column && pitch == W * slot)
         return move_lanes<T, L, Unpack>(plane, between, s.column, lanes, rows * W, packed, slot);
     for (std::int64_t h = 0; h < rows; ++h)

@@ -134,9 +134,32 @@ def test_without_gradients_none_are_recorded():
         assert not function.inverse(torch.randn(2, 3, dtype=torch.float64)).value.requires_grad
 
 
-def test_second_derivatives_are_refused_rather_than_wrong():
+def inverse_of(function):
+    def inverse(z, slope, strict):
+        function.slope, function.strict = slope, strict
+        return function.inverse(z).value
+
+    return inverse
+
+
+def test_second_derivatives_agree_with_finite_differences_for_values_and_parameters():
     function, z = Triangular(3), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
-    for loss in (lambda x: x.square().sum(), lambda x: x.sum()):  # the second sends back a constant
-        (gradient,) = torch.autograd.grad(loss(function.inverse(z).value), z, create_graph=True)
-        with pytest.raises(NotImplementedError, match="first derivatives only; differentiate the other direction"):
-            gradient.sum().backward()
+    assert torch.autograd.gradgradcheck(inverse_of(function), (z, function.slope, function.strict))
+
+
+def test_a_hessian_of_the_inverse_is_that_of_its_formula():
+    # f(x) = x + x³ has the inverse derivative 1 / (1 + 3 x²), and -6 x / (1 + 3 x²)³ as the second one.
+    z = torch.tensor([[2.0], [10.0]], dtype=torch.float64, requires_grad=True)
+    x = invert_triangular(lambda x: (x + x**3, 1 + 3 * x**2), z, torch.zeros_like(z)).value
+    (first,) = torch.autograd.grad(x.sum(), z, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), z)
+    exact = x.detach()
+    torch.testing.assert_close(first.detach(), 1 / (1 + 3 * exact**2))
+    torch.testing.assert_close(second, -6 * exact / (1 + 3 * exact**2) ** 3)
+
+
+def test_third_derivatives_are_refused_rather_than_wrong():
+    function, z = Triangular(3), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(function.inverse(z).value.square().sum(), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="twice, not three times"):
+        torch.autograd.grad(first.sum(), z, create_graph=True)

@@ -98,10 +98,11 @@ def invert_triangular(
 
     .. math:: x \leftarrow x + (z - f(x)) / \operatorname{diag} J_f(x)
 
-    Near the solution the error after each iteration is the product of it with a strictly triangular matrix, hence it
-    vanishes after finitely many. Far from it nothing is promised, but that an error is raised in place of a wrong
-    answer. The solution has the gradient of the implicit function, which solves a linear triangular system by the same
-    iteration; it is differentiable once. Compiled code leaves its graph here.
+    Near the solution each iteration multiplies the error by a strictly triangular matrix, so that it vanishes after
+    finitely many. Convergence is only local; on failure `ConvergenceError` is raised, never a wrong result.
+
+    The solution has the derivatives of the implicit function, the first and the second; a third one is refused. They
+    solve linear triangular systems by the same iteration. Compiled code leaves its graph here.
 
     Args:
         function: from x to f(x) and the diagonal of its Jacobian, both of x's shape, event by event.
@@ -112,7 +113,7 @@ def invert_triangular(
 
     Raises:
         ConvergenceError: if the tolerance is not reached, in the solution or in its gradient.
-        NotImplementedError: if a gradient of the solution is differentiated again.
+        RuntimeError: if a third derivative is taken.
 
     Reference:
         Song et al., MintNet, 2019, section 3.3.
@@ -144,60 +145,100 @@ def _invert_triangular(
     solution = fixed_point(update, start.detach(), **options)
     if not torch.is_grad_enabled():
         return solution
-    x = solution.value.detach().requires_grad_()
-    value, diagonal = function(x)
+    jacobian = _Jacobian(function, solution.value.detach(), options)
+    # Two steps of x ← x + J⁻¹ (z - f(x)) from the solution, at which J is evaluated once and for all. They change no value;
+    # each makes the derivatives right to one more order. A first derivative needs the first step alone.
+    first_residual = z - jacobian.value
+    first: Tensor = _Step.apply(first_residual, solution.value, jacobian)  # type: ignore[no-untyped-call]
+    second_residual = z - function(first)[0]
+    second: Tensor = _SecondStep.apply(first_residual, second_residual, first, jacobian)  # type: ignore[no-untyped-call]
+    return FixedPoint(second, solution.residual, solution.iterations)
 
-    def solve_transposed(gradient: Tensor) -> Tensor:
-        scale = _per_event(_largest(gradient), gradient)
+
+class _Jacobian:
+    """The Jacobian of f at one point, and the solution of linear systems with it, by the iteration that inverts f."""
+
+    def __init__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, options: dict[str, Any]) -> None:
+        self._function = function
+        self._options = options
+        self._x = x.requires_grad_()
+        self.value, self._diagonal = function(self._x)
+
+    def solve_transposed(self, right: Tensor) -> Tensor:
+        """Return u with Jᵀ u = right."""
+        with torch.enable_grad():
+            return self._solve(lambda u: torch.autograd.grad(self.value, self._x, u, retain_graph=True)[0], right)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Return v with J v = right; J v is the derivative of Jᵀ w in the direction v, whatever w."""
+        with torch.enable_grad():
+            value = self._function(self._x)[0]  # the graph of `self.value` may be freed by now
+            w = torch.zeros_like(value, requires_grad=True)
+            (product,) = torch.autograd.grad(value, self._x, w, create_graph=True)
+            return self._solve(lambda v: torch.autograd.grad(product, w, v, retain_graph=True)[0], right)
+
+    def _solve(self, multiply: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
+        diagonal = self._diagonal.detach()
+        scale = _per_event(_largest(right), right)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-
-        def update(u: Tensor) -> Tensor:
-            (product,) = torch.autograd.grad(value, x, u, retain_graph=True)
-            return u + (gradient / scale - product) / diagonal
-
-        return scale * fixed_point(update, gradient / scale / diagonal, **options).value
-
-    attached: Tensor = _Implicit.apply(  # type: ignore[no-untyped-call]
-        z - value, solution.value, solve_transposed
-    )
-    return FixedPoint(attached, solution.residual, solution.iterations)
+        scaled = right / scale
+        solution = fixed_point(lambda u: u + (scaled - multiply(u)) / diagonal, scaled / diagonal, **self._options)
+        return scale * solution.value
 
 
-class _Implicit(torch.autograd.Function):
-    """The solution x of f(x) = z as a function of the residual z - f(x), in which the gradients of z and of f meet."""
+class _Step(torch.autograd.Function):
+    """x + J⁻¹ r for a residual r that is zero in value."""
 
     @staticmethod
-    def forward(ctx: Any, residual: Tensor, x: Tensor, solve_transposed: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.solve_transposed = solve_transposed
-        value = x.clone()
-        ctx.save_for_backward(value)
-        return value
+    def forward(ctx: Any, residual: Tensor, x: Tensor, jacobian: _Jacobian) -> Tensor:
+        ctx.jacobian = jacobian
+        ctx.set_materialize_grads(False)  # zeros would cost a solve
+        return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        solution: Tensor = ctx.solve_transposed(gradient.detach())
-        if torch.is_grad_enabled():
-            (value,) = ctx.saved_tensors
-            solution = _DifferentiableOnce.apply(solution, value)  # type: ignore[no-untyped-call]
-        return solution, None, None
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
+        if gradient is None:
+            return None, None, None
+        return _SolveTransposed.apply(gradient, ctx.jacobian), None, None  # type: ignore[no-untyped-call]
 
 
-class _DifferentiableOnce(torch.autograd.Function):
-    """A gradient that depends on a value in a way that is not differentiated: to ask for that is an error.
+class _SecondStep(torch.autograd.Function):
+    """x + J⁻¹ r₂, where x = x₀ + J⁻¹ r₁; where the gradient will not be differentiated, x₀ + J⁻¹ r₁.
 
-    `torch.autograd.function.once_differentiable` would not do. It takes the gradient for a constant where the gradient
-    that came in is one.
+    Both have the same first derivative: the gradient of x is zero, as r₂ depends on x by -J.
     """
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, value: Tensor) -> Tensor:
-        return gradient.clone()
+    def forward(ctx: Any, first_residual: Tensor, second_residual: Tensor, x: Tensor, jacobian: _Jacobian) -> Tensor:
+        ctx.jacobian = jacobian
+        ctx.set_materialize_grads(False)
+        return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError(
-            "an iterated inverse has first derivatives only; differentiate the other direction a second time instead"
-        )
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        if gradient is None:
+            return None, None, None, None
+        if not torch.is_grad_enabled():
+            return ctx.jacobian.solve_transposed(gradient), None, None, None
+        return None, _SolveTransposed.apply(gradient, ctx.jacobian), gradient, None  # type: ignore[no-untyped-call]
+
+
+class _SolveTransposed(torch.autograd.Function):
+    """J⁻ᵀ g, linear in g; J is constant."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, jacobian: _Jacobian) -> Tensor:
+        ctx.jacobian = jacobian
+        return jacobian.solve_transposed(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the solution of invert_triangular can be differentiated twice, not three times; leave out create_graph "
+                "in the second derivative"
+            )
+        return ctx.jacobian.solve(gradient), None
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch.nn.grad import conv2d_weight
 
 from inverseflow.ops import CORNERS
 from inverseflow.ops._backends import dense, native
+from inverseflow.ops._backends.native import Variant
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=f"native backend: {native.unavailable()}")
 
@@ -45,19 +45,17 @@ VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
 
 
 def walks(instruction_set, dtype):
-    """Return every (walk, lanes, pixels) that an instruction set has, as `native.walk` takes them."""
+    """Return every (walk, lanes, pixels) that an instruction set has."""
     full = VECTOR_BYTES[instruction_set] // dtype.itemsize
-    narrower = [lanes for lanes in (full, full // 2, full // 4) if lanes >= 2 and (lanes == full or full >= 4)]
+    narrower = [
+        lanes for lanes in (full, full // 2, full // 4) if lanes >= 2 and (lanes == full or dtype.itemsize == 4)
+    ]
     pixels = range(1, 9 if instruction_set == "avx512" else 5)
     return (
         [(0, lanes, 1) for lanes in narrower]
         + [(1, lanes, 1) for lanes in narrower[:2]]
         + [(number, lanes, count) for number in (2, 3) for lanes in narrower[:2] for count in pixels]
     )
-
-
-def with_threads(threads):
-    return patch.object(native, "_threads", lambda image, kernel: threads)
 
 
 @settings(max_examples=120, deadline=None)
@@ -104,17 +102,12 @@ def test_solve_agrees_with_the_dense_matrix(
     expected = dense.solve(y, kernel, *options)
     all_walks = walks(instruction_set, dtype)
     forced = (0, 0, 0) if walk is None else all_walks[walk % len(all_walks)]
-    with (
-        patch.object(native, "instruction_set", instruction_set),
-        patch.object(native, "walk", forced),
-        with_threads(threads),
-    ):
-        assert_close(native.solve(y, kernel, *options), expected)
+    assert_close(native.solve(y, kernel, *options, Variant(instruction_set, *forced, threads)), expected)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    images=st.sampled_from([1, 8, 9, 16, 33]),
+    images=st.sampled_from([1, 3, 8, 9, 16, 33]),
     channels=st.one_of(st.integers(1, 9), st.sampled_from([16, 23, 65])),
     groups=st.integers(1, 2),
     rows=st.sampled_from([1, 2, 5, 90]),
@@ -145,8 +138,7 @@ def test_convolution_agrees_with_torch(
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     options = corner, groups, diagonal, transposed
-    with patch.object(native, "instruction_set", instruction_set), with_threads(2):
-        y = native.convolve(x, kernel, *options)
+    y = native.convolve(x, kernel, *options, Variant(instruction_set, threads=2))
     assert_close(y, convolved(x, kernel, *options))
     assert y.is_contiguous()
 
@@ -171,11 +163,8 @@ def test_every_variant_of_the_walk_gives_the_same_answer_at_any_number_of_thread
     images, channels, rows, columns, kernel_size, groups = shape
     y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float64)
     options = corner, groups, "free", corner == "bottom_right"
-    with patch.object(native, "instruction_set", instruction_set):
-        with with_threads(1):
-            alone = native.solve(y, kernel, *options)
-        with with_threads(5):
-            together = [native.solve(y, kernel, *options) for _ in range(3)]
+    alone = native.solve(y, kernel, *options, Variant(instruction_set, threads=1))
+    together = [native.solve(y, kernel, *options, Variant(instruction_set, threads=5)) for _ in range(3)]
     assert_close(convolved(alone, kernel, *options), y)
     for answer in together:
         assert_close(answer, alone)
@@ -186,14 +175,10 @@ def test_every_variant_of_the_walk_gives_the_same_answer_at_any_number_of_thread
 def test_every_walk_gives_the_same_bits(shape, instruction_set):
     images, channels, rows, columns, kernel_size, groups = shape
     y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float32)
-    answers = []
-    for walk in walks(instruction_set, torch.float32):
-        with (
-            patch.object(native, "instruction_set", instruction_set),
-            patch.object(native, "walk", walk),
-            with_threads(2),
-        ):
-            answers.append(native.solve(y, kernel, "bottom_left", groups, "free", True))
+    answers = [
+        native.solve(y, kernel, "bottom_left", groups, "free", True, Variant(instruction_set, *walk, threads=2))
+        for walk in walks(instruction_set, torch.float32)
+    ]
     assert all(torch.equal(answer, answers[0]) for answer in answers)
 
 
@@ -207,10 +192,10 @@ def test_every_walk_has_the_same_finite_values(where, instruction_set):
         kernel[7, 3, 0, 0] = math.nan  # reaches from the third row and column on
     else:
         kernel[:, :, :2] *= 1e20
-    answers = []
-    for walk in walks(instruction_set, torch.float32):
-        with patch.object(native, "instruction_set", instruction_set), patch.object(native, "walk", walk):
-            answers.append(native.solve(y, kernel, "top_left", 1, "free", False).isfinite())
+    answers = [
+        native.solve(y, kernel, "top_left", 1, "free", False, Variant(instruction_set, *walk)).isfinite()
+        for walk in walks(instruction_set, torch.float32)
+    ]
     assert all(torch.equal(answer, answers[0]) for answer in answers)
     assert not answers[0].all()
     finite = answers[0]
@@ -226,16 +211,15 @@ def test_a_diagonal_too_small_to_have_an_inverse_still_divides():
     y, kernel = torch.full((8, 2, 3, 3), 1e-39), torch.zeros(2, 2, 2, 2)
     kernel[:, :, -1, -1] = torch.tensor([[1e-39, 0.0], [0.0, 1e-39]])
     for walk in walks(native.instruction_sets()[0], torch.float32):
-        with patch.object(native, "walk", walk):
-            torch.testing.assert_close(native.solve(y, kernel, "top_left", 1, "free", False), torch.ones_like(y))
+        x = native.solve(y, kernel, "top_left", 1, "free", False, Variant("", *walk))
+        torch.testing.assert_close(x, torch.ones_like(y))
 
 
 def test_a_zero_on_the_diagonal_harms_only_what_sees_it_whatever_the_walk():
     y, kernel = torch.randn(1, 2, 20, 20), torch.zeros(2, 2, 1, 2)
     kernel[0, 0, 0, 1], kernel[0, 1, 0, 0] = 1, 0.5  # and zero for the second channel
     for walk in walks(native.instruction_sets()[0], torch.float32):
-        with patch.object(native, "walk", walk):
-            finite = native.solve(y, kernel, "top_left", 1, "free", False).isfinite()
+        finite = native.solve(y, kernel, "top_left", 1, "free", False, Variant("", *walk)).isfinite()
         assert finite[:, 0, :, 0].all() and not finite[:, 0, :, 1:].any() and not finite[:, 1].any()
 
 
@@ -294,9 +278,9 @@ def test_answers_are_the_same_to_the_bit_from_run_to_run_and_at_any_number_of_th
     y, kernel = problem(images, channels, rows, columns, kernel_size, groups, torch.float32)
     answers, gradients = [], []
     for threads in (1, 1, 2, 3, 7):
-        with with_threads(threads):
-            answers.append(native.solve(y, kernel, "top_left", groups, "free", False))
-            gradients.append(native.weight_gradient(y, answers[0], kernel, "top_left", groups, "free"))
+        variant = Variant(threads=threads)
+        answers.append(native.solve(y, kernel, "top_left", groups, "free", False, variant))
+        gradients.append(native.weight_gradient(y, answers[0], kernel, "top_left", groups, "free", variant))
     assert all(torch.equal(answer, answers[0]) for answer in answers)
     assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
 
@@ -339,8 +323,8 @@ def test_weight_gradient_agrees_with_torch(
     mirror = [axis for axis, word in ((2, "bottom"), (3, "right")) if word in corner]
     padded = F.pad(x.flip(mirror), (kernel_size[1] - 1, 0, kernel_size[0] - 1, 0))
     expected = masked(conv2d_weight(padded, kernel.shape, grad.flip(mirror), groups=groups), groups, diagonal)
-    with patch.object(native, "instruction_set", instruction_set), with_threads(2):
-        assert_close(native.weight_gradient(x, grad, kernel, corner, groups, diagonal), expected)
+    variant = Variant(instruction_set, threads=2)
+    assert_close(native.weight_gradient(x, grad, kernel, corner, groups, diagonal, variant), expected)
 
 
 def test_weight_gradient_of_a_large_image_is_summed_over_its_bands():
@@ -375,8 +359,7 @@ def test_growth_beyond_the_numbers_ends_as_it_does_in_the_dense_solve():
 
 def test_a_forked_worker_can_solve_as_torch_lets_it_with_one_thread():
     y, kernel = problem(64, 4, 8, 8, (3, 3), 1, torch.float32)
-    with with_threads(2):
-        expected = native.solve(y, kernel, "top_left", 1, "free", False)
+    expected = native.solve(y, kernel, "top_left", 1, "free", False, Variant(threads=2))
     context = torch.multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 
@@ -388,3 +371,28 @@ def test_a_forked_worker_can_solve_as_torch_lets_it_with_one_thread():
     process.start()
     assert queue.get() == expected.numpy().tobytes()
     process.join()
+
+
+CONVOLUTIONS = [  # channels, rows, columns, kernel, groups
+    (1, 1, 1, (1, 2), 1),
+    (2, 5, 7, (3, 3), 1),
+    (12, 8, 8, (3, 3), 2),
+    (18, 4, 3, (2, 5), 1),
+    (70, 6, 5, (3, 2), 1),
+]
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize("shape", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_an_image_is_convolved_to_the_same_bits_in_any_batch_and_at_any_number_of_threads(
+    shape, transposed, instruction_set
+):
+    channels, rows, columns, kernel_size, groups = shape
+    x, kernel = problem(33, channels, rows, columns, kernel_size, groups, torch.float32)
+    options = "bottom_left", groups, "free", transposed
+    whole = native.convolve(x, kernel, *options, Variant(instruction_set, threads=1))
+    for images in (1, 7, 8, 9, 33):
+        for threads in (1, 2, 5):
+            part = native.convolve(x[:images], kernel, *options, Variant(instruction_set, threads=threads))
+            assert torch.equal(part, whole[:images])

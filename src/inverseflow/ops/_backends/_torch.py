@@ -1,4 +1,4 @@
-"""What backends made of torch's own operators share."""
+"""Code that the backends made of torch's own operators share."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from inverseflow.ops._corner import mirrored_axes, opposite, starts_at_bottom, s
 
 
 def unavailable() -> str | None:
-    """Torch is always here."""
+    """Return None: torch is always there."""
     return None
 
 
 def refuses(image: Tensor) -> str | None:
-    """Every device and dtype is served."""
+    """Return None: every device and dtype is served."""
     return None
 
 
 def triangular(weight: Tensor, groups: int, diagonal: str, transposed: bool) -> Tensor:
-    """Return the kernel of A, or of its transpose at the opposite corner, with zeros and ones where none is read.
+    """Return the kernel of A, or of its transpose at the opposite corner, with zeros and ones in the unread entries.
 
     The last tap is lower triangular within each group, and upper triangular in the transpose. Entries are selected, not
-    multiplied, so that those that are not read may be anything.
+    multiplied, so that unread ones may be nan.
     """
     kernel = weight.clone(memory_format=torch.contiguous_format)
     last = _last_tap(kernel, groups).tril_(_last_diagonal_read(diagonal))
@@ -40,7 +40,7 @@ def triangular(weight: Tensor, groups: int, diagonal: str, transposed: bool) -> 
 
 
 def drop_unread(gradient: Tensor, groups: int, diagonal: str) -> Tensor:
-    """Zero, in place, the entries of a contiguous weight gradient whose weights are not read."""
+    """Zero the entries of a contiguous weight gradient whose weights are not read, in place."""
     _last_tap(gradient, groups).tril_(_last_diagonal_read(diagonal))
     return gradient
 
@@ -58,7 +58,66 @@ def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str,
     kernel = triangular(weight, groups, diagonal, transposed)
     corner = opposite(corner) if transposed else corner
     with full_precision(x):
-        return F.conv2d(pad(x, kernel, corner), mirrored(kernel, corner), groups=groups).contiguous()
+        y = F.conv2d(pad(x, kernel, corner), mirrored(kernel, corner), groups=groups).contiguous()
+    return y if finite(y) else _convolve_inside(x, kernel, corner, groups, transposed)
+
+
+# Torch's convolution multiplies the padding by the taps that fall there, and zero times a value that is not finite is not
+# zero. The tiles of `blocked` and the matrix of `dense` hold such zeros too. So a result that is not finite is computed
+# again by the taps inside the image alone, slowly: then every backend has its finite values in the same places.
+
+
+def finite(result: Tensor) -> bool:
+    """Tell whether a result on a CPU is finite; on a GPU take it to be, because to look would be to wait."""
+    return result.device.type != "cpu" or bool(result.isfinite().all())
+
+
+def _convolve_inside(x: Tensor, kernel: Tensor, corner: str, groups: int, transposed: bool) -> Tensor:
+    mirror = mirrored_axes(corner)
+    image = x.flip(mirror).unflatten(1, (groups, -1))  # (N, G, C, H, W)
+    y = torch.zeros_like(image)
+    for a, b, tap in _taps(kernel, groups, image):
+        if (a, b) != (0, 0):
+            y[..., a:, b:] += torch.einsum("goi,ngihw->ngohw", tap, _shifted(image, a, b))
+            continue
+        for i in range(image.shape[2]):
+            read = slice(i + 1) if transposed else slice(i, None)
+            y[:, :, read] += tap[:, read, i, None, None] * image[:, :, i : i + 1]
+    return y.flatten(1, 2).flip(mirror)
+
+
+def solve_inside(y: Tensor, kernel: Tensor, corner: str, groups: int, transposed: bool) -> Tensor:
+    """Solve pixel by pixel, and channel by channel, from the corner of a kernel made by `triangular`."""
+    mirror = mirrored_axes(corner)
+    x = y.flip(mirror).unflatten(1, (groups, -1)).contiguous()  # (N, G, C, H, W)
+    taps = list(_taps(kernel, groups, x))
+    (_, _, last), others = taps[0], taps[1:]
+    channels = range(x.shape[2])
+    for h in range(x.shape[3]):
+        for w in range(x.shape[4]):
+            pixel = x[..., h, w]
+            for a, b, tap in others:
+                if a <= h and b <= w:
+                    pixel -= torch.einsum("goi,ngi->ngo", tap, x[..., h - a, w - b])
+            for i in reversed(channels) if transposed else channels:
+                pixel[..., i] /= last[:, i, i]
+                later = slice(i) if transposed else slice(i + 1, None)
+                pixel[..., later] -= last[:, later, i] * pixel[..., i : i + 1]
+    return x.flatten(1, 2).flip(mirror)
+
+
+def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield the taps that fall inside of some image, by rows and columns from the pixel's own: ``(G, C, C)``."""
+    rows, columns = kernel.shape[2:]
+    blocks = kernel.unflatten(0, (groups, -1))
+    for a in range(min(rows, image.shape[-2])):
+        for b in range(min(columns, image.shape[-1])):
+            yield a, b, blocks[..., rows - 1 - a, columns - 1 - b]
+
+
+def _shifted(image: Tensor, a: int, b: int) -> Tensor:
+    """Return the pixels that are read `a` rows below and `b` columns to the right."""
+    return image[..., : image.shape[-2] - a, : image.shape[-1] - b]
 
 
 def pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
@@ -70,7 +129,7 @@ def pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
 
 
 def mirrored(kernel: Tensor, corner: str) -> Tensor:
-    """Mirror a kernel in top-left orientation to that of the corner, or back."""
+    """Mirror a kernel between its top-left orientation and the orientation of the corner."""
     axes = mirrored_axes(corner)
     return kernel.flip(axes) if axes else kernel
 
@@ -92,4 +151,15 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
     """Let torch differentiate its own convolution."""
     with full_precision(x):
         result: Tensor = conv2d_weight(pad(x, weight, corner), list(weight.shape), grad, groups=groups)
-    return drop_unread(mirrored(result, corner).contiguous(), groups, diagonal)
+    result = mirrored(result, corner).contiguous()
+    if not finite(result):
+        result = _weight_gradient_inside(x, grad, weight, corner, groups)
+    return drop_unread(result, groups, diagonal)
+
+
+def _weight_gradient_inside(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int) -> Tensor:
+    image, arriving = (part.flip(mirrored_axes(corner)).unflatten(1, (groups, -1)) for part in (x, grad))
+    result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+    for a, b, tap in _taps(result, groups, image):
+        tap.copy_(torch.einsum("ngohw,ngihw->goi", arriving[..., a:, b:], _shifted(image, a, b)))
+    return result

@@ -12,8 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._kept import Kept
-from inverseflow.ops._backends._torch import convolve, refuses, triangular, unavailable, weight_gradient
+from inverseflow.ops._backends._kernel_cache import KernelCache
+from inverseflow.ops._backends._torch import (
+    convolve,
+    finite,
+    refuses,
+    solve_inside,
+    triangular,
+    unavailable,
+    weight_gradient,
+)
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 
@@ -25,7 +33,7 @@ class Tile:
     columns: int
 
 
-_matrices = Kept(32 << 20)
+_matrices = KernelCache(32 << 20)
 
 __all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
@@ -85,7 +93,12 @@ def solve(
         )
         solved = torch.matmul(step.unsqueeze(1), window.reshape(groups, tiles, -1, batch))
         target.copy_(solved.view(target.shape))
-    return image.permute(4, 0, 3, 1, 2).reshape(y.shape).contiguous()
+    x = image.permute(4, 0, 3, 1, 2).reshape(y.shape).contiguous()
+    return (
+        x
+        if finite(x)
+        else solve_inside(y, triangular(weight, groups, diagonal, transposed), corner, groups, transposed)
+    )
 
 
 def choose_tile(channels: int, height: int, width: int) -> Tile:

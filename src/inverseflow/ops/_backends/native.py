@@ -1,8 +1,9 @@
-"""C++ on a CPU; the lanes of its vectors are images, rows of an image, or channels (``csrc/``)."""
+"""C++ on a CPU; the lanes of its vectors are images, rows of an image, channels or columns (``csrc/``)."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -10,14 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends import _torch
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 _SWITCH = "INVERSEFLOW_NATIVE"
-_WORTH_A_SECOND_THREAD = 4e6  # floating-point operations
-_FEWEST_IMAGES = 8  # for a convolution of our own
-_MOST_CHANNELS = 64  # of a group, likewise
+_WORTH_A_SECOND_THREAD = 4e6
+"""Floating-point operations of a call."""
 
+
+@dataclass(frozen=True)
+class Variant:
+    """Which of the kernels to use. All give the same result; each default is the best choice."""
+
+    instruction_set: str = ""
+    """One of `instruction_sets`."""
+    walk: int = 0
+    """How to walk the image in a solve, by its number in ``csrc/problem.hpp``; together with `lanes`."""
+    lanes: int = 0
+    """Width of the vectors of that walk."""
+    pixels: int = 0
+    """Pixels that it solves at a time."""
+    threads: int | None = None
+    """Number of threads."""
+
+
+_BEST = Variant()
 _native: ModuleType | None = None
 _reason: str | None = None
 if os.environ.get(_SWITCH) == "0":
@@ -25,16 +42,12 @@ if os.environ.get(_SWITCH) == "0":
 else:
     try:
         _native = import_module("inverseflow.ops._backends._native")
+        if not _native.instruction_sets():
+            _native, _reason = None, "the extension has no kernels for a processor without AVX2"
     except ImportError as error:
         _reason = (
             f"the extension could not be loaded; to build it, install again where a C++17 GCC or Clang is ({error})"
         )
-
-instruction_set = ""
-"""Which kernels to use, one of `instruction_sets`; empty for the best."""
-
-walk = (0, 0, 0)
-"""Which walk to take (its number in ``csrc/problem.hpp``), its lanes and pixels; zeros for the best."""
 
 
 def unavailable() -> str | None:
@@ -59,26 +72,46 @@ def instruction_sets() -> list[str]:
 
 def variant(image: Tensor, weight: Tensor, groups: int) -> str:
     """Return which instruction set will be used and what its lanes will be."""
-    text: str = _extension().variant(
-        image.shape, weight.shape, groups, image.dtype == torch.float64, _threads(image, weight), instruction_set
-    )
+    threads = _threads(_BEST, image, weight)
+    text: str = _extension().variant(image.shape, weight.shape, groups, image.dtype == torch.float64, threads, "")
     return text
 
 
-def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+def solve(
+    y: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    variant: Variant = _BEST,
+) -> Tensor:
     """Solve by substitution; the corner is a matter of strides."""
-    return _apply(False, y, weight, corner, groups, diagonal, transposed)
+    return _apply(False, y, weight, corner, groups, diagonal, transposed, variant)
 
 
-def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
-    """Convolve as the solve walks, where there are images and few channels; by torch else."""
-    if x.shape[0] < _FEWEST_IMAGES or weight.shape[1] > _MOST_CHANNELS:
-        return _torch.convolve(x, weight, corner, groups, diagonal, transposed)
-    return _apply(True, x, weight, corner, groups, diagonal, transposed)
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    variant: Variant = _BEST,
+) -> Tensor:
+    """Convolve with neighboring columns as lanes."""
+    return _apply(True, x, weight, corner, groups, diagonal, transposed, variant)
 
 
 def _apply(
-    convolves: bool, source: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool
+    convolves: bool,
+    source: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    variant: Variant,
 ) -> Tensor:
     target = torch.empty_like(source, memory_format=torch.contiguous_format)
     weight = weight.contiguous()
@@ -98,14 +131,22 @@ def _apply(
         diagonal,
         transposed,
         source.dtype == torch.float64,
-        _threads(source, weight),
-        instruction_set,
-        (0, 0, 0) if convolves else walk,
+        _threads(variant, source, weight),
+        variant.instruction_set,
+        (variant.walk, variant.lanes, variant.pixels),
     )
     return target
 
 
-def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> Tensor:
+def weight_gradient(
+    x: Tensor,
+    grad: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    variant: Variant = _BEST,
+) -> Tensor:
     """Correlate x with the gradient of the convolution's output."""
     if grad.shape != x.shape:
         raise ValueError(f"image and gradient have shapes {tuple(x.shape)} and {tuple(grad.shape)}")
@@ -123,8 +164,8 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
         starts_at_right(corner),
         diagonal,
         x.dtype == torch.float64,
-        _threads(x, weight),
-        instruction_set,
+        _threads(variant, x, weight),
+        variant.instruction_set,
     )
     return result
 
@@ -143,6 +184,8 @@ def _extension() -> Any:
     return _native
 
 
-def _threads(image: Tensor, weight: Tensor) -> int:
+def _threads(variant: Variant, image: Tensor, weight: Tensor) -> int:
+    if variant.threads is not None:
+        return variant.threads
     work = 2 * image.numel() * weight[0].numel()
     return torch.get_num_threads() if work > _WORTH_A_SECOND_THREAD else 1

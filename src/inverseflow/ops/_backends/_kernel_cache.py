@@ -1,4 +1,4 @@
-"""What was computed of kernels lately, for the next call with the same kernel."""
+"""Cache of matrices derived from recently used kernels, keyed by value (as in ``csrc/kernel.hpp``)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 
-class Kept:
-    """Results that depend on a kernel alone, used again where the kernel is the same, element by element.
+class KernelCache:
+    """Results that depend on a kernel alone, used again while the kernel has the same values.
 
-    Comparing is much cheaper than computing, and cannot go stale, whoever changed the kernel and however.
+    Every call compares all elements, so in-place updates are always seen. Comparing is much cheaper than computing.
 
     Args:
-        most: bytes of kernels and results that are kept; those used least recently go first.
+        most: bytes of kernels and results to hold; the least recently used go first.
 
     Example:
-        >>> kept, weight = Kept(1 << 20), torch.eye(3)
+        >>> kept, weight = KernelCache(1 << 20), torch.eye(3)
         >>> first = kept.get(weight, "inverse", torch.inverse)
         >>> kept.get(weight, "inverse", torch.inverse) is first
         True
@@ -31,17 +31,17 @@ class Kept:
         self._most = most
         self._total = 0
         self._entries: OrderedDict[Hashable, tuple[Tensor, Tensor]] = OrderedDict()
-        self._lock = Lock()  # nobody waits for it, so that a forked child cannot wait for ever
+        self._lock = Lock()  # only ever tried, so that a forked child cannot wait for ever
 
     def get(self, weight: Tensor, key: Hashable, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what `compute` makes of the kernel, now or in a call before; it may not be written to.
+        """Return ``compute(weight)``, from the cache if it is there. The result must not be written to.
 
-        Of a kernel on a GPU, where comparing would wait for it, or one whose gradient is recorded, nothing is kept.
+        Nothing is cached for a kernel on a GPU, where comparing would wait for it, or while its gradient is recorded.
 
         Args:
             weight: the kernel.
-            key: what is computed, with everything that it depends on beside the kernel.
-            compute: computes it.
+            key: everything else that the result depends on.
+            compute: from the kernel to the result.
         """
         if weight.device.type != "cpu" or (torch.is_grad_enabled() and weight.requires_grad):
             return compute(weight)
@@ -55,15 +55,15 @@ class Kept:
             finally:
                 self._lock.release()
         copy = weight.detach().clone()
-        result = compute(copy)  # of what nobody changes meanwhile
+        result = compute(copy)  # of the copy: another thread may change the original
         if copy.nbytes + result.nbytes <= self._most and self._lock.acquire(blocking=False):
             try:
-                self._keep(key, copy, result)
+                self._insert(key, copy, result)
             finally:
                 self._lock.release()
         return result
 
-    def _keep(self, key: Hashable, weight: Tensor, result: Tensor) -> None:
+    def _insert(self, key: Hashable, weight: Tensor, result: Tensor) -> None:
         former = self._entries.pop(key, ())
         self._entries[key] = weight, result
         self._total += weight.nbytes + result.nbytes - sum(tensor.nbytes for tensor in former)

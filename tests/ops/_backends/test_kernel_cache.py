@@ -7,7 +7,7 @@ import torch
 
 from inverseflow.ops import backend, inv_conv2d
 from inverseflow.ops._backends import blocked
-from inverseflow.ops._backends._kept import Kept
+from inverseflow.ops._backends._kernel_cache import KernelCache
 
 
 class Counted:
@@ -31,7 +31,7 @@ class Counted:
     ],
 )
 def test_a_changed_kernel_is_computed_again_whoever_changed_it(change):
-    kept, compute, weight = Kept(1 << 20), Counted(), torch.nn.Parameter(torch.ones(2, 3))
+    kept, compute, weight = KernelCache(1 << 20), Counted(), torch.nn.Parameter(torch.ones(2, 3))
     weight.grad = torch.ones(2, 3)
     with torch.no_grad():
         assert kept.get(weight, 0, compute) is kept.get(weight, 0, compute)
@@ -42,14 +42,14 @@ def test_a_changed_kernel_is_computed_again_whoever_changed_it(change):
 
 
 def test_what_else_it_depends_on_tells_results_apart():
-    kept, weight = Kept(1 << 20), torch.ones(2, 3)
+    kept, weight = KernelCache(1 << 20), torch.ones(2, 3)
     assert torch.equal(kept.get(weight, "twice", lambda kernel: 2 * kernel), 2 * weight)
     assert torch.equal(kept.get(weight, "thrice", lambda kernel: 3 * kernel), 3 * weight)
     assert torch.equal(kept.get(weight.t(), "twice", lambda kernel: 2 * kernel), 2 * weight.t())
 
 
-def test_a_recorded_gradient_is_never_kept():
-    kept, compute, weight = Kept(1 << 20), Counted(), torch.ones(2, requires_grad=True)
+def test_a_recorded_gradient_is_never_kernel_cache():
+    kept, compute, weight = KernelCache(1 << 20), Counted(), torch.ones(2, requires_grad=True)
     for _ in range(2):
         (gradient,) = torch.autograd.grad(kept.get(weight, 0, compute).sum(), weight)
         assert torch.equal(gradient, torch.full((2,), 2.0))
@@ -57,7 +57,7 @@ def test_a_recorded_gradient_is_never_kept():
 
 
 def test_those_used_least_recently_go_first():
-    kept, compute = Kept(2 * (40 + 40)), Counted()
+    kept, compute = KernelCache(2 * (40 + 40)), Counted()
     first, second, third = (torch.full((10,), float(number)) for number in range(3))
     for weight in (first, second, first, third, first):
         kept.get(weight, 0, compute)
@@ -66,8 +66,8 @@ def test_those_used_least_recently_go_first():
     assert compute.calls == 4
 
 
-def test_a_result_larger_than_everything_is_returned_and_not_kept():
-    kept, compute, small, large = Kept(100), Counted(), torch.ones(10), torch.ones(20)
+def test_a_result_larger_than_everything_is_returned_and_not_kernel_cache():
+    kept, compute, small, large = KernelCache(100), Counted(), torch.ones(10), torch.ones(20)
     kept.get(small, 0, compute)
     assert torch.equal(kept.get(large, 0, compute), 2 * large)
     kept.get(large, 0, compute)
@@ -77,7 +77,7 @@ def test_a_result_larger_than_everything_is_returned_and_not_kept():
 
 
 def test_nobody_waits_for_a_thread_that_computes():
-    kept, weight, started, goes_on = Kept(1 << 20), torch.ones(2), threading.Event(), threading.Event()
+    kept, weight, started, goes_on = KernelCache(1 << 20), torch.ones(2), threading.Event(), threading.Event()
 
     def slow(kernel):
         started.set()
