@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+OLDEST_TORCH := 2.6.0
+NEWEST_TORCH := 2.14.1
 # Each test process uses one thread.
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pure lint experiment bench sanitize clean
+.PHONY: help demo test test-slow test-pure test-versions lint experiment bench sanitize clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,9 +26,23 @@ test-pure: $(INSTALLED)  ## run the tests of the operators and layers as if ther
 	INVERSEFLOW_NATIVE=0 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
 	    tests/ops tests/contracts tests/bijections
 
+# Without triton, which torch pins, and without what only training needs.
+TESTED := pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0 hypothesis==6.170.15
+
+test-versions:  ## test operators, layers and flows with the oldest and the newest torch that pyproject.toml admits (downloads some GB)
+	for torch in $(OLDEST_TORCH) $(NEWEST_TORCH); do \
+	    rm -rf build/versions && $(PYTHON) -m venv build/versions && \
+	    build/versions/bin/python -m pip install --quiet "torch==$$torch" $(TESTED) && \
+	    build/versions/bin/python -m pip install --quiet --editable '.[hub]' && \
+	    build/versions/bin/python -c 'import torch; print("== torch", torch.__version__)' && \
+	    build/versions/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
+	        tests/ops tests/bijections tests/contracts tests/flows || exit 1; \
+	done
+	rm -rf build/versions
+
 sanitize: $(INSTALLED)  ## run the tests of the C++ kernels under the address and undefined-behaviour sanitizers
-	cmake -S . -B build/sanitize -DINVERSEFLOW_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	    -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
+	cmake -S . -B build/sanitize -DINVERSEFLOW_SANITIZE=ON -DINVERSEFLOW_BASELINE=ON \
+	    -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	cmake --build build/sanitize --parallel
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 INVERSEFLOW_SANITIZED=build/sanitize \
@@ -54,5 +70,6 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	    echo "inverseflow needs Python 3.10 or newer, and '$(PYTHON)' is not. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
 	    echo "'$(PYTHON) -m venv .venv' failed. On Debian and Ubuntu install python3-venv; elsewhere a Python that has ensurepip, and name it: make PYTHON=..." >&2; exit 1; }
+	@echo "Installing. Compiling the C++ kernels takes about a minute of processor time."
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -74,15 +74,16 @@ using Pixels = void (*)(const Packed<T>&, const Block<T>&, T*, std::int64_t, std
 // As many pixels at a time as there are registers for: 32 with AVX-512, 16 else.
 constexpr int kMaxPixels = VECTOR_BYTES == 64 ? 8 : 4;
 
-// Whether so many pixels at a time have code of their own. Five and seven are taken in two parts: they would add a
-// quarter to the time that AVX-512 takes to compile.
+// Whether so many pixels at a time have code of their own. The others are taken in parts, because they would add a
+// quarter to the time that this takes to compile.
+template <class T>
 constexpr bool together(std::int64_t pixels) {
-    return pixels != 5 && pixels != 7;
+    return sizeof(T) == 4 ? pixels != 5 && pixels != 7 : (pixels & (pixels - 1)) == 0;
 }
 
 template <class T, int L, int M, int... P>
 Pixels<T> choose_pixels(std::int64_t count, std::integer_sequence<int, P...>) {
-    static constexpr Pixels<T> table[] = {&pixels < T, L, M, together(P + 1) ? P + 1 : 4 > ...};
+    static constexpr Pixels<T> table[] = {&pixels < T, L, M, together<T>(P + 1) ? P + 1 : 1 > ...};
     return table[count - 1];
 }
 
@@ -104,9 +105,11 @@ struct PixelSteps {
                                                            : choose_pixels<T, L, 3>(count, counts));
     }
     void operator()(T* current, std::int64_t count, TapWindow window) const {
-        if (!together(count)) {
-            (*this)(current, 4, window);
-            return (*this)(current + 4 * apart, count - 4, window);
+        if (!together<T>(count)) {
+            std::int64_t part = count;
+            while (!together<T>(part)) --part;
+            (*this)(current, part, window);
+            return (*this)(current + part * apart, count - part, window);
         }
         for (std::size_t b = 0; b < blocks.size(); ++b)
             functions[b * kMaxPixels + count - 1](kernel, blocks[b], current, apart, slot, row_step, window);

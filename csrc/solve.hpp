@@ -108,7 +108,7 @@ Choice choose(const Problem& p, int threads) {
     for (int lanes = L; lanes >= (kNarrower<T> ? L / 2 : L); lanes /= 2) {
         all.push_back({Walk::rows, lanes, 1});
         for (std::int64_t pixels = 1; pixels <= kMaxPixels; ++pixels) {
-            if (!together(pixels)) continue;
+            if (!together<T>(pixels)) continue;
             if (pixels <= p.n.images) all.push_back({Walk::channels_of_images, lanes, pixels});
             if (pixels <= p.n.rows) all.push_back({Walk::channels_of_rows, lanes, pixels});
         }

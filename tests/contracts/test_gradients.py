@@ -40,9 +40,7 @@ def test_gradients_of_a_layer(case, direction, device):
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 @each([case for case in ONE_OF_EACH_CLASS if case.levels is None])
-def test_second_derivatives_of_a_layer_unless_refused(case, direction, device):
-    if case.iterative and direction == "inverse":
-        pytest.skip("refused, which has a test of its own")
+def test_second_derivatives_of_a_layer(case, direction, device):
     layer = case.perturbed(device, torch.float64).eval()  # in evaluation mode no gradient is a surrogate
     x, context = case.data(2, device, torch.float64), case.draw_context(2, device, torch.float64)
     if direction == "inverse":
@@ -58,17 +56,6 @@ def test_second_derivatives_of_a_layer_unless_refused(case, direction, device):
     flat = torch.cat([x.new_empty(0), *(parameter.detach().flatten() for parameter in parameters.values())])
     leaves = [x.detach().requires_grad_(), flat.requires_grad_()]
     assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
-
-
-@each([case for case in LAYERS if case.iterative])
-def test_second_derivatives_of_an_inverse_that_iterates_are_refused(case, device):
-    layer = case.perturbed(device, torch.float64)
-    z = layer(case.data(2, device, torch.float64))[0].detach().requires_grad_()
-    x, log_det = layer.inverse(z)
-    (gradient,) = torch.autograd.grad(x.sum() + log_det.sum(), z, create_graph=True)
-    for variable in (z, *layer.parameters()):
-        with pytest.raises(NotImplementedError, match="an iterated inverse has first derivatives only"):
-            torch.autograd.grad(gradient.square().sum(), variable, retain_graph=True)
 
 
 @each([case for case in FLOWS if not case.surrogate])

@@ -232,9 +232,10 @@ BAD_ARGUMENTS = {
         r"one floating-point dtype, got torch.float64, torch.float32",
     ),
     "heights of another dtype": ((X, W, H.double(), D), {}, TypeError, "torch.float32, torch.float64"),
-    "a bound of zero": ((X, W, H, D), {"bound": 0.0}, ValueError, "positive, got 0.0"),
-    "a negative bound": ((X, W, H, D), {"bound": -1.0}, ValueError, "positive, got -1.0"),
-    "a bound that is no number": ((X, W, H, D), {"bound": math.nan}, ValueError, "positive, got nan"),
+    "a bound of zero": ((X, W, H, D), {"bound": 0.0}, ValueError, "positive and finite, got 0.0"),
+    "a negative bound": ((X, W, H, D), {"bound": -1.0}, ValueError, "positive and finite, got -1.0"),
+    "a bound that is no number": ((X, W, H, D), {"bound": math.nan}, ValueError, "positive and finite, got nan"),
+    "an infinite bound": ((X, W, H, D), {"bound": math.inf}, ValueError, "positive and finite, got inf"),
 }
 
 

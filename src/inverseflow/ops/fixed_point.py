@@ -16,18 +16,18 @@ MAX_DAMPING = 1024.0
 
 @dataclass(frozen=True)
 class FixedPoint:
-    r"""Where an iteration ended."""
+    r"""The solution found by an iteration, and how well it solves the equation."""
 
     value: Tensor
     """The solution, ``(B, ...)``."""
     residual: float
     r"""The largest :math:`\lVert g(x) - x \rVert_\infty / \max(1, \lVert x \rVert_\infty)` of an event."""
     iterations: int
-    """How many times g was evaluated."""
+    """Number of evaluations of g."""
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
-    """Return a residual that iterations in this dtype reach: 2e-12 in float64, 6e-6 in float32."""
+    """Return a residual that iterations reach in this dtype: 2e-12 in float64, 6e-6 in float32."""
     return float(torch.finfo(dtype).eps ** 0.75)
 
 
@@ -40,21 +40,21 @@ def fixed_point(
     .. math:: x \leftarrow x + (g(x) - x) / \alpha
 
     Each element has its own α, at first 1. It is doubled when g(x) - x changes its sign and shrinks by less than half,
-    and halved again, down to 1, when it keeps its sign. An event whose residual is within the tolerance is left alone,
-    so that the events of a batch do not see each other; so is an element within a tenth of it, lest its rounding
-    keeps others from settling.
+    and halved again, down to 1, when the sign stays. An event within the tolerance is not updated any more, so the
+    result for an event does not depend on its batch. An element within a tenth of the tolerance is not updated either:
+    its rounding could keep others from settling.
 
     Args:
         update: g, from a batch to a batch of the same shape, event by event.
         start: where to start, ``(B, ...)``.
         tolerance: the largest residual accepted, None for `default_tolerance` of the dtype.
-        max_iterations: how many times g may be evaluated.
+        max_iterations: most evaluations of g.
 
     Returns:
-        The solution and the residual it was accepted with. No gradient passes: see `invert_triangular`.
+        The solution and its residual. It has no gradient: see `invert_triangular`.
 
     Raises:
-        ConvergenceError: an event's residual is above the tolerance, or not a number, after the last iteration.
+        ConvergenceError: if the residual of an event is above the tolerance, or nan, after the last iteration.
 
     Example:
         >>> solution = fixed_point(torch.cos, torch.zeros(1, 1, dtype=torch.float64))
@@ -94,7 +94,7 @@ def invert_triangular(
     tolerance: float | None = None,
     max_iterations: int = 1000,
 ) -> FixedPoint:
-    r"""Solve f(x) = z for x, where f has a triangular Jacobian, in any order of the elements, of positive diagonal.
+    r"""Solve f(x) = z, where the Jacobian of f is triangular in some order of the elements, with a positive diagonal.
 
     .. math:: x \leftarrow x + (z - f(x)) / \operatorname{diag} J_f(x)
 
@@ -109,14 +109,14 @@ def invert_triangular(
         z: the values, ``(B, ...)``.
         start: where to start, of z's shape.
         tolerance: the largest residual accepted, None for `default_tolerance` of the dtype.
-        max_iterations: how many times f may be evaluated.
+        max_iterations: most evaluations of f.
 
     Raises:
         ConvergenceError: if the tolerance is not reached, in the solution or in its gradient.
         RuntimeError: if a third derivative is taken.
 
     Reference:
-        Song et al., MintNet, 2019, section 3.3.
+        `Song et al., MintNet, 2019 <https://arxiv.org/abs/1907.07945>`_, section 3.3.
 
     Example:
         >>> def function(x):
@@ -146,8 +146,8 @@ def _invert_triangular(
     if not torch.is_grad_enabled():
         return solution
     jacobian = _Jacobian(function, solution.value.detach(), options)
-    # Two steps of x ← x + J⁻¹ (z - f(x)) from the solution, at which J is evaluated once and for all. They change no value;
-    # each makes the derivatives right to one more order. A first derivative needs the first step alone.
+    # Two steps of x ← x + J⁻¹ (z - f(x)) from the solution, with J as it is there. They change no value; each makes the
+    # derivatives right to one more order. A first derivative needs the first step alone.
     first_residual = z - jacobian.value
     first: Tensor = _Step.apply(first_residual, solution.value, jacobian)  # type: ignore[no-untyped-call]
     second_residual = z - function(first)[0]
@@ -235,8 +235,8 @@ class _SolveTransposed(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "the solution of invert_triangular can be differentiated twice, not three times; leave out create_graph "
-                "in the second derivative"
+                "the solution of invert_triangular can be differentiated twice, not three times; take the second "
+                "derivative without create_graph"
             )
         return ctx.jacobian.solve(gradient), None
 

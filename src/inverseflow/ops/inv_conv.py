@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from inverseflow.ops.torch_internals import dispatch_mode_active, unwrap_functor
 def causal_conv2d(
     x: Tensor, weight: Tensor, *, corner: Corner = "top_left", unitriangular: bool = False, groups: int = 1
 ) -> Tensor:
-    r"""Convolve with one-sided zero padding, so that the map is triangular and its inverse is `inv_conv2d`.
+    r"""Convolve with one-sided padding, so that the map is triangular and its inverse is `inv_conv2d`.
 
     .. math:: y_{o,h,w} = \sum_{i,a,b} K_{o,i,\,k_H-1-a,\,k_W-1-b}\; x_{i,\,h-a,\,w-b}
 
@@ -23,8 +25,12 @@ def causal_conv2d(
     order with channels innermost the map is lower triangular when the last tap ``weight[:, :, -1, -1]`` is, and its
     log-determinant is H·W·Σ log|diagonal of the last tap|.
 
-    Differentiable any number of times in both modes, by autograd and by every transform of `torch.func` but
-    `functionalize`. A compiled function that contains a transform runs it uncompiled; with ``fullgraph=True`` it is an
+    Taps outside of the image contribute nothing, even if a weight is not finite (except on a GPU, where such a weight
+    may harm more pixels). With the C++ backend an image has the same result, to the bit, in any batch and at any number
+    of threads.
+
+    It can be differentiated any number of times in both modes, by autograd and by every transform of `torch.func` but
+    `functionalize`. A compiled function that contains a transform runs it uncompiled; ``fullgraph=True`` makes that an
     error.
 
     Args:
@@ -41,11 +47,12 @@ def causal_conv2d(
         ``(N, C, H, W)``.
 
     Raises:
-        ValueError: a rank, channel count, group count or corner does not fit.
-        TypeError: an integer input, or two different dtypes.
+        ValueError: if a rank, channel count, group count or corner does not fit.
+        TypeError: if an input is no tensor or of an integer dtype, or the dtypes differ.
 
     Reference:
-        Nagar et al., CInC Flow, 2021, section 3; Nagar and Varma, Inverse-Flow, AISTATS 2025, section 3.
+        `Nagar et al., CInC Flow, 2021 <https://arxiv.org/abs/2107.01358>`_, section 3;
+        `Nagar and Varma, Inverse-Flow, 2025 <https://arxiv.org/abs/2410.14634>`_, section 3.
 
     Example:
         >>> x, weight = torch.randn(2, 3, 8, 8), 0.1 * torch.randn(3, 3, 3, 3)
@@ -53,7 +60,7 @@ def causal_conv2d(
         >>> torch.allclose(inv_conv2d(y, weight, unitriangular=True), x, atol=1e-5)
         True
     """
-    _check("causal_conv2d", x, weight, corner, groups)
+    groups = _check("causal_conv2d", x, weight, corner, groups)
     diagonal: Diagonal = "unit" if unitriangular else "free"
     y = _operators.convolve(*_in_full_precision(x, weight), corner, groups, diagonal, False)
     return _in_precision_of(x, y)
@@ -67,13 +74,13 @@ def inv_conv2d(
     .. math:: x = A^{-1} y, \qquad
         x_{h,w} = T^{-1}\Big(y_{h,w} - \sum_{(a,b) \neq 0} K_{a,b}\, x_{h-a,w-b}\Big)
 
-    with T the last tap. The gradient is exact too: with :math:`S = A^{-T} g`, the gradient of y is S and that of the
-    kernel is minus the correlation of x with S. Only x and the weight are kept for it. Differentiable as
-    `causal_conv2d` is.
+    with T the last tap. The gradient is exact too: with :math:`S = A^{-T} g`, the gradient of y is S, and the gradient
+    of the kernel is minus the correlation of x with S. It needs x and the weight only. It can be differentiated as
+    `causal_conv2d` can.
 
-    A unit determinant does not bound the inverse: it can grow geometrically with H + W. It stays below 1/(1-ρ) in
-    the maximum norm when the off-diagonal weights of every output channel sum to at most ρ < 1 in absolute value
-    (for a unit diagonal).
+    A unit determinant does not bound the inverse, which can grow geometrically with H + W. With a unit diagonal, it
+    stays below 1/(1-ρ) in the maximum norm if the absolute off-diagonal weights of every output channel sum to at most
+    ρ < 1.
 
     Args:
         y: image, ``(N, C, H, W)``, any strides and the dtypes of `causal_conv2d`.
@@ -88,14 +95,14 @@ def inv_conv2d(
         ``(N, C, H, W)``.
 
     Raises:
-        ValueError: a rank, channel count, group count or corner does not fit; on a CPU, outside of compilation and
-            tracing, also a zero on the diagonal of the last tap, of any of several kernels under `torch.vmap`
-            (elsewhere it gives inf or nan, like `torch.linalg.solve_triangular`).
-        TypeError: an integer input, or two different dtypes.
+        ValueError: if a rank, channel count, group count or corner does not fit. On a CPU, outside of compilation and
+            tracing, also if the diagonal of the last tap has a zero, in any of the kernels under `torch.vmap`;
+            elsewhere a zero gives inf or nan, as in `torch.linalg.solve_triangular`.
+        TypeError: if an input is no tensor or of an integer dtype, or the dtypes differ.
 
     Reference:
-        Nagar and Varma, Inverse-Flow, AISTATS 2025, section 3. The gradient is ours: the printed one is not the
-        gradient of this map.
+        `Nagar and Varma, Inverse-Flow, 2025 <https://arxiv.org/abs/2410.14634>`_, section 3. The gradient is ours: the
+        printed one is not the gradient of this map.
 
     Example:
         >>> y = torch.zeros(1, 1, 3, 3)
@@ -106,7 +113,7 @@ def inv_conv2d(
         >>> jacobian.logdet() / torch.tensor(2.0).log()
         tensor(-9.)
     """
-    _check("inv_conv2d", y, weight, corner, groups)
+    groups = _check("inv_conv2d", y, weight, corner, groups)
     if not unitriangular:
         _check_diagonal(weight, groups)
     diagonal: Diagonal = "unit" if unitriangular else "free"
@@ -123,21 +130,30 @@ def explain(image: Tensor, weight: Tensor, *, groups: int = 1) -> str:
         groups: number of channel groups.
 
     Raises:
-        ValueError, TypeError: as `inv_conv2d` does.
-        BackendError: the backend that was asked for cannot serve the call.
+        ValueError, TypeError: as by `inv_conv2d`.
+        BackendError: if the backend that was asked for cannot serve the call.
 
     Example:
         >>> with backend("blocked"):
         ...     explain(torch.randn(8, 4, 14, 14), torch.randn(4, 4, 3, 3))
         'blocked: tiles of 4×4'
     """
-    _check("explain", image, weight, "top_left", groups)
+    groups = _check("explain", image, weight, "top_left", groups)
     if image.numel() == 0:
         return "nothing to solve"
     return description(*_in_full_precision(image, weight), groups)
 
 
-def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -> None:
+def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -> int:
+    """Judge the arguments and return the number of groups as an `int`, whatever kind of integer it is."""
+    for tensor in (image, weight):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} expects tensors, got {type(tensor).__name__}; convert with torch.as_tensor()")
+    if type(groups) is not int:
+        try:
+            groups = operator.index(groups)
+        except TypeError:
+            raise TypeError(f"groups must be an integer, got {groups!r}") from None
     if image.ndim != 4:
         raise ValueError(f"{name} expects an image (N, C, H, W), got shape {tuple(image.shape)}; add the missing axes")
     if weight.ndim != 4:
@@ -162,6 +178,7 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
         raise ValueError(f"{name} got an image on {image.device} and a kernel on {weight.device}; move one with .to()")
     if image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):
         raise TypeError(f"{name} got an image of {image.dtype} and a kernel of {weight.dtype}; convert one with .to()")
+    return groups
 
 
 def _check_diagonal(weight: Tensor, groups: int) -> None:

@@ -14,7 +14,7 @@ MIN_DERIVATIVE = 1e-3
 
 
 class _Segment(NamedTuple):
-    """The piece of the spline under each point: left knot, extent, slopes."""
+    """The bin of each point: left knot, extent, slopes at both ends."""
 
     x: Tensor
     width: Tensor
@@ -34,27 +34,28 @@ def rational_quadratic_spline(
 
     .. math:: y = y_k + \frac{h\,(s\xi^2 + d_0\,\xi(1-\xi))}{s + (d_0 + d_1 - 2s)\,\xi(1-\xi)}
 
-    Bins are softmax-normalised and at least 0.001 of the interval; knot derivatives are softplus plus 0.001, so that
-    zeros everywhere give the identity; the two outermost derivatives are 1. Points outside are clipped before the
-    arithmetic, so that no gradient of theirs can be nan.
+    Bins are normalized by softmax and at least 0.001 of the interval. Knot derivatives are a softplus plus 0.001, such
+    that zeros everywhere give the identity; the two outermost are 1. Points outside are clipped before the arithmetic,
+    so that their gradients are never nan.
 
     Args:
         x: points, ``(*functions, M)``: M points for each function.
-        widths: unnormalised bin widths, ``(*functions, n)``.
-        heights: unnormalised bin heights, ``(*functions, n)``.
-        derivatives: unnormalised derivatives at the n - 1 inner knots, ``(*functions, n - 1)``.
-        bound: half the length of the interval.
+        widths: unnormalized bin widths, ``(*functions, n)``.
+        heights: unnormalized bin heights, ``(*functions, n)``.
+        derivatives: unnormalized derivatives at the n - 1 inner knots, ``(*functions, n - 1)``.
+        bound: half the length of the interval; finite.
         inverse: evaluate the inverse function instead.
 
     Returns:
         The values and the logarithms of the derivatives at the points, both ``(*functions, M)``.
 
     Raises:
-        ValueError: shapes or the bound do not fit, or so many bins that each would fall below 0.001 of the interval.
-        TypeError: an integer input, or two different dtypes.
+        ValueError: if a shape or the bound does not fit, or a bin would be shorter than 0.001 of the interval.
+        TypeError: if an input is of an integer dtype, or two dtypes differ.
 
     Reference:
-        Durkan et al., Neural Spline Flows, 2019, section 3.1 (Gregory and Delbourgo, 1982).
+        `Durkan et al., Neural Spline Flows, 2019 <https://arxiv.org/abs/1906.04032>`_, section 3.1 (after Gregory and
+        Delbourgo, 1982).
 
     Example:
         >>> x = torch.linspace(-2, 2, 5)
@@ -71,8 +72,8 @@ def rational_quadratic_spline(
 
 
 def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> None:
-    if not bound > 0:
-        raise ValueError(f"bound is half the length of the spline's interval and positive, got {bound}")
+    if not 0 < bound < math.inf:
+        raise ValueError(f"bound must be positive and finite, got {bound}; it is half the length of the interval")
     dtypes = [tensor.dtype for tensor in (x, widths, heights, derivatives)]
     if not x.is_floating_point() or len(set(dtypes)) > 1:
         raise TypeError(
@@ -107,10 +108,10 @@ def _segment_under(
     return _Segment(*(table.gather(-1, index) for table in tables))
 
 
-def _knots(unnormalised: Tensor, bound: float) -> Tensor:
-    """Return the n + 1 knots; a bin is their difference, so that rounding puts no point outside its bin."""
-    bins = unnormalised.shape[-1]
-    shares = MIN_BIN + (1 - MIN_BIN * bins) * unnormalised.softmax(-1)
+def _knots(unnormalized: Tensor, bound: float) -> Tensor:
+    """Return the n + 1 knots; bins are their differences, so that no point is outside its bin by rounding."""
+    bins = unnormalized.shape[-1]
+    shares = MIN_BIN + (1 - MIN_BIN * bins) * unnormalized.softmax(-1)
     inner = 2 * bound * shares[..., :-1].cumsum(-1) - bound
     return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
 

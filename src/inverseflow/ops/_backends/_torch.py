@@ -62,9 +62,9 @@ def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str,
     return y if finite(y) else _convolve_inside(x, kernel, corner, groups, transposed)
 
 
-# Torch's convolution multiplies the padding by the taps that fall there, and zero times a value that is not finite is not
-# zero. The tiles of `blocked` and the matrix of `dense` hold such zeros too. So a result that is not finite is computed
-# again by the taps inside the image alone, slowly: then every backend has its finite values in the same places.
+# Torch's convolution multiplies the padding by the taps that fall there, and zero times infinity is not zero. The
+# tiles of `blocked` and the matrix of `dense` hold such zeros too. So a result that is not finite is computed again by
+# the taps inside the image alone, slowly: then all backends agree on where it is finite.
 
 
 def finite(result: Tensor) -> bool:

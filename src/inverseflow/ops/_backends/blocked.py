@@ -94,11 +94,9 @@ def solve(
         solved = torch.matmul(step.unsqueeze(1), window.reshape(groups, tiles, -1, batch))
         target.copy_(solved.view(target.shape))
     x = image.permute(4, 0, 3, 1, 2).reshape(y.shape).contiguous()
-    return (
-        x
-        if finite(x)
-        else solve_inside(y, triangular(weight, groups, diagonal, transposed), corner, groups, transposed)
-    )
+    if finite(x):
+        return x
+    return solve_inside(y, triangular(weight, groups, diagonal, transposed), corner, groups, transposed)
 
 
 def choose_tile(channels: int, height: int, width: int) -> Tile:
