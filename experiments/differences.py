@@ -15,8 +15,7 @@ from experiments.audit import (
 )
 from experiments.trained.paper import TABLE_4, TABLES
 from inverseflow.bijections import ExponentialConv2d, MaskedConvFlow
-from inverseflow.data.cifar10 import CIFAR10
-from inverseflow.data.mnist import MNIST
+from inverseflow.data.named import CIFAR10, MNIST
 from inverseflow.nets import ConvNet
 from inverseflow.ops.fixed_point import default_tolerance
 

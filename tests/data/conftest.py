@@ -4,7 +4,6 @@ import gzip
 import io
 import pickle
 import struct
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,27 +88,13 @@ def write_cifar10(
 
 @pytest.fixture
 def write_batches(pixels: Callable[..., np.ndarray]) -> Callable[..., None]:
-    """Write the six batch files of a tiny CIFAR-10 as it is published, two images in each."""
+    """Write the six batch files of a tiny CIFAR-10, two images in each."""
 
-    def write(folder: Path, suffix: str = "") -> None:
+    def write(folder: Path) -> None:
         folder.mkdir(parents=True)
         for number, name in enumerate([*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"]):
-            rows, labels = pixels(2, 3072), [number, 9 - number]
-            if suffix:
-                content = b"".join(bytes([label]) + row.tobytes() for label, row in zip(labels, rows, strict=True))
-            else:
-                content = pickle.dumps({b"data": rows, b"labels": labels, b"batch_label": b"batch"}, protocol=2)
-            (folder / f"{name}{suffix}").write_bytes(content)
-
-    return write
-
-
-@pytest.fixture
-def write_cifar_archive() -> Callable[..., None]:
-    def write(archive: Path, folder: Path) -> None:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive, "w:gz") as file:
-            file.add(folder, "cifar-10-batches-py")
+            batch = {b"data": pixels(2, 3072), b"labels": [number, 9 - number], b"batch_label": b"batch"}
+            (folder / name).write_bytes(pickle.dumps(batch, protocol=4))
 
     return write
 

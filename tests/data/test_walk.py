@@ -3,12 +3,17 @@ from pathlib import Path
 
 import pytest
 
+from inverseflow.data.paths import printable
 from inverseflow.data.walk import find_files
 from inverseflow.errors import DataError
 
 
-def images(folder: Path) -> list[str]:
-    return [path.as_posix() for path in find_files(folder).images]
+def images(folder: Path, split: str | None = None) -> list[str]:
+    return [path.as_posix() for path in find_files(folder).images[split]]
+
+
+def others(folder: Path) -> list[str]:
+    return [path.as_posix() for path in find_files(folder).others]
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -29,19 +34,6 @@ def test_images_are_told_by_their_names_in_any_case(tmp_path, name):
     assert images(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-@pytest.mark.parametrize("name", ["a", "subject01.centerlight", "a.0001"])
-def test_images_are_told_by_their_content(tmp_path, encode, pixels, name, kind):
-    (tmp_path / name).write_bytes(encode(pixels(6, 9), kind))
-    assert images(tmp_path) == [name]
-
-
-@pytest.mark.parametrize("name", ["a.png.part", "a.JPG~", "a.png.bak"])
-def test_backups_and_partial_downloads_are_not_images(tmp_path, encode, pixels, name):
-    (tmp_path / name).write_bytes(encode(pixels(6, 9)))
-    assert images(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     "name", ["a b.png", "a[b]*?.png", "'\".png", "-n.png", "a\nb.png", "ä😀.png", "%s{0}.png", "a:b.png"]
 )
@@ -56,31 +48,15 @@ def test_names_that_are_not_utf_8_work_and_are_shown_by_their_bytes(tmp_path):
         open(path, "w").close()
     except OSError:
         pytest.skip("this file system admits names in UTF-8 only")
-    found = find_files(tmp_path)
-    assert [os.fsencode(path) for path in found.images] == [b"\xff\n.png"]
-    assert found.encoded(found.images[0]).name == f"{tmp_path}/\\xff\\n.png"
+    (found,) = find_files(tmp_path).images[None]
+    assert os.fsencode(found) == b"\xff\n.png"
+    assert printable(found) == r"\xff\n.png"
 
 
-def test_other_files_and_hidden_ones_are_named_and_counted(tmp_path):
-    touch(tmp_path, "0.png", "README.txt", "labels/a.csv", "b.json", "c.md", ".git/0.png", "labels/._0.png")
-    found = find_files(tmp_path)
-    assert [path.as_posix() for path in found.images] == ["0.png"]
-    assert found.describe_others() == (
-        "4 other files (README.txt, b.json, c.md, ...), 2 hidden files (.git, labels/._0.png)"
-    )
-
-
-def test_a_folder_of_images_alone_has_no_others(tmp_path):
-    touch(tmp_path, "0.png")
-    assert find_files(tmp_path).describe_others() == ""
-
-
-def test_the_pictures_of_training_runs_are_not_read(tmp_path):
-    touch(tmp_path, "0.png", "runs/a/config.yaml", "runs/a/checkpoints/last.ckpt", "runs/a/samples.png")
-    found = find_files(tmp_path)
-    assert [path.as_posix() for path in found.images] == ["0.png"]
-    assert found.describe_others() == "1 training run (runs/a)"
-    assert images(tmp_path / "runs" / "a") == ["samples.png"]
+def test_other_files_and_hidden_ones_are_listed(tmp_path):
+    touch(tmp_path, "0.png", "README.txt", "labels/a.csv", "b.png.part", "c", ".git/0.png", "labels/._0.png")
+    assert images(tmp_path) == ["0.png"]
+    assert others(tmp_path) == [".git", "README.txt", "b.png.part", "c", "labels/._0.png", "labels/a.csv"]
 
 
 def test_a_folder_inside_a_hidden_one_is_read(tmp_path):
@@ -109,56 +85,60 @@ def test_cycles_of_links_end_and_each_folder_is_read_once(tmp_path):
             (tmp_path / folder / f"to_{other}").symlink_to(tmp_path / other)
         (tmp_path / folder / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "self").symlink_to("self")
-    assert images(tmp_path) == [f"{folder}/0.png" for folder in "abcdefgh"]
+    found = [os.path.realpath(tmp_path / path) for path in images(tmp_path)]
+    assert sorted(found) == [f"{tmp_path.resolve()}/{folder}/0.png" for folder in "abcdefgh"]
 
 
-def test_a_folder_is_read_once_for_each_group(tmp_path):
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        *((name, "train") for name in ("train", "Training", "cats/TRAIN", "Train/test", "a/b/c/train/d")),
+        *((name, "validation") for name in ("val", "Valid", "VALIDATION", "dev")),
+        *((name, "test") for name in ("test", "Testing", "test/train")),
+        *((name, None) for name in ("trainer", "test tube", "contest", "values", "device")),
+    ],
+)
+def test_the_first_folder_on_a_path_that_is_called_like_a_split_gives_it(tmp_path, folder, split):
+    touch(tmp_path, f"{folder}/0.png")
+    assert images(tmp_path, split) == [f"{folder}/0.png"]
+
+
+def test_a_split_without_images_is_there(tmp_path):
+    (tmp_path / "Test").mkdir()
+    assert find_files(tmp_path).images == {None: [], "test": []}
+
+
+def test_a_folder_is_read_once_for_each_split(tmp_path):
     touch(tmp_path, "all/cats/0.png", "all/dogs/0.png")
     for name, target in (("train/cats", "../all/cats"), ("test/dogs", "../all/dogs"), ("train/up", "..")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(target)
     (tmp_path / "more").symlink_to("all")
-    found = find_files(tmp_path, lambda folder: next(iter({"train", "test"} & {*folder.parts}), None))
-    assert [path.as_posix() for path in found.images] == [
-        "all/cats/0.png",
-        "all/dogs/0.png",
-        "test/dogs/0.png",
-        "train/cats/0.png",
-    ]
+    assert images(tmp_path) == ["all/cats/0.png", "all/dogs/0.png"]
+    assert images(tmp_path, "train") == ["train/cats/0.png"]
+    assert images(tmp_path, "test") == ["test/dogs/0.png"]
 
 
 def test_a_link_to_nothing_is_an_image_if_it_is_named_like_one(tmp_path):
     (tmp_path / "gone.png").symlink_to("nowhere")
     (tmp_path / "gone.txt").symlink_to("nowhere")
-    found = find_files(tmp_path)
-    assert [path.name for path in found.images + found.others] == ["gone.png", "gone.txt"]
+    assert (images(tmp_path), others(tmp_path)) == (["gone.png"], ["gone.txt"])
 
 
 def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    os.mkfifo(tmp_path / "pipe")
-    assert [path.name for path in find_files(tmp_path).others] == ["pipe", "pipe.png"]
+    assert (images(tmp_path), others(tmp_path)) == ([], ["pipe.png"])
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     touch(tmp_path, "closed/0.png")
-    listdir = os.listdir
+    scandir = os.scandir
 
     def refuse(folder):
         if Path(folder).name == "closed":
-            raise PermissionError(13, "Permission denied")
-        return listdir(folder)
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"closed cannot be read \(Permission denied\): change its permissions"):
         find_files(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "found"), [(None, "no images: "), ("a.zip", r"no images, only 1 other file \(a\.zip\): ")]
-)
-def test_a_folder_without_images_is_refused_with_what_is_there(tmp_path, name, found):
-    if name:
-        touch(tmp_path, name)
-    with pytest.raises(DataError, match=rf"{tmp_path} holds {found}put image files there \(\.apng \.bmp"):
-        find_files(tmp_path).require_images()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import threading
 import warnings
@@ -9,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -16,10 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inverseflow.data.encoded import Encoded, unreadable
 from inverseflow.data.images import Images, Indices
-from inverseflow.data.progress import Progress
 from inverseflow.errors import DataError
+from inverseflow.utils.packages import packages_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -27,12 +30,59 @@ if TYPE_CHECKING:
 Crop = Literal["resize", "center"]
 T = TypeVar("T")
 
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of the formats that are read. All are raster formats: none starts another program."""
+
+MAX_PIXELS = 2**28
+"""Pixels of the largest image that is read, as a defense against decompression bombs: 0.8 GB of colors."""
+
 _ORIENTATION = 0x0112  # the EXIF tag; its values 5 to 8 turn the picture by a quarter
 _CHUNK = 32  # images that a thread takes at a time: enough to hide the cost of handing them out
 _MAX_THREADS = 8
 _LARGE_PIXELS = 2**24  # larger images are decoded one at a time, so that threads do not multiply their memory
 
+_opening = threading.Lock()
 _decoding_large = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image as it is stored."""
+
+    source: bytes | Path
+    """The content of a file, or where the file is."""
+    name: str
+    """The name in error messages."""
+
+    def content(self) -> bytes:
+        """Return the content of the file."""
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+    @contextmanager
+    def open(self) -> Iterator[PillowImage]:
+        """Open the image, without decoding its pixels. Any error inside the block becomes one that names it."""
+        with packages_for("reading images"):
+            from PIL import Image, UnidentifiedImageError
+        try:
+            # Pillow refuses images of more than 179 million pixels. The limit is a global of its module, which belongs
+            # to the user: it is lifted for the moment of opening only, and ours takes its place.
+            content = io.BytesIO(self.content())
+            with _opening:
+                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                try:
+                    opened = Image.open(content, formats=FORMATS)
+                finally:
+                    Image.MAX_IMAGE_PIXELS = limit
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"it has {opened.height}×{opened.width} pixels, but at most {MAX_PIXELS} are read")
+            yield opened
+        except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if isinstance(error, UnidentifiedImageError):
+                reason = f"it is damaged, or none of {', '.join(FORMATS)}"
+            raise DataError(
+                f"{self.name} cannot be read as an image ({reason}): repair it, convert it, or remove it"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -43,21 +93,16 @@ class Header:
     """Whether the file stores gray levels rather than colors."""
     height: int
     width: int
+    digest: bytes
+    """Hash of the whole file."""
 
 
 def read_header(image: Encoded) -> Header:
-    """Return the size and the kind of an image without decoding its pixels. An orientation tag may swap the sides.
-
-    Raises:
-        DataError: if it cannot be read as an image.
-    """
+    """Return the header of an image. An orientation tag may swap its sides."""
     with image.open() as opened:
-        try:
-            width, height = _shown_size(opened)
-        except Exception as error:
-            raise unreadable(image, error) from error
+        width, height = _shown_size(opened)
         gray = opened.mode in ("1", "L", "LA", "La", "I", "F") or opened.mode.startswith("I;16")
-        return Header(gray=gray, height=height, width=width)
+        return Header(gray, height, width, hashlib.sha256(image.content()).digest())
 
 
 @dataclass(frozen=True)
@@ -77,43 +122,29 @@ class Decoder:
     shape already."""
 
     def __call__(self, image: Encoded) -> npt.NDArray[np.uint8]:
-        """Return the pixels of one image, ``(H, W, C)``.
-
-        Raises:
-            DataError: if the image is damaged, too small or, without `crop`, of another size.
-        """
+        """Return the pixels of one image, ``(H, W, C)``."""
         channels, height, width = self.shape
         with image.open() as opened:
             large = opened.width * opened.height > _LARGE_PIXELS
             with _decoding_large if large else nullcontext():
-                try:
-                    pixels = _to_mode(_upright(opened), "L" if channels == 1 else "RGB", image)
-                except DataError:
-                    raise
-                except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
-                    raise unreadable(image, error) from error
+                pixels = _to_mode(opened, "L" if channels == 1 else "RGB")
                 self.check_size(image, pixels.height, pixels.width)
                 if pixels.size != (width, height):
                     pixels = self._cropped(pixels)
-                return np.asarray(pixels).reshape(height, width, channels)
+        return np.asarray(pixels).reshape(height, width, channels)
 
     def check_size(self, image: Encoded, height: int, width: int) -> None:
-        """Refuse an image of ``height × width`` that cannot be brought to the shape.
-
-        Raises:
-            DataError: if it is too small or, without `crop`, of another size.
-        """
+        """Refuse an image of ``height × width`` that cannot be brought to the shape."""
         _, wanted_height, wanted_width = self.shape
         if self.crop is None and (height, width) != (wanted_height, wanted_width):
             raise DataError(
-                f"{image.name} is {height}×{width}, but all images here must be {wanted_height}×{wanted_width}: "
-                "remove it, or use the data set 'folder' with image_size (--image-size)"
+                f"{image.name} is {height}×{width}, but the others are {wanted_height}×{wanted_width}: remove it, or "
+                "bring all to one size with the data set 'folder' and image_size (--image-size)"
             )
         if height < wanted_height or width < wanted_width:
-            smaller = min(height, width)
-            remedy = f"choose image_size (--image-size) {smaller} or less, or remove it" if smaller else "remove it"
             raise DataError(
-                f"{image.name} is {height}×{width}, smaller than the wanted {wanted_height}×{wanted_width}: {remedy}"
+                f"{image.name} is {height}×{width}, smaller than the wanted {wanted_height}×{wanted_width}: "
+                f"choose image_size (--image-size) {min(height, width)} or less, or remove it"
             )
 
     def _cropped(self, pixels: PillowImage) -> PillowImage:
@@ -131,12 +162,10 @@ def map_images(
 ) -> Iterator[T]:
     """Apply a function to images, on several threads if they are files, and yield the results in order.
 
-    Args:
-        function: the function, which may be called by several threads at once.
-        images: the images.
-        what: what is done, for the progress bar.
-        progress: whether to show the progress.
+    A bar on a terminal shows how far it has come, if it takes over a second and `progress` is set.
     """
+    with packages_for("reading images"):
+        from tqdm import tqdm
 
     def chunk(start: int) -> list[T]:
         return [function(image) for image in images[start : start + _CHUNK]]
@@ -145,30 +174,15 @@ def map_images(
     # there, and a second thread makes them slower.
     in_memory = bool(images) and isinstance(images[0].source, bytes)
     threads = 1 if in_memory else min(_MAX_THREADS, os.cpu_count() or 1)
-    with (
-        _no_warnings(),
-        Progress(what, len(images), show=progress) as shown,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        for results in pool.map(chunk, range(0, len(images), _CHUNK)):
-            yield from results
-            shown.advance(len(results))
+    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # about metadata that it cannot interpret
+        results = chain.from_iterable(pool.map(chunk, range(0, len(images), _CHUNK)))
+        disable = None if progress else True  # None: show it on a terminal only
+        yield from tqdm(results, what, len(images), unit="image", leave=False, delay=1, disable=disable)
 
 
 def decode_all(images: Sequence[Encoded], decoder: Decoder, *, progress: bool = False) -> Tensor:
-    """Decode images.
-
-    Args:
-        images: the images.
-        decoder: brings them to one shape.
-        progress: whether to show the progress.
-
-    Returns:
-        ``(N, C, H, W)`` ``uint8``.
-
-    Raises:
-        DataError: as `Decoder`, for the first image that fails.
-    """
+    """Decode images to a ``uint8`` tensor ``(N, C, H, W)``."""
     channels, height, width = decoder.shape
     pixels = np.empty((len(images), height, width, channels), dtype=np.uint8)
     for index, array in enumerate(map_images(decoder, images, "reading images", progress=progress)):
@@ -197,11 +211,7 @@ class FileImages(Images):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Indices) -> Tensor:
-        if len(indices) == 0:
-            return torch.empty(0, *self.shape, dtype=torch.uint8)
-        with _no_warnings():
-            pixels = np.stack([self._decoder(self._files[int(index)]) for index in indices])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        return self.select(indices).tensor()
 
     def select(self, indices: Indices) -> FileImages:
         """Return the files at `indices` as a set of their own."""
@@ -212,47 +222,31 @@ class FileImages(Images):
         return decode_all(self._files, self._decoder)
 
 
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Silence Pillow about metadata that it cannot interpret: the pixels are right, or it raises an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
-
-
-def _upright(image: PillowImage) -> PillowImage:
+def _shown_size(image: PillowImage) -> tuple[int, int]:
     from PIL import ImageOps
 
-    return ImageOps.exif_transpose(image)
-
-
-def _shown_size(image: PillowImage) -> tuple[int, int]:
     if image.format == "TIFF":  # whether Pillow has turned a TIFF already depends on its version
-        return _upright(image).size
+        return ImageOps.exif_transpose(image).size
     # Asking a PNG without an orientation for it would decode the pixels.
     tagged = image.format != "PNG" or "exif" in image.info
     turned = tagged and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     return image.size[::-1] if turned else image.size
 
 
-def _to_mode(image: PillowImage, mode: Literal["L", "RGB"], encoded: Encoded) -> PillowImage:
-    from PIL import Image
+def _to_mode(opened: PillowImage, mode: Literal["L", "RGB"]) -> PillowImage:
+    """Decode an image upright, and to gray or color."""
+    from PIL import Image, ImageOps
 
+    image = ImageOps.exif_transpose(opened)
     if image.mode == mode and "transparency" not in image.info:
-        image.load()
         return image
     # Pillow's own conversion clips 16-bit grays. It keeps those of a PGM, and old versions of a PNG, in the mode "I".
-    head = encoded.read_head(4)
-    if image.mode.startswith("I;16") or (image.mode == "I" and (head == b"\x89PNG" or head[:2] in (b"P2", b"P5"))):
+    if image.mode.startswith("I;16") or (image.mode == "I" and opened.format in ("PNG", "PPM")):
         values: npt.NDArray[Any] = np.asarray(image)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
-        raise DataError(
-            f"{encoded.name} has gray levels of unknown range, with a sign, 32 bits or fractions: convert it to 8 bits"
-        )
+        raise ValueError("its gray levels have an unknown range: a sign, 32 bits or fractions")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode == "LAB":
-        raise DataError(f"{encoded.name} has CIELAB colors: convert it to RGB first")
     return image.convert(mode)

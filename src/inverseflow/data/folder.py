@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections import defaultdict
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from inverseflow.data.decoding import Crop, Decoder, FileImages, decode_all, map_images, read_header
-from inverseflow.data.encoded import Encoded
+from inverseflow.data.decoding import Crop, Decoder, Encoded, FileImages, decode_all, map_images, read_header
 from inverseflow.data.images import Images, ImageSplits, TensorImages
-from inverseflow.data.location import existing_folder, printable
-from inverseflow.data.split_names import SplitNames, split_word
+from inverseflow.data.paths import existing_folder, listed, printable
 from inverseflow.data.splitting import check_seed, split_by_content
-from inverseflow.data.walk import FoundFiles, find_files, listed
+from inverseflow.data.walk import SUFFIXES, FoundFiles, find_files
 from inverseflow.errors import DataError
 
 _IN_MEMORY_BYTES = 2**30  # a larger data set stays in its files
@@ -33,32 +28,26 @@ def load_folder(
 ) -> ImageSplits:
     """Load the images in a folder and its subfolders, in the order of their paths.
 
-    Links are followed. Files that are not images, hidden files, whose names begin with a dot, and the folders of
-    training runs are left out; the result's `notes` name and count them. Images are files in one of the formats
-    BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, recognized by their names or their content.
+    Links are followed. Images are the files that are named like BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP
+    files. The result's `notes` name and count the other files, and hidden files and folders.
 
     About 80 : 10 : 10 of the images are for training, validation and test. A hash of an image's file decides, so
     adding, moving and renaming files moves no image from training to test.
 
-    Subfolders named after splits, at any depth and in any case, such as ``Train``, ``val`` and ``test``, or
-    ``train_images`` and ``test_images``, give the split of the images in them. Of test and validation, the one that is
-    missing is held out of training. Images outside such subfolders are left out, and counted in the notes; if only a
-    test or a validation subfolder exists, they are for training. A subfolder ``train`` alone is like any other.
+    Subfolders called ``train``, ``training``, ``val``, ``valid``, ``validation``, ``dev``, ``test`` or ``testing``, in
+    any case and at any depth, give the split of the images in them. Of test and validation, the missing one is held out
+    of training. Images outside such subfolders are left out, and counted in the notes; but without a subfolder for
+    training they are for training. A subfolder ``train`` alone is like any other.
 
     Decoded images are held in memory up to 1 GiB; a larger set is decoded on each access.
 
     Args:
         data_dir: the folder. Its name is the data set's title.
-        split_seed: chooses which images go into which split.
-        image_size: height and width to which all images are brought. Without it all must have the same size.
-        crop: how: ``"resize"`` scales the shorter side to `image_size` and cuts out the center, ``"center"`` cuts the
-            center out of the original pixels.
-        channels: 1 for gray, 3 for color. Without it 1 if all files store grays, else 3.
-        progress: whether to show the progress on standard error.
-
-    Raises:
-        DataError: if there are no images or too few, one cannot be read, is smaller than `image_size` or, without
-            `image_size`, of another size than the rest, or an option is out of range.
+        split_seed: as the other options, see `load_images`.
+        image_size: without it all images must have the same size.
+        crop: how to bring images to that size.
+        channels: without it 1 if all files store grays, else 3.
+        progress: whether to show the progress.
 
     Example:
         >>> import tempfile
@@ -73,13 +62,26 @@ def load_folder(
     image_size, channels = _checked(image_size, crop, channels)
     check_seed(split_seed)
     root = existing_folder(data_dir)
-    found = find_files(root, split_word)
-    found.require_images()
-    divided = _divided(found, split_seed, progress)
-    everything = [image for part in divided.parts for image in part]
-    decoder = _decoder(everything, image_size, crop, channels, progress)
-    train, validation, test = _images(everything, [len(part) for part in divided.parts], decoder, progress)
-    others = found.describe_others()
+    found = find_files(root)
+    paths, notes = _divided(found)
+    images = {split: [Encoded(root / path, printable(root / path)) for path in paths[split]] for split in paths}
+    everything = [image for split in images.values() for image in split]
+    headers = list(map_images(read_header, everything, "reading headers", progress=progress))
+
+    channels = channels or (1 if all(header.gray for header in headers) else 3)
+    height, width = (headers[0].height, headers[0].width) if image_size is None else (image_size, image_size)
+    decoder = Decoder((channels, height, width), None if image_size is None else crop)
+    for image, header in zip(everything, headers, strict=True):
+        decoder.check_size(image, header.height, header.width)
+
+    candidates = images["train"]
+    missing = [split for split in ("test", "validation") if split not in images]
+    digests = [header.digest for header in headers[: len(candidates)]]
+    divided = split_by_content(digests, len(missing), seed=split_seed)
+    images |= {
+        split: [candidates[index] for index in part] for split, part in zip(("train", *missing), divided, strict=True)
+    }
+    train, validation, test = _loaded([images[split] for split in ("train", "validation", "test")], decoder, progress)
     return ImageSplits(
         name="folder",
         title=printable(root.resolve().name) or str(root),
@@ -89,18 +91,16 @@ def load_folder(
         validation=validation,
         test=test,
         augmentations=("horizontal_flip",),
-        notes=(*divided.notes, *([f"left out of {printable(root)}: {others}"] if others else [])),
+        notes=notes,
     )
 
 
 def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[int | None, int | None]:
-    whole = {}
-    for name, value in (("image_size", image_size), ("channels", channels)):
-        try:
-            whole[name] = None if value is None else operator.index(value)
-        except TypeError:
-            raise DataError(f"{name} must be a whole number, got {value!r}") from None
-    image_size, channels = whole["image_size"], whole["channels"]
+    try:
+        image_size = None if image_size is None else operator.index(image_size)
+        channels = None if channels is None else operator.index(channels)
+    except TypeError:
+        raise DataError(f"image_size and channels must be whole numbers, got {image_size!r} and {channels!r}") from None
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1, got {image_size}: it is the images' height in pixels")
     if crop not in ("resize", "center"):
@@ -112,86 +112,45 @@ def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[i
     return image_size, channels
 
 
-@dataclass(frozen=True)
-class _Divided:
-    parts: tuple[list[Encoded], list[Encoded], list[Encoded]]
-    """Images for training, validation and test."""
-    notes: tuple[str, ...] = ()
-
-
-def _divided(found: FoundFiles, seed: int, progress: bool) -> _Divided:
-    splits = SplitNames(found.folders)
-    by_split = defaultdict[str | None, list[Path]](list)
-    for path in found.images:
-        by_split[splits.of(path.parent)].append(path)
-
-    def held_out(paths: list[Path], parts: int) -> list[list[Encoded]]:
-        if len(paths) <= parts:
+def _divided(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Return the images for training, then those for the splits that subfolders give, and notes for the user."""
+    where = printable(found.root)
+    others = _counted("other file", found.others)
+    notes = [f"left out of {where}: {others}"] if others else []
+    given: dict[str, list[Path]] = {
+        split: found.images[split] for split in ("validation", "test") if split in found.images
+    }
+    outside, train = found.images[None], found.images.get("train")
+    if not given:
+        train = sorted([*outside, *(train or [])], key=Path.as_posix)
+        if not train:
             raise DataError(
-                f"{printable(found.root)} holds {len(paths)} image{'' if len(paths) == 1 else 's'} to divide, but at "
-                f"least {parts + 1} are needed, one for each split: add images"
+                f"{where} holds no images{f', only {others}' if others else ''}: put image files there "
+                f"({' '.join(sorted(SUFFIXES))}), or name another folder"
             )
-        images = [found.encoded(path) for path in paths]
-        if not parts:
-            return [images]
-        digests = list(map_images(Encoded.digest, images, "hashing images", progress=progress))
-        return [[images[index] for index in part] for part in split_by_content(digests, parts, seed=seed)]
-
-    given = [name for name in ("train", "validation", "test") if by_split[name]]
-    for folder, split in splits.deciding().items():
-        if given and split != "train" and not any(folder in path.parents for path in found.images):
+    elif train is None:
+        held_out = {os.path.realpath(found.root / path) for paths in given.values() for path in paths}
+        train = [path for path in outside if os.path.realpath(found.root / path) not in held_out]
+    elif outside:
+        notes.append(f"left out of {where}: {_counted('image', outside)} outside of its subfolders for splits")
+    parts: dict[str, list[Path]] = {"train": train, **given}
+    for split, paths in parts.items():
+        if not paths:
             raise DataError(
-                f"{printable(found.root / folder)} holds no images: put images for {split} there, or remove it"
+                f"{where} holds no images for {split}: put some into a subfolder {split!r}, or name a single subfolder "
+                "to divide its images"
             )
-    if given in ([], ["train"]):
-        train, test, validation = held_out(found.images, 2)
-        return _Divided((train, validation, test))
-    rest, notes = by_split[None], []
-    if rest:
-        count = f"{len(rest)} image{'s' if len(rest) > 1 else ''} outside of the subfolders for {_joined(given)}"
-        if by_split["train"]:
-            notes.append(f"left out of {printable(found.root)}: {count} ({listed(rest)})")
-        else:
-            notes.append(f"training on {count} ({listed(rest)})")
-            by_split["train"] = rest
-    if not by_split["train"]:
-        raise DataError(
-            f"{printable(found.root)} holds images for {_joined(given)} only: put images into a subfolder 'train', or "
-            "name the subfolder itself to divide its images"
-        )
-    train, *carved = held_out(by_split["train"], 3 - len({*given, "train"}))
-    parts = {name: [found.encoded(path) for path in by_split[name]] or carved.pop() for name in ("validation", "test")}
-    return _Divided((train, parts["validation"], parts["test"]), tuple(notes))
+    return parts, tuple(notes)
 
 
-def _joined(names: list[str]) -> str:
-    return " and ".join(["training" if name == "train" else name for name in names])
+def _counted(noun: str, paths: list[Path]) -> str:
+    return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({listed(paths)})" if paths else ""
 
 
-def _images(everything: list[Encoded], sizes: list[int], decoder: Decoder, progress: bool) -> list[Images]:
-    """Return the images in consecutive parts of the given sizes, decoded if they fit into memory."""
+def _loaded(parts: list[list[Encoded]], decoder: Decoder, progress: bool) -> list[Images]:
+    """Return the images of each part, decoded if all fit into memory."""
+    everything = [image for part in parts for image in part]
     if len(everything) * math.prod(decoder.shape) > _IN_MEMORY_BYTES:
-        files = iter(everything)
-        return [FileImages(list(islice(files, size)), decoder) for size in sizes]
-    return [TensorImages(pixels) for pixels in decode_all(everything, decoder, progress=progress).split(sizes)]
-
-
-def _decoder(
-    images: list[Encoded], image_size: int | None, crop: Crop, channels: int | None, progress: bool
-) -> Decoder:
-    headers = list(map_images(read_header, images, "reading headers", progress=progress))
-    if channels is None:
-        channels = 1 if all(header.gray for header in headers) else 3
-    if image_size is not None:
-        decoder = Decoder((channels, image_size, image_size), crop)
-        for image, header in zip(images, headers, strict=True):
-            decoder.check_size(image, header.height, header.width)
-        return decoder
-    first = headers[0]
-    for image, header in zip(images, headers, strict=True):
-        if (header.height, header.width) != (first.height, first.width):
-            raise DataError(
-                f"{images[0].name} is {first.height}×{first.width} but {image.name} is {header.height}×{header.width}: "
-                "give image_size (--image-size) to resize and crop all images to one size"
-            )
-    return Decoder((channels, first.height, first.width))
+        return [FileImages(part, decoder) for part in parts]
+    pixels = decode_all(everything, decoder, progress=progress)
+    return [TensorImages(part) for part in pixels.split([len(part) for part in parts])]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 
-from inverseflow.data.cifar10 import load_cifar10
 from inverseflow.data.decoding import Crop
-from inverseflow.data.digits import load_digits
 from inverseflow.data.folder import load_folder
 from inverseflow.data.images import ImageSplits
-from inverseflow.data.mnist import load_mnist
+from inverseflow.data.named import CIFAR10, MNIST, load_digits, load_official
 from inverseflow.errors import DataError
 
-_OFFICIAL = {"mnist": load_mnist, "cifar10": load_cifar10}
+_OFFICIAL = {"mnist": MNIST, "cifar10": CIFAR10}
 
 DATA_SETS = ("digits", *_OFFICIAL, "folder")
 """Names that `load_images` knows."""
@@ -34,8 +32,9 @@ def load_images(
 
     Args:
         name: ``"digits"`` (needs no network), ``"mnist"``, ``"cifar10"`` or ``"folder"``.
-        data_dir: folder that holds the images. Without it ``mnist`` and ``cifar10`` are looked for in
-            ``$INVERSEFLOW_DATA`` and then fetched from the Hugging Face hub. ``folder`` needs it, ``digits`` has none.
+        data_dir: folder that holds the images: the files as published, torchvision's folders, or parquet files of the
+            Hugging Face hub. Without it ``mnist`` and ``cifar10`` are looked for in ``$INVERSEFLOW_DATA`` and then
+            fetched from the hub. ``folder`` needs it, and takes any images in it; ``digits`` has none.
         split_seed: chooses which images go into which split. Official test splits stay as they are.
         image_size: for ``folder``: height and width to which all images are brought.
         crop: for ``folder``: ``"resize"`` scales the shorter side to `image_size` and cuts out the center,
@@ -79,4 +78,4 @@ def load_images(
         if data_dir is not None:
             raise DataError("the data set 'digits' comes with scikit-learn: leave data_dir (--data-dir) out")
         return load_digits(split_seed=split_seed)
-    return _OFFICIAL[name](data_dir, split_seed=split_seed, progress=progress)
+    return load_official(_OFFICIAL[name], data_dir, split_seed=split_seed, progress=progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,18 +17,7 @@ HELD_OUT = 0.1
 
 
 def split_indices(count: int, *sizes: int, seed: int) -> list[Tensor]:
-    """Divide ``range(count)`` at random into the rest and one part of each size.
-
-    Args:
-        count: number of items to divide.
-        *sizes: number of items in each part after the first.
-        seed: chooses the division, from 0 to 2³² - 1.
-
-    Returns:
-        Indices of the rest, then of each part, ``int64``, each in increasing order.
-
-    Raises:
-        DataError: if the seed is out of range, or nothing would remain for the first part.
+    """Divide ``range(count)`` at random into the rest and one part of each size, each in increasing order.
 
     Example:
         >>> [part.tolist() for part in split_indices(8, 1, 2, seed=0)]
@@ -43,27 +33,18 @@ def split_indices(count: int, *sizes: int, seed: int) -> list[Tensor]:
 
 
 def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list[list[int]]:
-    """Divide images by their content: most remain, and about a tenth goes into each held-out part.
+    """Divide images by a hash of their content: most remain, and about a tenth goes into each held-out part.
 
-    A hash of the content and the seed gives each content a number in [0, 1). Contents below 0.1 go into the first
-    held-out part, the others below 0.2 into the second. So the part of an image depends on neither its name nor the
-    other images: renaming and moving files changes nothing, equal files stay together, and added images move no image
-    from training to test.
+    Hash and seed give each content a number in [0, 1). Contents below 0.1 go into the first held-out part, the others
+    below 0.2 into the second. So the part of an image depends on neither its name nor the other images: renaming and
+    moving files changes nothing, equal files stay together, and added images move no image from training to test.
 
     A part that would be empty takes the content with the lowest number among those that follow. In so small a set,
     added images may move others towards training. They move one away from training only if the numbers of nearly all
     contents are low, as in one of a thousand sets of three images.
 
-    Args:
-        digests: a hash of the content of each image.
-        parts: number of held-out parts.
-        seed: chooses the division, from 0 to 2³² - 1.
-
     Returns:
         Indices of the images that remain, then of each held-out part, in increasing order; none is empty.
-
-    Raises:
-        DataError: if the seed is out of range, or there are not enough images.
 
     Example:
         >>> digests = [bytes([number]) for number in range(20)]
@@ -72,9 +53,12 @@ def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list
     """
     check_seed(seed)
     if len(digests) <= parts:
-        noun = "image is" if len(digests) == 1 else "images are"
-        raise DataError(f"{len(digests)} {noun} too few to split: at least {parts + 1} are needed")
-    contents = _by_content(digests, parts)
+        raise DataError(f"{len(digests)} images are too few to split: at least {parts + 1} are needed")
+    if len(set(digests)) <= parts:  # nothing but copies of one or two images: let them part
+        digests = [digest + index.to_bytes(8, "big") for index, digest in enumerate(digests)]
+    contents = defaultdict[bytes, list[int]](list)
+    for index, digest in enumerate(digests):
+        contents[digest].append(index)
     numbers = {content: _uniform(content, seed) for content in contents}
     order = sorted(contents, key=numbers.__getitem__)
     held_out, start = [], 0
@@ -86,30 +70,12 @@ def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list
     return [sorted(index for content in group for index in contents[content]) for group in (order[start:], *held_out)]
 
 
-def _by_content(digests: Sequence[bytes], parts: int) -> dict[bytes, list[int]]:
-    """Group the indices of equal images, unless there are too few different ones to fill all parts."""
-    contents: dict[bytes, list[int]] = {}
-    for index, digest in enumerate(digests):
-        contents.setdefault(digest, []).append(index)
-    if len(contents) > parts:
-        return contents
-    return {
-        digest + copy.to_bytes(8, "big"): [index]
-        for digest, indices in contents.items()
-        for copy, index in enumerate(indices)
-    }
-
-
 def _uniform(content: bytes, seed: int) -> float:
     number = hashlib.sha256(seed.to_bytes(4, "big") + content).digest()[:8]
     return int.from_bytes(number, "big") / 2**64
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed out of range.
-
-    Raises:
-        DataError: if the seed is not from 0 to 2³² - 1.
-    """
+    """Refuse a seed out of range."""
     if not 0 <= seed < 2**32:
         raise DataError(f"split_seed must be a whole number from 0 to {2**32 - 1}, got {seed}")
