@@ -108,7 +108,7 @@ def _train(options: TrainOptions, run: Run, lock: RunLock | None, data: ImageSpl
         recorder = Recorder(options.log_every)
         trainer = _trainer(options, run, start, checkpoints, recorder)
         _check_validation(len(validation), trainer.world_size)
-        if lock is not None:  # not before: whatever refuses the settings has left the folder as it was
+        if lock is not None:  # not before: settings that are refused leave the folder as it was
             lock.acquire()
             run.check_free(resume=options.resume, overwrite=options.overwrite)
             run.prepare(options, overwrite=options.overwrite)

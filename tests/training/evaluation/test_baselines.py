@@ -13,7 +13,7 @@ LEVELS = 5
 
 @pytest.fixture
 def images() -> tuple[torch.Tensor, torch.Tensor]:
-    """Correlated grey levels: training and test images, (N, 1, 2, 3)."""
+    """Correlated gray levels: training and test images, (N, 1, 2, 3)."""
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(6, 6, generator=generator)
     draws = torch.randn(1500, 6, generator=generator) @ mixing

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from inverseflow.errors import RunError
@@ -37,6 +39,13 @@ def test_a_row_that_was_cut_off_is_left_out(tmp_path):
         file.write("2,1.0,")
 
     assert read_metrics(path) == [{"step": 1, "ms_per_step": 5.0}]
+
+
+def test_values_that_are_not_finite_are_left_out(tmp_path):
+    path = tmp_path / "metrics.csv"
+    CsvLogger(path).log_metrics({"train_bits_per_dim": math.nan, "gradient_norm": math.inf, "ms_per_step": 1.0}, step=1)
+
+    assert read_metrics(path) == [{"step": 1, "ms_per_step": 1.0}]
 
 
 @pytest.mark.parametrize("content", [b"step\nnonsense\n", b"\xff\xfe\n1\n", b"a,b\n1,2\n"])

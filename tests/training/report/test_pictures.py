@@ -19,12 +19,12 @@ def test_a_grid_shows_each_pixel_in_its_place():
 
 def test_the_highest_level_is_white_and_the_lowest_black():
     images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
-    colours = set(np.asarray(image_grid(images, levels=256, columns=2).convert("L")).flat)
+    colors = set(np.asarray(image_grid(images, levels=256, columns=2).convert("L")).flat)
 
-    assert {0, 255} <= colours
+    assert {0, 255} <= colors
 
 
-def test_colours_keep_their_channels():
+def test_colors_keep_their_channels():
     red = torch.tensor([255, 0, 0], dtype=torch.uint8).reshape(1, 3, 1, 1)
     picture = image_grid(red, levels=256, columns=1)
 
@@ -56,3 +56,11 @@ def test_the_steps_of_a_short_run_are_whole_numbers(tmp_path, monkeypatch):
     save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, "digits")
 
     assert ticks and all(tick == int(tick) for tick in ticks)
+
+
+def test_values_that_are_not_finite_are_left_out_of_the_curves(tmp_path):
+    rows = [{"step": 1, "train_bits_per_dim": 2.0}, {"step": 2, "train_bits_per_dim": float("nan")}]
+    rows += [{"step": 2, "val_bits_per_dim": float("inf")}]
+    save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, "digits")
+
+    assert (tmp_path / "curves.png").is_file()

@@ -1,4 +1,4 @@
-"""What a density of images has to beat: two models with closed-form fits, in bits per dimension of the discrete data.
+"""Baselines for densities of images: two models with closed-form fits, in bits per dimension of the discrete data.
 
 Neither uses any code of the flows.
 """
@@ -14,15 +14,17 @@ _CHUNK = 1024  # images; sums of so many products of numbers up to 128 are exact
 
 
 def pixel_histogram_bits(train: Tensor, test: Tensor, levels: int) -> float:
-    """Each entry on its own, with the frequencies of its grey levels in the training images, each counted once more.
+    """Return the bits per dimension of independent entries, each with its own histogram of gray levels.
+
+    The histogram counts the training images and adds one to each count (Laplace smoothing).
 
     Args:
-        train: Training images, integers, (N, ...).
-        test: Test images, integers, (M, ...).
-        levels: Number of grey levels.
+        train: training images, integers, ``(N, ...)``.
+        test: test images, integers, ``(M, ...)``.
+        levels: number of gray levels.
 
     Returns:
-        Mean bits per dimension of the test images, exact.
+        Mean over the test images, exact.
 
     Example:
         >>> train = torch.tensor([[0], [0], [1], [0], [1], [0]])
@@ -41,20 +43,19 @@ def pixel_histogram_bits(train: Tensor, test: Tensor, levels: int) -> float:
 
 
 def gaussian_bits(train: Tensor, test: Tensor, levels: int) -> float:
-    """One Gaussian with a full covariance on the uniformly dequantised images.
+    """Return the bits per dimension of one Gaussian with full covariance on the uniformly dequantized images.
 
-    The mean and the covariance are those of the training images plus uniform noise on [0, 1), whose mean 1/2 and
-    variance 1/12 are added in closed form; the latter is the only ridge. The bits of a test image are the mean over its
-    own noise, again in closed form, so there is nothing random. As for a flow this is an upper bound on the bits of the
-    discrete image.
+    Mean and covariance are estimated on the training images. Uniform noise on [0, 1) adds 1/2 to the mean and 1/12 to
+    the variances in closed form, which is the only regularization. The bits of a test image are averaged over its noise
+    in closed form, too, so nothing is random. As for a flow, they are an upper bound on the bits of the discrete image.
 
     Args:
-        train: Training images, integers, (N, ...).
-        test: Test images, integers, (M, ...).
-        levels: Number of grey levels, at most 256.
+        train: training images, integers, ``(N, ...)``.
+        test: test images, integers, ``(M, ...)``.
+        levels: number of gray levels, at most 256.
 
     Returns:
-        Mean bits per dimension of the test images.
+        Mean over the test images.
 
     Example:
         >>> train = torch.randint(0, 16, (20000, 3), generator=torch.Generator().manual_seed(0))
@@ -63,13 +64,13 @@ def gaussian_bits(train: Tensor, test: Tensor, levels: int) -> float:
         0.0
     """
     train, test = train.flatten(1), test.flatten(1)
-    dims, centre = train.shape[1], levels // 2
+    dims, center = train.shape[1], levels // 2
     total = torch.zeros(dims, dtype=torch.float64)
     products = torch.zeros(dims, dims, dtype=torch.float64)
     for chunk in train.split(_CHUNK):
-        centred = chunk.float() - centre
-        total += centred.sum(0, dtype=torch.float64)
-        products += centred.T @ centred
+        centered = chunk.float() - center
+        total += centered.sum(0, dtype=torch.float64)
+        products += centered.T @ centered
     mean = total / len(train)
     covariance = products / len(train) - torch.outer(mean, mean)
     covariance.diagonal().add_(1 / 12)
@@ -78,7 +79,7 @@ def gaussian_bits(train: Tensor, test: Tensor, levels: int) -> float:
     inverse = torch.linalg.solve_triangular(factor, torch.eye(dims, dtype=torch.float64), upper=False)
     # (x + 1/2 − μ − 1/2)ᵀ Σ⁻¹ (...) and, for the variance of the noise, tr(Σ⁻¹) / 12
     squares = sum(
-        float(((chunk.double() - centre - mean) @ inverse.T).square().sum()) for chunk in test.split(_CHUNK)
+        float(((chunk.double() - center - mean) @ inverse.T).square().sum()) for chunk in test.split(_CHUNK)
     ) / len(test)
     squares += float(inverse.square().sum()) / 12
     log_det = 2 * float(factor.diagonal().log().sum())
@@ -87,12 +88,12 @@ def gaussian_bits(train: Tensor, test: Tensor, levels: int) -> float:
 
 
 def baseline_bits(train: Tensor, test: Tensor, levels: int) -> dict[str, float]:
-    """Bits per dimension of all baselines, by name.
+    """Return the bits per dimension of all baselines, by name.
 
     Args:
-        train: Training images, integers, (N, ...).
-        test: Test images, integers, (M, ...).
-        levels: Number of grey levels.
+        train: training images, integers, ``(N, ...)``.
+        test: test images, integers, ``(M, ...)``.
+        levels: number of gray levels.
     """
     return {
         "pixel_histogram": pixel_histogram_bits(train, test, levels),

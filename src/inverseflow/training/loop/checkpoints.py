@@ -132,7 +132,7 @@ class Checkpoints(Checkpoint):
         if trainer.world_size > 1:
             self._stopping = trainer.strategy.reduce_boolean_decision(self._stopping, all=False)
         if trainer.global_step >= trainer.max_steps:
-            trainer.should_stop = True  # makes Lightning validate the last step, whatever the interval
+            trainer.should_stop = True  # makes Lightning validate the last step, at any interval
         if not validates(trainer) and (self._stopping or trainer.global_step % self._every == 0):
             self._save(trainer, pl_module, self._run.last)
 

@@ -11,20 +11,24 @@ from inverseflow.errors import OptionError
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names of all presets.
+    """Return the names of all presets.
 
-    >>> "digits" in preset_names()
-    True
+    Example:
+        >>> "digits" in preset_names()
+        True
     """
     folder = files(__package__)
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The settings of the preset `name`, nested as in config.yaml.
+    """Return the settings of a preset, nested as in config.yaml.
+
+    Args:
+        name: one of `preset_names`.
 
     Raises:
-        OptionError: If there is no such preset.
+        OptionError: if there is no such preset.
 
     Example:
         >>> load_preset("digits")["data"]

@@ -1,7 +1,8 @@
-"""The pictures of a run: grids of images, reconstructions, and curves."""
+"""Pictures of a run: grids of images, reconstructions, and curves."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,12 +20,12 @@ _VISIBLE = 720  # pixels that a grid is enlarged to, at most, in whole multiples
 
 
 def image_grid(images: Tensor, levels: int, columns: int) -> Image.Image:
-    """Images in rows, enlarged so that each pixel can be seen.
+    """Return a picture with images in rows, enlarged so that each pixel can be seen.
 
     Args:
-        images: Grey levels, (N, 1 or 3, H, W).
-        levels: Number of grey levels; the highest is white.
-        columns: Images in a row.
+        images: gray levels, ``(N, 1 or 3, H, W)``.
+        levels: number of gray levels; the highest is white.
+        columns: images in a row.
 
     Example:
         >>> image_grid(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), levels=17, columns=3).size
@@ -44,13 +45,13 @@ def image_grid(images: Tensor, levels: int, columns: int) -> Image.Image:
 
 
 def save_grid(path: Path, images: Tensor, levels: int, columns: int | None = None) -> None:
-    """Writes `image_grid` as a PNG file.
+    """Write `image_grid` as a PNG file.
 
     Args:
-        path: Where to.
-        images: Grey levels, (N, 1 or 3, H, W).
-        levels: Number of grey levels.
-        columns: Images in a row; by default as many as make the grid about square.
+        path: the file.
+        images: gray levels, ``(N, 1 or 3, H, W)``.
+        levels: number of gray levels.
+        columns: images in a row; by default the grid is about square.
     """
     if columns is None:
         columns = max(1, round(len(images) ** 0.5))
@@ -59,14 +60,14 @@ def save_grid(path: Path, images: Tensor, levels: int, columns: int | None = Non
 
 
 def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor, levels: int, title: str) -> None:
-    """Writes originals, reconstructions and where they differ, side by side.
+    """Write originals, reconstructions and their differences side by side.
 
     Args:
-        path: Where to.
-        originals: Grey levels, (N, 1 or 3, H, W).
-        reconstructions: Of the same shape.
-        levels: Number of grey levels.
-        title: Above the picture.
+        path: the PNG file.
+        originals: gray levels, ``(N, 1 or 3, H, W)``.
+        reconstructions: of the same shape.
+        levels: number of gray levels.
+        title: title of the picture.
     """
     from matplotlib.figure import Figure
 
@@ -76,7 +77,7 @@ def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor,
     panels = {
         "original": (originals, levels),
         "reconstruction": (reconstructions, levels),
-        f"difference (at most {worst} of {levels - 1} grey levels)": (difference, max(2, worst + 1)),
+        f"difference (at most {worst} of {levels - 1} gray levels)": (difference, max(2, worst + 1)),
     }
     figure = Figure(figsize=(13.5, 5), layout="constrained")
     figure.suptitle(title)
@@ -89,32 +90,31 @@ def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor,
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapping[str, float], title: str) -> None:
-    """Writes bits per dimension over the steps of training, with the baselines as lines.
+    """Write bits per dimension over the training steps, with the baselines as lines.
 
     Args:
-        path: Where to.
-        rows: The rows of metrics.csv.
-        baselines: Bits per dimension by name.
-        title: Above the picture.
+        path: the PNG file.
+        rows: the rows of metrics.csv.
+        baselines: bits per dimension by name.
+        title: title of the picture.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    train = [(row["step"], row["train_bits_per_dim"]) for row in rows if "train_bits_per_dim" in row]
-    validation = [(row["step"], row["val_bits_per_dim"]) for row in rows if "val_bits_per_dim" in row]
+    train, validation = _curve(rows, "train_bits_per_dim"), _curve(rows, "val_bits_per_dim")
     if train:
         axes.plot(*zip(*train, strict=True), color="tab:blue", linewidth=0.8, alpha=0.6, label="training batch")
     if validation:
         marker = "o" if len(validation) < 40 else None
         axes.plot(*zip(*validation, strict=True), color="tab:orange", marker=marker, markersize=4, label="validation")
     measured = [value for _, value in train + validation] or list(baselines.values())
-    low, high = min(measured), float(np.quantile(measured, 0.98))  # the first steps may be far above all others
+    low, high = min(measured), float(np.quantile(measured, 0.98))  # the first steps can be far above all others
     high = max([high, *(bits for bits in baselines.values() if bits < low + 2 * (high - low))])
     for (name, bits), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
         label = f"{name.replace('_', ' ')} ({bits:.2f}{'' if bits <= high else ', off the top'})"
-        axes.axhline(bits, color="grey", linestyle=style, linewidth=1, label=label)
+        axes.axhline(bits, color="gray", linestyle=style, linewidth=1, label=label)
     axes.set_ylim(min([low, *baselines.values()]) - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01)
     axes.set(title=title, xlabel="step", ylabel="bits per dimension")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -122,3 +122,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapp
     axes.legend()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def _curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]

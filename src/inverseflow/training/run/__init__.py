@@ -1,4 +1,4 @@
-"""The run folder."""
+"""The run folder: its files, its lock, its checkpoints."""
 
 from inverseflow.training.run.folder import Run
 

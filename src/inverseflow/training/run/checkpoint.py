@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {reason(error)}") from error
-    except Exception as error:  # the unpickler raises whatever a damaged byte leads to
+    except Exception as error:  # damaged bytes make the unpickler raise errors of any type
         raise CheckpointError(f"{path} is damaged: it is truncated, or is not a checkpoint") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path} is damaged: it is not a checkpoint of a training run")
@@ -130,7 +130,7 @@ def load_weights(flow: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> 
         path: its file, for the message.
 
     Raises:
-        CheckpointError: if the weights are those of another architecture.
+        CheckpointError: if the weights belong to another architecture.
     """
     weights = flow_weights(checkpoint)
     check_architecture(flow, weights, path)
