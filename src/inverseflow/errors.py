@@ -1,4 +1,4 @@
-"""The typed errors that every floor may raise."""
+"""Typed errors of all modules."""
 
 
 class InverseFlowError(Exception):
@@ -6,31 +6,31 @@ class InverseFlowError(Exception):
 
 
 class DataError(InverseFlowError, ValueError):
-    """A data set is missing, damaged, or not what it was said to be. The message names the place and the remedy."""
+    """A data set is missing, damaged or of another kind. The message names the file or folder and the remedy."""
 
 
 class OptionError(InverseFlowError, ValueError):
-    """An option has a value that cannot work, or the chosen model does not have it. The message names both."""
+    """An option has an impossible value, or the model lacks the option. The message names the option and the value."""
 
 
 class UsageError(InverseFlowError):
-    """The command line cannot be understood. The message names the option, its value and what it takes."""
+    """A command line is invalid. The message names the option, its value and the values allowed."""
 
 
 class RunError(InverseFlowError):
-    """A run folder is not there, is in the way, or does not hold what was asked for."""
+    """A run folder is missing, already exists, or lacks a file."""
 
 
 class CheckpointError(InverseFlowError):
-    """A checkpoint could not be written or read. The checkpoint that was there before is whole."""
+    """A checkpoint could not be written or read. An earlier checkpoint is left intact."""
 
 
 class NonFiniteError(InverseFlowError, ArithmeticError):
-    """Training met a loss or a gradient that is not a finite number. The message names the step and the layer."""
+    """A loss, a gradient or a result is not finite. The message names the place."""
 
 
-class TrainingInterrupted(InverseFlowError):  # noqa: N818 (nothing went wrong: somebody asked to stop)
-    """Training was asked to stop and did, after it had saved what it had. The message says how to go on."""
+class TrainingInterrupted(InverseFlowError):  # noqa: N818 (not an error: somebody asked to stop)
+    """Training stopped on request, after it saved a checkpoint. The message says how to go on."""
 
 
 class MissingPackageError(InverseFlowError, ImportError):
@@ -38,7 +38,7 @@ class MissingPackageError(InverseFlowError, ImportError):
 
 
 class BackendError(InverseFlowError, RuntimeError):
-    """A backend that was asked for cannot serve a call. The message says which, and why."""
+    """The requested backend cannot serve a call. The message names the backend and the reason."""
 
 
 class LayerError(InverseFlowError):
@@ -53,4 +53,4 @@ class ConvergenceError(LayerError, ArithmeticError):
 
 
 class SingularError(LayerError, ValueError):
-    """A map that is to be inverted has no inverse. The message says how many of its matrices are singular."""
+    """A map has no inverse. The message says how many of its matrices are singular."""

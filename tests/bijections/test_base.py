@@ -1,4 +1,4 @@
-"""What the base class does for every layer: checks and the shape of log-determinants."""
+"""The base class checks the input of every layer and shapes its log-determinants."""
 
 import math
 
@@ -10,7 +10,7 @@ from inverseflow.bijections.events import elements, per_channel, pixels, sum_eve
 
 
 class Returning(Bijection):
-    """A layer that returns its input and whatever log-determinant a test wants."""
+    """A layer that returns its input and a given log-determinant."""
 
     def __init__(self, log_det):
         super().__init__()

@@ -97,7 +97,7 @@ def test_an_empty_batch_has_no_levels_out_of_range():
     assert Dequantize(5)(torch.zeros(0, 3, dtype=torch.int64))[0].shape == (0, 3)
 
 
-def test_a_layer_of_double_precision_dequantises_into_double_precision():
+def test_a_layer_of_double_precision_dequantizes_into_double_precision():
     assert Dequantize(5).double()(torch.zeros(1, 3, dtype=torch.uint8))[0].dtype == torch.float64
 
 

@@ -1,4 +1,4 @@
-"""Every layer and every flow, once: the contract suites run over what is listed here.
+"""Every layer and every flow once; the contract suites run over these lists.
 
 A new layer is one line of `LAYERS`, a new flow one line of `FLOWS`.
 """
@@ -73,7 +73,7 @@ class Case:
     iterative: bool = False
     """Whether its inverse iterates to a tolerance, which compiled code does outside of its graph."""
     surrogate: bool = False
-    """Whether its gradients are, by design, not those of its values: then its own tests say what they are."""
+    """Whether its gradients differ from the gradients of its values by design; its own tests say how."""
 
     def perturbed(self, device, dtype):
         """Build it and move its parameters off their initial values."""
@@ -82,8 +82,8 @@ class Case:
     def data(self, batch, device, dtype):
         """Draw data that it takes."""
         if self.levels is not None:
-            grey = torch.randint(self.levels, (batch, *self.shape), device=device)
-            return grey.to(torch.uint8 if self.levels <= 256 else torch.int32)
+            gray = torch.randint(self.levels, (batch, *self.shape), device=device)
+            return gray.to(torch.uint8 if self.levels <= 256 else torch.int32)
         x = torch.randn(batch, *self.shape, device=device, dtype=dtype)
         return 0.02 + 0.96 * x.sigmoid() if self.unit else x
 

@@ -1,4 +1,4 @@
-"""Under autocast to bfloat16 all stays finite and close, and both directions stay each other's inverse."""
+"""Under autocast to bfloat16 everything stays finite and close, and the two directions stay inverses."""
 
 import pytest
 import torch

@@ -117,7 +117,7 @@ def test_integers_are_refused_by_a_layer_of_floating_point_numbers(case):
 
 
 @each([case for case in LAYERS if case.levels is not None])
-def test_floating_point_numbers_are_refused_by_dequantisation(case):
+def test_floating_point_numbers_are_refused_by_dequantization(case):
     with pytest.raises(TypeError, match=r"got torch.float32; convert with .to\(torch.uint8\), or build .* levels=None"):
         case.build()(torch.zeros(2, *case.shape))
 

@@ -57,7 +57,7 @@ def test_log_prob_of_grey_levels_is_the_log_density_of_a_point_in_their_cell(cas
         preprocessed, _ = flow.preprocessing(point / flow.levels, context)
         return flow.bijection(preprocessed, context)[0].flatten(1)
 
-    point = x + noise  # in units of grey levels, so that a cell has volume 1
+    point = x + noise  # in units of gray levels, so that a cell has volume 1
     normal = torch.distributions.Normal(0.0, 1.0)
     expected = normal.log_prob(latent(point, context).double()).sum(1) + dense_log_det(latent, point, context)
     torch.testing.assert_close(flow.log_prob(x, context).double(), expected, rtol=0, atol=TOLERANCE[dtype])

@@ -1,5 +1,7 @@
 """Promises of every layer and flow as a module: shapes, dtypes, devices, no side effects, a readable repr."""
 
+import re
+
 import pytest
 import torch
 
@@ -186,6 +188,19 @@ def test_the_repr_says_what_it_is_in_short_lines(case):
     assert " at 0x" not in text
     assert "lambda" not in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+@each([case for case in LAYERS if "Conv2d" in case.name or case.name.startswith("MaCow")])
+def test_a_convolution_made_of_others_has_its_own_attributes_repr_and_errors(case):
+    layer = case.build()
+    name = type(layer).__name__
+    assert layer.channels == case.shape[0]
+    assert len(layer.kernel_size) == 2
+    assert re.match(rf"{name}\(\s*channels={layer.channels}, kernel_size=", repr(layer))
+    bad = torch.zeros(2, layer.channels + 1, *case.shape[1:])
+    for direction in (layer, layer.inverse):
+        with pytest.raises(ValueError, match=rf"^{name} is built for {layer.channels} channels, got an event of shape"):
+            direction(bad)
 
 
 DETAILS = {

@@ -1,4 +1,4 @@
-"""Both ways, on every batch size and memory layout, in both precisions."""
+"""Round trips in both orders, on every batch size and memory layout, in single and double precision."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ each_batch = pytest.mark.parametrize("batch", [0, 1, 7])
 
 
 def latents(case, layer, batch, device, precision, context):
-    """Draw latents of no particular data; for a layer on (0, 1) those of some data, since far out float32 rounds."""
+    """Draw any latents; for a layer on (0, 1) the latents of data, because float32 rounds far from the center."""
     x = case.data(batch, device, precision)
     return layer(x, context)[0].detach() if case.unit else torch.randn_like(layer(x, context)[0])
 

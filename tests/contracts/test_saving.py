@@ -1,4 +1,4 @@
-"""A state dictionary, a copy, a pickle, and a folder on disk all hold the same layer or flow."""
+"""A state dictionary, a copy, a pickle and a folder on disk all restore the same layer or flow."""
 
 import copy
 import io

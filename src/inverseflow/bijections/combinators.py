@@ -17,8 +17,8 @@ class Chain(Bijection):
 
     Args:
         layers: the bijections, first applied first.
-        channels: number of channels C of the whole, None for any.
-        spatial_axes: number of spatial axes of the whole, None for any.
+        channels: number of channels C of events and of latents, None for any.
+        spatial_axes: number of spatial axes of both, None for any.
     """
 
     layers: TypedModuleList[Bijection]
@@ -55,9 +55,9 @@ class Chain(Bijection):
 
     def input_shape(self, shape: Shape) -> Shape:
         """Return the shape of the event whose latent has this shape, or raise if a layer can't take it."""
+        self._check_shape(shape)
         for layer in reversed(self.layers):
             shape = layer.input_shape(shape)
-        self._check_shape(shape)
         return shape
 
 

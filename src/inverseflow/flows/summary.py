@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections import Compose, Inverse, Multiscale
+from inverseflow.bijections import Compose, Multiscale
 from inverseflow.flows import Flow
 
 
@@ -99,9 +99,7 @@ def _label(alike: list[nn.Module]) -> str:
 
 
 def _details(module: nn.Module) -> list[str]:
-    own = module.bijection if isinstance(module, Inverse) else module
-    assert isinstance(own, nn.Module)
-    text = own.extra_repr()
+    text = module.extra_repr()
     return re.split(r", (?=\w+=)", text) if text else []
 
 

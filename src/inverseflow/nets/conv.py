@@ -47,7 +47,7 @@ class ZeroConv2d(nn.Conv2d):
 
 
 class ConvNet(nn.Sequential):
-    r"""Conditioner of Glow: 3×3 convolution, ReLU, 1×1 convolution, ReLU, zero-initialised 3×3 convolution.
+    r"""Conditioner of Glow: 3×3 convolution, ReLU, 1×1 convolution, ReLU, zero-initialized 3×3 convolution.
 
     Args:
         in_channels: channels of the input (in a coupling: the conditioning channels, then the context).

@@ -1,4 +1,4 @@
-"""Linear layers as dense matrices, to compare them with those of their definition."""
+"""Linear layers as dense matrices, to compare them with the matrices of their definition."""
 
 import math
 

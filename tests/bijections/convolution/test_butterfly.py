@@ -89,7 +89,7 @@ def test_it_starts_at_the_identity(shared):
 
 
 @pytest.mark.parametrize("index", [0, 1, 3])
-def test_a_level_has_four_parameters_for_each_pair_or_for_each_stretch(index):
+def test_a_factor_has_four_parameters_for_each_pair_or_for_each_stretch(index):
     def count(layer):
         return sum(parameter.numel() for parameter in layer.parameters())
 

@@ -22,7 +22,7 @@ def test_it_is_the_convolution_of_the_definition_scaled_by_its_diagonal(corner, 
 
 
 @pytest.mark.parametrize("corner", CORNERS)
-def test_the_inverse_convolution_is_the_same_layer_the_other_way_round(corner):
+def test_the_inverse_convolution_swaps_the_directions_of_the_convolution(corner):
     solve = scrambled(InverseConv2d(3, 2, corner=corner, diagonal="free"), 0.3)
     convolution = CausalConv2d(3, 2, corner=corner, diagonal="free").double()
     convolution.load_state_dict(solve.state_dict())
@@ -116,7 +116,7 @@ def test_without_a_bound_the_inverse_may_grow():
 
 @pytest.mark.parametrize("bound", [None, 0.9])
 @pytest.mark.parametrize("diagonal", ["unit", "free"])
-def test_it_stays_triangular_under_an_optimiser_with_momentum_and_weight_decay(bound, diagonal):
+def test_it_stays_triangular_under_an_optimizer_with_momentum_and_weight_decay(bound, diagonal):
     layer = InverseConv2d(4, 2, max_row_sum=bound, diagonal=diagonal, groups=2).double()
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1)
     x = torch.randn(16, 4, 3, 4, dtype=torch.float64)

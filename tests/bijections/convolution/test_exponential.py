@@ -17,7 +17,7 @@ def exponent(layer, size=SIZE):
 
 
 def matrix_exp(matrix):
-    """Return the exponential to rounding; that of torch 2.13 is wrong by up to 1e-12 for matrices of small norm."""
+    """Return the exponential to rounding; torch 2.13 is off by up to 1e-12 for matrices of small norm."""
     total = term = torch.eye(len(matrix)).double()
     for j in range(1, 60):
         term = term @ matrix / j

@@ -8,7 +8,7 @@ from inverseflow.bijections import ActNorm, MaCow, MaskedConvFlow, initialize_fr
 from inverseflow.bijections.convolution.macow import ORDERS
 from tests.contracts.registry import perturb
 
-# Where the tap in row a and column b of a kernel of depth d and half-width m reads, beside the pixel (rows, columns).
+# The tap in row a and column b of a kernel of depth d and half-width m reads at this offset (rows, columns).
 OFFSETS = {
     "A": lambda a, b, d, m: (a - d, b - m),
     "B": lambda a, b, d, m: (d - a, b - m),
@@ -101,7 +101,7 @@ def test_the_width_is_that_of_the_publication_unless_given(channels, hidden):
     assert MaskedConvFlow(channels, width=7).conv.out_channels == 7
 
 
-def test_a_unit_is_two_normalisations_each_before_two_opposed_orders():
+def test_a_unit_is_two_normalizations_each_before_two_opposite_orders():
     unit = MaCow(4, kernel_size=(1, 5), width=6)
     assert [getattr(layer, "order", None) for layer in unit.layers] == [None, "A", "B", None, "C", "D"]
     assert isinstance(unit.layers[0], ActNorm)
@@ -109,7 +109,7 @@ def test_a_unit_is_two_normalisations_each_before_two_opposed_orders():
     assert {layer.kernel_size for layer in unit.layers if isinstance(layer, MaskedConvFlow)} == {(1, 5)}
 
 
-def test_a_unit_is_initialised_from_data():
+def test_a_unit_is_initialized_from_data():
     unit, x = MaCow(2), 5 + 3 * torch.randn(32, 2, 4, 4)
     initialize_from_data(unit, x)
     z, _ = unit(x)

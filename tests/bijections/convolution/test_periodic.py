@@ -68,7 +68,7 @@ def test_an_image_smaller_than_the_kernel_is_refused_with_both():
 
 def test_a_singular_frequency_has_no_inverse_and_says_so():
     layer = PeriodicConv2d(1, (1, 2))
-    torch.nn.init.ones_(layer.weight)  # the sum of two neighbours: zero at the highest frequency
+    torch.nn.init.ones_(layer.weight)  # the sum of two neighbors: zero at the highest frequency
     x = torch.randn(1, 1, 1, 4)
     assert layer(x)[1] == -torch.inf
     with pytest.raises(ValueError, match="1 of 3 matrices of size 1 are singular, so the map has no inverse"):
