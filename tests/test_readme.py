@@ -78,6 +78,14 @@ def test_the_commands_of_the_readme_on_other_data_are_understood() -> None:
         assert main([*words, "--print-config"]) == 0, words
 
 
+def test_the_contributing_guide_explains_every_contract_suite() -> None:
+    suites = {path.name for path in (REPOSITORY / "tests" / "contracts").glob("test_*.py")}
+
+    assert set(re.findall(r"^\| `(test_\w+\.py)`", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.MULTILINE)) == (
+        suites - {"test_registry.py"}
+    )
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_file_that_a_document_names_is_there(document: str) -> None:
     text = (REPOSITORY / document).read_text()

@@ -81,8 +81,9 @@ def test_version_is_told(run):
         (["sample", "nowhere", "--seed", "9" * 30], "--seed must be at least 0 and below 2^63"),
         (["reconstruct", "nowhere", "-o", "x.txt"], "--output must end in .png, got x.txt"),
         (["interpolate", "nowhere", "-o", "x.txt"], "--output must end in .png, got x.txt"),
-        (["interpolate", "nowhere", "--steps", "1"], "--steps must be at least 2, got 1"),
+        (["interpolate", "nowhere", "--steps", "1"], "--steps must be at least 2 and at most 1000, got 1"),
         (["info", "."], "holds no training run"),
+        (["info", __file__], f"{__file__} is a file; name the folder of a run"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(run, tmp_path, monkeypatch, words, message):

@@ -1,4 +1,4 @@
-"""Lets `python -m inverseflow.cli` do what `inverseflow` does."""
+"""Run the command line by `python -m inverseflow.cli`."""
 
 import sys
 

@@ -7,6 +7,7 @@ from inverseflow.cli.checks import check_counts, check_output, check_run, check_
 from inverseflow.errors import DataError, OptionError
 
 _USUAL_NUMBER = 8
+_MOST_STEPS = 1000
 
 
 def interpolate(
@@ -35,8 +36,8 @@ def interpolate(
         data_dir: folder that holds the data now, if it has moved.
     """
     check_counts(number=number)
-    if steps < 2:
-        raise OptionError(f"--steps must be at least 2, got {steps}")
+    if not 2 <= steps <= _MOST_STEPS:
+        raise OptionError(f"--steps must be at least 2 and at most {_MOST_STEPS}, got {steps}")
     check_seed(seed)
     check_output(output, ".png")
     check_run(run)

@@ -75,9 +75,9 @@ class Run:
         content = self._content() if self.config.is_file() else None
         if isinstance(content, dict) and {"data", "max_steps", "model", "optimizer"} <= content.keys():
             return content
-        missing = "does not exist" if not self.path.exists() else "holds no training run"
         if self.path.is_file():
-            missing = "is a file, not the folder of a run"
+            raise RunError(f"{self.path} is a file; name the folder of a run")
+        missing = "holds no training run" if self.path.is_dir() else "does not exist"
         raise RunError(f"{self.path} {missing}; `inverseflow train DATA {self._out_option}` makes one")
 
     def resume_command(self, data: str) -> str:
