@@ -146,7 +146,7 @@ def test_pixels_of_32_bits_are_refused(mode):
 
 def test_colors_that_cannot_be_converted_are_refused():
     with pytest.raises(
-        DataError, match=r"picture cannot be read as an image \(conversion from LAB to L not supported\)"
+        DataError, match=r"picture cannot be read as an image \(conversion from LAB to RGB not supported\)"
     ):
         Decoder(GRAY)(encoded(Image.new("LAB", (9, 6)), "TIFF"))
 
