@@ -11,6 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from inverseflow.cli.main import main
+from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.presets import load_preset
 from inverseflow.training.run import Run
 from inverseflow.training.run.metrics import read_metrics
@@ -262,3 +264,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny, run, tmp_path):
     code, text, _ = run(*shlex.split(answer.partition("continue with: inverseflow ")[2]), "--max-steps", steps + 2)
     assert code == 0
     assert f"{steps + 2} steps" in text
+
+
+def test_the_options_of_the_model_are_by_default_those_of_the_run_to_start_from(tmp_path, capsys):
+    source = Run(tmp_path / "source")
+    source.prepare(TrainOptions(data="digits", model=ModelOptions(steps=7)), overwrite=False)
+    words = ["train", "digits", "--init-from", str(source.path), "--out", str(tmp_path / "run"), "--print-config"]
+    assert main(words) == 0
+    settings = yaml.safe_load(capsys.readouterr().out)
+
+    assert settings["model"]["steps"] == 7 and settings["init_from"] == str(source.path)

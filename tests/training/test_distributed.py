@@ -16,7 +16,7 @@ WORKER = Path(__file__).with_name("ddp_worker.py")
 
 def two_processes(folder: Path, fails_on: int = -1) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, str(WORKER), str(folder), str(fails_on)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=100)
+    return subprocess.run(words, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +64,5 @@ def test_a_loss_that_is_not_finite_on_one_process_stops_both_and_says_where(tmp_
     done = two_processes(tmp_path, fails_on=1)
 
     assert done.returncode != 0
-    assert "NonFiniteError: the loss is not finite in step 4" in done.stderr
+    assert "NonFiniteError: the loss is not finite in step 2" in done.stderr
     assert "on rank 1" in done.stderr
