@@ -1,4 +1,4 @@
-"""A flow as a tree: its layers, the shape that leaves each of them, and their parameters."""
+"""Print a flow as a tree of layers with their output shapes and parameters."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class _Line:
 
 
 def architecture(flow: Flow) -> str:
-    """The layers of a flow, one on a line. Consecutive steps that are alike are shown once.
+    """Return the layers of a flow, one on a line. Consecutive steps that are alike are shown once.
 
     Args:
-        flow: A flow of images.
+        flow: a flow of images.
 
     Example:
         >>> from inverseflow.flows import create
@@ -70,7 +70,7 @@ def _branch(alike: list[nn.Module], prefix: str, indent: str, last: bool, shapes
 
 
 def _children(alike: list[nn.Module]) -> list[tuple[str, list[nn.Module]]]:
-    """What is in modules that are alike and shown as one: lists of parts that are shown as one in their turn."""
+    """Return the children of like modules that are shown as one, grouped in the same way."""
     if isinstance(alike[0], Multiscale):
         scales = zip(*(list(module.scales) for module in alike if isinstance(module, Multiscale)), strict=True)
         return [(f"scale {number}: ", list(scale)) for number, scale in enumerate(scales, start=1)]
@@ -82,7 +82,7 @@ def _children(alike: list[nn.Module]) -> list[tuple[str, list[nn.Module]]]:
 
 
 def _signature(module: nn.Module) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Layers with the same signature differ in their numbers and in fixed choices only."""
+    """Return the types and shapes inside a module. Modules with equal signatures differ only in values."""
     types = tuple(type(part).__name__ for part in module.modules())
     return types, tuple(tuple(value.shape) for value in module.state_dict().values())
 
@@ -104,7 +104,7 @@ def _details(module: nn.Module) -> list[str]:
 
 
 def _varies(values: set[str]) -> str:
-    """What stands for an argument that is another one in each of the layers shown as one."""
+    """Return the text for an argument that differs between layers shown as one."""
     return f"{next(iter(values)).partition('=')[0]}=varies"
 
 
