@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from inverseflow.densities.density import Density
 from inverseflow.densities.registry import create, names
@@ -62,8 +64,8 @@ def save(density: Density, folder: str | Path) -> None:
 def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     """Rebuild a density from its configuration and load its weights, without running code from the files.
 
-    The configuration is first built without memory and compared with the header of the weights, so that a file of a few
-    kilobytes can't ask for more memory than it fills.
+    Building stops as soon as the configuration asks for clearly more than the weights hold, so that a file of a few
+    kilobytes can't fill the memory.
 
     Args:
         folder_or_hub_id: a folder, or ``owner/name`` on the Hugging Face hub.
@@ -78,16 +80,14 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     state = _read_weights(folder / WEIGHTS)
     header = {key: tuple(tensor.shape) for key, tensor in state.items()}
     try:
-        with _at_most(header):
-            blueprint = _without_memory(name, event_shape, options)
-            _check_kind(blueprint, kind, folder_or_hub_id)
-            _compare(blueprint, header, folder)
+        with _no_larger_than(header):
             density = create(name, event_shape, **options)
     except _TooLargeError as error:
         raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {error}") from error
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder / CONFIG} can't be built by this version: {error}") from error
     density = _check_kind(density, kind, folder_or_hub_id)
+    _compare(density, header, folder)
     density.to(_common_dtype(state, folder / WEIGHTS))
     density.load_state_dict(state)
     return density
@@ -124,15 +124,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _without_memory(name: str, event_shape: tuple[int, ...], options: dict[str, Any]) -> Density:
-    """Build on the meta device, or on the CPU if a constructor needs values."""
-    try:
-        with torch.device("meta"):
-            return create(name, event_shape, **options)
-    except RuntimeError:
-        return create(name, event_shape, **options)
-
-
 def _check_kind(density: Density, kind: type[DensityT], source: str | Path) -> DensityT:
     if not isinstance(density, kind):
         raise CheckpointError(
@@ -157,22 +148,47 @@ class _TooLargeError(Exception):
     """The configuration asks for more than the weights hold."""
 
 
+class _CountElements(TorchFunctionMode):
+    """Raise before the tensors that a thread creates have more than a number of elements in total."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.left = limit
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FACTORIES:
+            size = args[0] if args and isinstance(args[0], (tuple, list)) else args
+            self.left -= math.prod(side for side in kwargs.get("size", size) if isinstance(side, int))
+            if func is torch.eye and len(args) == 1:
+                self.left -= args[0] ** 2
+            if self.left < 0:
+                raise _TooLargeError("the configuration asks for tensors larger than the weights")
+        return func(*args, **kwargs)
+
+
+_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.randperm}
+
+
 @contextmanager
-def _at_most(header: Header) -> Iterator[None]:
-    """Stop building modules in this thread once they have clearly more parameters than the file has tensors."""
-    # A density is built up to three times, and a layer may register a parameter and replace it.
-    limit, count, thread = 6 * len(header) + 64, 0, threading.get_ident()
+def _no_larger_than(header: Header) -> Iterator[None]:
+    """Stop building modules in this thread once they are clearly larger than the weights: in number or in size."""
+    count, thread = 2 * len(header) + 64, threading.get_ident()  # a layer may register a parameter and replace it
+    elements = 16 * sum(map(math.prod, header.values())) + 2**22  # and compute its first value in several steps
 
     def stop(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         nonlocal count
         if threading.get_ident() == thread:
-            count += 1
-            if count > limit:
+            count -= 1
+            if count < 0:
                 raise _TooLargeError(f"the configuration has more parameters than the {len(header)} in the weights")
 
     handle = register_module_parameter_registration_hook(stop)
     try:
-        yield
+        with _CountElements(elements):
+            yield
     finally:
         handle.remove()
 

@@ -23,7 +23,7 @@ from inverseflow.densities import Density, DensityDistribution, load, save
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.errors import LayerError
 from inverseflow.flows.error_context import name_failing_layer
-from inverseflow.utils.arguments import whole_number
+from inverseflow.utils.arguments import finite_number, whole_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -178,6 +178,8 @@ class Flow(Density):
             n = whole_number("the number of samples", n)
         if n < 0:
             raise ValueError(f"the number of samples must be at least 0, got {n}")
+        if type(temperature) is not float:
+            temperature = finite_number("temperature", temperature)
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
         if context is not None:
