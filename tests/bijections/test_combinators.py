@@ -155,3 +155,20 @@ def test_recomputation_draws_the_same_noise():
     z, _ = step(x)
     (gradient,) = torch.autograd.grad(z.sum(), step.layers[2].log_scale)
     torch.testing.assert_close(gradient, z.sum(0))
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_recomputed_activations_have_second_derivatives(direction):
+    step = CheckpointedCompose(ActNorm(2), InverseConv2d(2, 2)).double()
+    step.gradient_checkpointing = True
+    leaves = [torch.randn(1, 2, 2, 3, dtype=torch.float64, requires_grad=True), *step.parameters()]
+    assert torch.autograd.gradgradcheck(lambda x, *_: getattr(step, direction)(x), leaves, fast_mode=True)
+
+
+def test_parameters_that_were_replaced_are_not_silently_recomputed_with_others():
+    step = CheckpointedCompose(Conv1x1(2))
+    step.gradient_checkpointing = True
+    other = {"layers.0.weight": torch.randn(2, 2, requires_grad=True)}
+    z, _ = torch.func.functional_call(step, other, (torch.randn(3, 2),))
+    with pytest.raises(RuntimeError, match="parameters were replaced .* set gradient_checkpointing = False"):
+        z.sum().backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -104,6 +106,10 @@ class CheckpointedCompose(Compose):
     Shape:
         x: any that the first layer takes; z: the one that the last layer returns.
 
+    Raises:
+        RuntimeError: if the parameters are replaced before the backward pass, by `torch.func.functional_call` for
+            example, so that other activations would be recomputed.
+
     Reference:
         Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016, https://arxiv.org/abs/1604.06174.
 
@@ -118,16 +124,28 @@ class CheckpointedCompose(Compose):
     """Whether activations are recomputed."""
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return super()._forward(x, context)
-        z, log_det = checkpoint(super()._forward, x, context, use_reentrant=False)
-        return z, log_det
+        return self._recomputed(super()._forward, x, context)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return self._recomputed(super()._inverse, z, context)
+
+    def _recomputed(
+        self, direction: Callable[[Tensor, Tensor | None], tuple[Tensor, LogDet]], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, LogDet]:
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return super()._inverse(z, context)
-        x, log_det = checkpoint(super()._inverse, z, context, use_reentrant=False)
-        return x, log_det
+            return direction(x, context)
+        parameters = list(self.parameters())
+
+        def run(x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+            if any(now is not then for now, then in zip(self.parameters(), parameters, strict=True)):
+                raise RuntimeError(
+                    "the parameters were replaced before their activations were recomputed, as functional_call does; "
+                    "set gradient_checkpointing = False"
+                )
+            return direction(x, context)
+
+        z, log_det = checkpoint(run, x, context, use_reentrant=False)
+        return z, log_det
 
 
 class Inverse(Bijection):
