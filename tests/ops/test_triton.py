@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from inverseflow.ops import CORNERS
-from inverseflow.ops._backends import dense, triton
-from inverseflow.ops._backends.triton import Plan, choose_plan
+from inverseflow.ops._backends import dense
+from inverseflow.ops._backends.triton import launch as triton
+from inverseflow.ops._backends.triton.launch import Plan, choose_plan
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 ELSEWHERE = pytest.mark.skipif(INTERPRETED, reason="not for the interpreter: runs in a process without it")
@@ -296,7 +297,7 @@ def test_importing_needs_no_triton_and_the_reason_is_given():
 import sys
 sys.modules["triton"] = None
 import inverseflow, inverseflow.ops._backends.triton.kernels
-print(inverseflow.ops._backends.triton.unavailable())
+print(inverseflow.ops._backends.triton.launch.unavailable())
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "triton is not installed"
@@ -306,7 +307,7 @@ print(inverseflow.ops._backends.triton.unavailable())
 def test_importing_does_not_import_triton():
     program = """
 import sys, inverseflow
-from inverseflow.ops._backends import triton
+from inverseflow.ops._backends.triton import launch as triton
 triton.unavailable()
 print("inverseflow.ops._backends.triton.kernels" in sys.modules, "triton" in sys.modules)
 """

@@ -12,7 +12,7 @@ _OPPOSITE: dict[str, str] = dict(zip(CORNERS, reversed(CORNERS), strict=True))
 
 
 def opposite(corner: str) -> str:
-    """Return the corner across the diagonal: where the transposed map starts."""
+    """Return the diagonally opposite corner, where the transposed map starts."""
     return _OPPOSITE[corner]
 
 

@@ -1,11 +1,11 @@
-"""What stands on the diagonal of the last tap."""
+"""The diagonal of the last tap."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Diagonal = Literal["free", "unit", "zero"]
-"""Read from the kernel, ones, or zeros, which the derivative of a kernel with ones has."""
+"""``"free"``: read from the kernel; ``"unit"``: ones; ``"zero"``: zeros, as in the derivative of a kernel with ones."""
 
 
 def of_derivative(diagonal: str) -> Diagonal:

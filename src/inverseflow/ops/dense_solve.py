@@ -10,7 +10,7 @@ from inverseflow.ops.torch_internals import unwrap_functorch
 
 
 def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Solve linear systems and return the log absolute determinants of their matrices, from one factorisation.
+    r"""Solve linear systems and return the log absolute determinants of their matrices, from one factorization.
 
     .. math:: x = A^{-1} b, \qquad \log|\det A| = \sum_j \log|U_{jj}|, \qquad P A = L U
 
@@ -22,7 +22,7 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         x of the shape of b, and :math:`\log|\det A|` of shape ``batch``.
 
     Raises:
-        SingularError: a matrix is singular. Not checked inside of compilation, where x becomes infinite or nan.
+        SingularError: if a matrix is singular. Not checked in compiled code, where x becomes infinite or nan.
 
     Example:
         >>> dense_solve(torch.tensor([[2.0, 0.0], [4.0, 1.0]]), torch.tensor([[2.0], [3.0]]))
@@ -36,7 +36,7 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_regular(info: Tensor, side: int) -> None:
-    """Raise `SingularError` where a factorisation of matrices of this side met a zero; not inside of compilation."""
+    """Raise `SingularError` if a factorization of matrices of this side met a zero; not in compiled code."""
     if torch.compiler.is_compiling():
         return
     info = unwrap_functorch(info)

@@ -1,12 +1,11 @@
-"""Which backend serves a call, how to force one, and how to ask.
+"""Choose the backend that serves a call, or force one.
 
 ============  ========================  ===============================================================
 backend       serves                    chosen
 ============  ========================  ===============================================================
 ``native``    CPU, float32 / float64    first, where the extension was built
-``blocked``   everything                else
-``triton``    CUDA, float32 / bfloat16  only when forced, until it has been measured on a GPU: so far it has
-                                        run in Triton's interpreter alone
+``blocked``   everything                otherwise
+``triton``    CUDA, float32 / bfloat16  only when forced: it has run in Triton's interpreter, and never on a GPU
 ``dense``     small problems            only when forced: it is the oracle of the tests
 ============  ========================  ===============================================================
 """
@@ -21,11 +20,12 @@ from typing import Protocol
 from torch import Tensor
 
 from inverseflow.errors import BackendError
-from inverseflow.ops._backends import blocked, dense, native, triton
+from inverseflow.ops._backends import blocked, dense, native
+from inverseflow.ops._backends.triton import launch as triton
 
 
 class Backend(Protocol):
-    """What a module of ``_backends`` offers."""
+    """The functions of a module of ``_backends``."""
 
     def unavailable(self) -> str | None:
         """Say why the backend cannot be used here, or return None."""
@@ -57,7 +57,7 @@ _forced: ContextVar[str | None] = ContextVar("forced_backend", default=None)
 
 
 def available_backends() -> dict[str, str | None]:
-    """Return every backend by name, with None where it can be used and else the reason why it can't.
+    """Return for every backend None if it can be used, or else the reason why it can't.
 
     Example:
         >>> available_backends()["blocked"] is None
@@ -75,8 +75,8 @@ def backend(name: str) -> Iterator[None]:
             dense matrix in float64, the oracle).
 
     Raises:
-        ValueError: the backend is unknown.
-        BackendError: inside the block, a call that the backend cannot serve.
+        ValueError: if the backend is unknown.
+        BackendError: inside the block, if the backend cannot serve a call.
 
     Example:
         >>> y, weight = torch.randn(1, 2, 4, 4), 0.1 * torch.randn(2, 2, 3, 3)

@@ -13,14 +13,14 @@ from inverseflow.ops.inv_conv import inv_conv2d
 
 @dataclass(frozen=True)
 class Growth:
-    r"""How large the solution of ``inv_conv2d`` can be beside its right-hand side, in the maximum norm."""
+    r"""Largest ratio of the solution of `inv_conv2d` to its right-hand side, in the maximum norm."""
 
     actual: float
     r""":math:`\lVert A^{-1} \rVert_\infty`: the largest value of x over all y with values in [-1, 1], attained."""
     bound: float
     r""":math:`\lVert T^{-1} \rVert_\infty / (1 - \rho)`, which holds for images of any size; infinite unless ρ < 1.
 
-    ρ is the largest sum of absolute weights of an output channel after the last tap T was divided out.
+    ρ is the largest sum of absolute weights of an output channel, after dividing by the last tap T.
     """
 
 
@@ -29,7 +29,7 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
     r"""Measure the growth of the inverse convolution on images of a size, and bound it for all sizes.
 
     The inverse of a convolution is again shift-invariant, so its norm is the sum of the absolute impulse responses that
-    reach the last pixel. A kernel whose growth exceeds some 1e5 leaves float32 few correct digits.
+    reach the last pixel. A growth above about 1e5 leaves few correct digits in float32.
 
     Args:
         weight: kernel, ``(C, C / groups, kH, kW)``, read as by `inv_conv2d`.
@@ -38,13 +38,13 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
         groups: number of channel groups.
 
     Raises:
-        ValueError: the size is empty, or the kernel does not fit `inv_conv2d`.
+        ValueError: if the size is empty, or the kernel does not fit `inv_conv2d`.
 
     Returns:
         The actual growth, computed in float64, and the bound.
 
     Reference:
-        The bound is that of a diagonally dominant matrix (Ahlberg and Nilson, 1963).
+        Ahlberg and Nilson, 1963, for the bound, which holds for any diagonally dominant matrix.
 
     Example:
         >>> growth(torch.tensor([[[[-0.5, 1.0]]]]), (1, 50))
@@ -53,7 +53,7 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
         True
     """
     if min(size) < 1:
-        raise ValueError(f"an image has at least one row and one column, got size={size}")
+        raise ValueError(f"size must be at least (1, 1), got {size}")
     channels, per_group = weight.shape[:2]
     kernel = weight.detach().to(torch.float64)
     impulses = kernel.new_zeros(per_group, channels, *size)

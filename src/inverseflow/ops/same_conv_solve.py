@@ -1,4 +1,4 @@
-"""The inverse and the log-determinant of the convolution that keeps the size, by elimination of blocks of rows."""
+"""Inverse and log-determinant of the size-preserving convolution, by elimination of blocks of rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inverseflow.ops.dense_solve import check_regular, dense_solve
 from inverseflow.ops.same_conv import shifts
 
 _SMALLEST_BLOCK = 64
-"""Rows of an image are gathered into blocks of about so many unknowns: of fewer, the calls cost more than the sums."""
+"""Unknowns of a block, at least: in smaller blocks the calls cost more than the arithmetic."""
 
 
 def same_conv2d_log_det(weight: Tensor, size: tuple[int, int]) -> Tensor:
@@ -21,7 +21,7 @@ def same_conv2d_log_det(weight: Tensor, size: tuple[int, int]) -> Tensor:
 
     .. math:: \log|\det A| = \sum_i \sum_j \log|(U_{ii})_{jj}|
 
-    with the factors of `same_conv2d_solve`, none of them kept unless a gradient is wanted.
+    with the factors of `same_conv2d_solve`. None of them is stored unless a gradient is wanted.
 
     Args:
         weight: kernel, ``(C, C, kH, kW)``.
@@ -31,7 +31,7 @@ def same_conv2d_log_det(weight: Tensor, size: tuple[int, int]) -> Tensor:
         A scalar; minus infinity where the convolution is singular.
 
     Raises:
-        ValueError: the convolution has not as many channels in its image as in its result.
+        ValueError: if the numbers of input and output channels differ.
 
     Reference:
         Golub and Van Loan, Matrix Computations, 4th edition, 2013, sections 4.3 and 4.5.
@@ -53,24 +53,24 @@ def same_conv2d_log_det(weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Invert `same_conv2d`, and return its log absolute determinant from the same factorisation.
+    r"""Invert `same_conv2d`, and return its log absolute determinant from the same factorization.
 
     .. math:: x = A^{-1} y, \qquad A = \begin{pmatrix} D & U \\ L & D & U \\ & L & D & \ddots \\ & & \ddots & \ddots
         \end{pmatrix}
 
-    in which the unknowns are in the order of pixels, the channels of each together, and a block is m rows of the image,
-    m not less than the kernel reaches up or down. The blocks are eliminated one after the other, each from its own
-    equations and those of the next, with partial pivoting:
+    with the unknowns in the order of pixels, channels innermost. A block is m rows of the image, where m is at least
+    the reach of the kernel up and down. The blocks are eliminated in order, each from its own equations and those of
+    the next block, with partial pivoting:
 
     .. math:: P_i \begin{pmatrix} S_i & T_i & \\ L & D & U \end{pmatrix}
         = \begin{pmatrix} I & \\ L_{i+1,i} & I \end{pmatrix}
         \begin{pmatrix} L_{ii} U_{ii} & U_{i,i+1} & U_{i,i+2} \\ & S_{i+1} & T_{i+1} \end{pmatrix}
 
     and solved backwards, :math:`x_i = U_{ii}^{-1} (y_i - U_{i,i+1} x_{i+1} - U_{i,i+2} x_{i+2})`. No other equations
-    hold the unknowns of the block, so the pivots are those of the dense matrix, and so is the accuracy. It takes some
-    :math:`8 n^3 H / m` operations, n = m·W·C, in place of :math:`\tfrac{2}{3} D^3`, D = H·W·C; where that does not pay,
-    for some hundreds of unknowns or less than four blocks, the matrix is one block. The axes change places where that
-    makes the blocks smaller; rows (columns) that no tap joins are images of their own.
+    contain the unknowns of the block, so pivots and accuracy are the same as for the dense matrix. It takes about
+    :math:`8 n^3 H / m` operations with n = m·W·C, instead of :math:`\tfrac{2}{3} D^3` with D = H·W·C. Where that does
+    not pay, for some hundreds of unknowns or less than four blocks, the matrix is one block. The axes are swapped if
+    that makes the blocks smaller. Rows (or columns) not coupled by any tap are solved as independent systems.
 
     Args:
         y: image, ``(N, C, H, W)``.
@@ -80,8 +80,8 @@ def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         x, of the shape of y, and :math:`\log|\det A|` of one image, a scalar.
 
     Raises:
-        ValueError: the convolution has not as many channels in its image as in its result.
-        SingularError: the convolution is singular. Not checked inside of compilation, where x becomes infinite or nan.
+        ValueError: if the numbers of input and output channels differ.
+        SingularError: if the convolution is singular. Not checked in compiled code, where x becomes infinite or nan.
 
     Reference:
         Golub and Van Loan, Matrix Computations, 4th edition, 2013, sections 4.3 and 4.5.
@@ -105,16 +105,16 @@ def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def same_conv2d_factor_numel(shape: tuple[int, ...], size: tuple[int, int]) -> int:
-    """Return how many entries the factors have that `same_conv2d_solve` holds, and a gradient.
+    """Return the number of entries of the factors that `same_conv2d_solve` stores.
 
-    For n unknowns in a block 4 n D of the D² of the dense matrix. A backward pass takes about as much again.
+    It is 4 n D for n unknowns in a block, where the dense matrix has D². A backward pass takes about as much again.
 
     Args:
-        shape: that of the kernel, ``(C, C, kH, kW)``.
+        shape: shape of the kernel, ``(C, C, kH, kW)``.
         size: height and width of the image.
 
     Example:
-        >>> same_conv2d_factor_numel((12, 12, 3, 3), (16, 16)) / (12 * 16 * 16) ** 2  # beside the dense matrix
+        >>> same_conv2d_factor_numel((12, 12, 3, 3), (16, 16)) / (12 * 16 * 16) ** 2  # share of the dense matrix
         0.25
     """
     return _layout(shape, size).factor_numel
@@ -122,19 +122,19 @@ def same_conv2d_factor_numel(shape: tuple[int, ...], size: tuple[int, int]) -> i
 
 @dataclass(frozen=True)
 class _Layout:
-    """How images are cut into equal systems of their own, and the unknowns of one into blocks."""
+    """How images are divided into equal independent systems, and the unknowns of a system into blocks."""
 
     swapped: bool
-    """Whether the axes of image and kernel have changed places, in all that follows."""
+    """Whether the axes of image and kernel are swapped, in everything below."""
     image: tuple[int, int]
     """Height and width of an image."""
     height: int
-    """Of a system: that of the image, or one where the kernel has one row."""
+    """Height of a system: of the image, or 1 if the kernel has one row."""
     width: int
-    """Of a system."""
+    """Width of a system."""
     channels: int
     rows: int
-    """m, how many rows of a system are one block."""
+    """m, the number of rows in a block."""
 
     @property
     def copies(self) -> int:
@@ -154,7 +154,7 @@ class _Layout:
 
     @property
     def cost(self) -> int:
-        """Time of a factorisation in multiples of D³ for a dense one of side D, fitted to measurements on a CPU.
+        """Time of a factorization in multiples of D³ for a dense one of side D, fitted to measurements on a CPU.
 
         The first term is what the calls of a step cost whatever its size.
         """
@@ -172,7 +172,7 @@ class _Layout:
         return cut.permute(3, 5, 1, 0, 2, 4).reshape(self.side, images.shape[0] * self.copies)
 
     def images(self, columns: Tensor, like: Tensor) -> Tensor:
-        """Return as images of a shape what are columns."""
+        """Return columns as images, of the shape of `like`."""
         down, across = self.image[0] // self.height, self.image[1] // self.width
         cut = columns.reshape(self.height, self.width, self.channels, like.shape[0], down, across)
         images = cut.permute(3, 2, 4, 0, 5, 1).reshape(like.shape[0], self.channels, *self.image)
@@ -184,8 +184,7 @@ def _layout(kernel: Tensor | tuple[int, ...], size: tuple[int, int]) -> _Layout:
     outputs, channels, *taps = kernel.shape if isinstance(kernel, Tensor) else kernel
     if outputs != channels:
         raise ValueError(
-            f"only a convolution with as many channels in its image as in its result has an inverse, got a kernel of "
-            f"{channels} to {outputs} channels"
+            f"an invertible convolution has as many input as output channels, got a kernel from {channels} to {outputs}"
         )
     height, width = (1 if tap == 1 else length for tap, length in zip(taps, size, strict=True))
     down = max(1, taps[0] // 2, _SMALLEST_BLOCK // (width * channels))
@@ -200,7 +199,7 @@ def _layout(kernel: Tensor | tuple[int, ...], size: tuple[int, int]) -> _Layout:
 
 
 def _strip(weight: Tensor, layout: _Layout) -> Tensor:
-    """Return a row of blocks, [L D U], ``(n, 3 n)``; of a dense matrix D, which is all of it."""
+    """Return a row of blocks, [L D U], ``(n, 3 n)``, or D alone if the matrix is one block."""
     weight = weight.transpose(2, 3) if layout.swapped else weight
     m = layout.rows
     across = torch.einsum("oiab,bwv->awovi", weight, shifts(weight.shape[3], layout.width, weight))
@@ -211,14 +210,14 @@ def _strip(weight: Tensor, layout: _Layout) -> Tensor:
 
 @dataclass(frozen=True)
 class _Step:
-    """What remains of a block that was eliminated."""
+    """The factors of an eliminated block."""
 
     factors: Tensor
     """L_ii strictly below the diagonal and U_ii, ``(n, n)``."""
     ahead: Tensor
-    """U_{i,i+1} and U_{i,i+2}, as far as there are such blocks, and the right-hand sides, ``(n, n' + n'' + N)``."""
+    """U_{i,i+1} and U_{i,i+2}, if there are such blocks, and the right-hand sides, ``(n, n' + n'' + N)``."""
     info: Tensor
-    """Not zero if a pivot is zero."""
+    """Nonzero if a pivot is zero."""
 
     @property
     def log_det(self) -> Tensor:

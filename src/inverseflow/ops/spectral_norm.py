@@ -1,4 +1,4 @@
-"""How much an ordinary convolution can stretch an image: measured, and bounded."""
+"""The spectral norm of an ordinary convolution: measured, and bounded from above."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def conv2d_spectral_norm(
 
     .. math:: v \leftarrow A^T A v / \lVert A^T A v \rVert, \qquad \sigma = \lVert A v \rVert
 
-    It is the norm of the operator, zeros at the borders included, which the norm of a reshaped kernel is not. The
-    start is random but always the same. What is found is a lower bound; `conv2d_spectral_norm_bound` is an upper one.
+    It is the norm of the operator with zeros at the borders, unlike the norm of a reshaped kernel. The start is random
+    but always the same. The value is a lower bound of the norm; `conv2d_spectral_norm_bound` is an upper one.
 
     Args:
         weight: kernel, ``(C', C, kH, kW)``.
@@ -44,10 +44,11 @@ def conv2d_spectral_norm(
         The norm, the residual and the number of iterations.
 
     Raises:
-        ConvergenceError: the residual was still above the tolerance after the last iteration.
+        ConvergenceError: if the residual is above the tolerance after the last iteration.
 
     Reference:
-        Gouk et al., Regularisation of Neural Networks by Enforcing Lipschitz Continuity, 2021, section 4.
+        `Gouk et al., Regularisation of Neural Networks by Enforcing Lipschitz Continuity, 2021
+        <https://arxiv.org/abs/1804.04368>`_, section 4.
 
     Example:
         >>> conv2d_spectral_norm(torch.full((1, 1, 1, 3), 1.0), (1, 3)).value  # 1 + √2
@@ -81,19 +82,19 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
     .. math:: \lVert A \rVert_2 \le \max_\theta \lVert \hat K(\theta) \rVert_2
         \le \max_\theta \lVert G_n(\theta) \rVert_F^{2^{-n}}, \qquad G_0 = \hat K, \quad G_{j+1} = G_j^* G_j
 
-    with θ the frequencies of a torus of (H + kH - 1)×(W + kW - 1) pixels. The first step: on that torus nothing wraps
-    around onto the image, so A is the circular convolution between an embedding of the image and a cut back to it,
-    both of norm 1; and a circular convolution is block diagonal in the Fourier basis. The second: a matrix's norm is
-    below its Frobenius norm, and squaring the matrix squares the norm. For C channels the second step gives away a
-    factor of at most :math:`C^{2^{-n-1}}`; the first a little that vanishes in large images.
+    with θ the frequencies of a torus of (H + kH - 1)×(W + kW - 1) pixels. First inequality: on this torus nothing wraps
+    around onto the image, so A embeds the image, convolves circularly, and crops. Embedding and cropping have norm 1,
+    and a circular convolution is block diagonal in the Fourier basis. Second inequality: the norm of a matrix is at
+    most its Frobenius norm, and squaring the matrix squares the norm. For C channels the second loses a factor of at
+    most :math:`C^{2^{-n-1}}`; the loss of the first vanishes for large images.
 
     Args:
         weight: kernel, ``(C', C, kH, kW)``.
         size: height and width of the image.
-        squarings: n, the number of times the matrices are squared.
+        squarings: n, the number of squarings.
 
     Returns:
-        A scalar in the weight's dtype. No value is read on the way, so it can be compiled.
+        A scalar in the dtype of the weight. No value is read on the way, so it can be compiled.
 
     Reference:
         Delattre et al., Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration, 2023.

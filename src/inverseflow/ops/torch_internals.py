@@ -67,7 +67,7 @@ def bare_apply(function: type[Function]) -> Callable[..., Any]:
 
     It records the gradient as ``apply`` does. Call it only where no transform is active.
     """
-    apply: Callable[..., Any] = super(Function, function).apply
+    apply: Callable[..., Any] = super(Function, function).apply  # type: ignore[misc]
     return apply
 
 

@@ -103,7 +103,8 @@ def solve_inside(y: Tensor, kernel: Tensor, corner: str, groups: int, transposed
                 pixel[..., i] /= last[:, i, i]
                 later = slice(i) if transposed else slice(i + 1, None)
                 pixel[..., later] -= last[:, later, i] * pixel[..., i : i + 1]
-    return x.flatten(1, 2).flip(mirror)
+    solved: Tensor = x.flatten(1, 2).flip(mirror)
+    return solved
 
 
 def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int, Tensor]]:
