@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -131,9 +132,10 @@ def run(
     for number, task in enumerate(tasks):
         found = [rows.get((name, task.part)) for name in task.settings]
         if any(row is None or row.settings != task.settings[row.name] for row in found):
-            write_json(path, result(False).to_json())
-            on_task(task, number, len(tasks))
-            rows |= {(row.name, row.part): row for row in _measured(experiment, task, path, settings)}
+            with _interruption_explained(task, path, settings):
+                write_json(path, result(False).to_json())
+                on_task(task, number, len(tasks))
+                rows |= {(row.name, row.part): row for row in _measured(experiment, task)}
     finished = result(True)
     write_json(path, finished.to_json())
     write_text(path.with_suffix(".md"), markdown(experiment, finished))
@@ -146,14 +148,22 @@ def markdown(experiment: Experiment, result: Result) -> str:
     return "\n\n".join([f"# {experiment.title}", experiment.about.strip(), *experiment.parts(result)]) + "\n"
 
 
-def _measured(experiment: Experiment, task: Task, path: Path, settings: Settings) -> list[Row]:
+@contextmanager
+def _interruption_explained(task: Task, path: Path, settings: Settings) -> Iterator[None]:
     try:
-        values = task.measure()
+        yield
     except (TrainingInterrupted, KeyboardInterrupt):
         same = "the same command without --overwrite" if settings.overwrite else "the same command"
         raise TrainingInterrupted(
             f"stopped in {task.name}; finished measurements are in {path}; {same} continues from there"
         ) from None
+
+
+def _measured(experiment: Experiment, task: Task) -> list[Row]:
+    try:
+        values = task.measure()
+    except TrainingInterrupted:
+        raise
     except InverseFlowError as error:
         error.args = (f"{experiment.name}: {task.name}: {error}", *error.args[1:])
         raise
