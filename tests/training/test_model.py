@@ -48,7 +48,10 @@ def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
         ({"name": "finc", "layer": "cinc"}, "'finc' has no option layer"),
         ({"name": "planar", "coupling": "quad"}, "'planar' has no option coupling"),
         ({"name": "image", "layer": "butterfly", "kernel_size": 3}, "the layer 'butterfly' has no kernel_size"),
-        ({"name": "emerging", "kernel_size": 4}, "the layer 'emerging' can't be built .* take the next odd one"),
+        (
+            {"name": "emerging", "kernel_size": 4},
+            "the layer 'emerging' can't be built .* kernel_size must be odd, got 4",
+        ),
     ],
 )
 def test_an_option_that_a_flow_cannot_honour_is_refused(options, message):
