@@ -277,7 +277,7 @@ def test_too_few_images_are_refused(tmp_path, count):
 
 def test_a_folder_for_tests_alone_is_refused(tmp_path):
     gray(tmp_path / "test", 10)
-    with pytest.raises(DataError, match="holds no images for train: put some into a subfolder 'train', or name"):
+    with pytest.raises(DataError, match="holds no images for train: put some into a subfolder 'train', or rename"):
         load_folder(tmp_path)
 
 

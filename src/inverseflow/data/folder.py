@@ -41,13 +41,8 @@ def load_folder(
 
     Decoded images are held in memory up to 1 GiB; a larger set is decoded on each access.
 
-    Args:
-        data_dir: the folder. Its name is the data set's title.
-        split_seed: as the other options, see `load_images`.
-        image_size: without it all images must have the same size.
-        crop: how to bring images to that size.
-        channels: without it 1 if all files store grays, else 3.
-        progress: whether to show the progress.
+    The folder's name is the data set's title. Without `image_size` all images must have the same size. `load_images`
+    describes the options.
 
     Example:
         >>> import tempfile
@@ -113,7 +108,7 @@ def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[i
 
 
 def _divided(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
-    """Return the images for training, then those for the splits that subfolders give, and notes for the user."""
+    """Return the images by split, "train" first, and notes for the user. A split that no subfolder gives is missing."""
     where = printable(found.root)
     others = _counted("other file", found.others)
     notes = [f"left out of {where}: {others}"] if others else []
@@ -137,8 +132,8 @@ def _divided(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]
     for split, paths in parts.items():
         if not paths:
             raise DataError(
-                f"{where} holds no images for {split}: put some into a subfolder {split!r}, or name a single subfolder "
-                "to divide its images"
+                f"{where} holds no images for {split}: put some into a subfolder {split!r}, or rename the subfolders "
+                "that are called like splits"
             )
     return parts, tuple(notes)
 
