@@ -43,8 +43,8 @@ class Chain(Bijection):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         total: LogDet = 0.0
-        for layer in reversed(self.layers):
-            z, log_det = layer.inverse(z, context)
+        for index in reversed(range(len(self.layers))):  # torch 2.6 can't compile a reversed ModuleList
+            z, log_det = self.layers[index].inverse(z, context)
             total = total + log_det
         return z, total
 
@@ -58,8 +58,8 @@ class Chain(Bijection):
     def input_shape(self, shape: Shape) -> Shape:
         """Return the shape of the event whose latent has this shape, or raise if a layer can't take it."""
         self._check_shape(shape)
-        for layer in reversed(self.layers):
-            shape = layer.input_shape(shape)
+        for index in reversed(range(len(self.layers))):
+            shape = self.layers[index].input_shape(shape)
         return shape
 
 

@@ -353,4 +353,7 @@ class Flow(Density):
 
     def _layer_dtype(self) -> torch.dtype:
         tensors: Iterator[Tensor] = chain(self.bijection.parameters(), self.bijection.buffers(), self.buffers())
-        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.get_default_dtype())
+        for tensor in tensors:  # torch 2.6 can't compile a `next` with a default
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return torch.get_default_dtype()
