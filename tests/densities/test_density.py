@@ -20,7 +20,7 @@ class Coins(Density):
         self.logits = nn.Parameter(torch.zeros(self.event_shape))
 
     def log_prob(self, x, context=None):
-        self._check_events(x)
+        self._check_batch(x, self.event_shape)
         return torch.distributions.Bernoulli(logits=self.logits).log_prob(x.to(self.logits.dtype)).flatten(1).sum(1)
 
     @torch.no_grad()

@@ -12,6 +12,12 @@ from inverseflow.nets import MLP
 from tests.contracts.registry import perturb
 
 
+@pytest.fixture(autouse=True)
+def validation(monkeypatch):
+    """Turns on the default of `torch.distributions`, which the first use of torch.compile in a process turns off."""
+    monkeypatch.setattr(Distribution, "_validate_args", True)
+
+
 def unconditional():
     return perturb(Flow(Compose(ActNorm(2), AffineCoupling(2, MLP(1, 2, width=4))), (2,)))
 

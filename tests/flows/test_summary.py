@@ -2,18 +2,29 @@ from inverseflow import flows
 from inverseflow.flows.summary import architecture
 
 
-def lines_of(steps: int) -> list[str]:
-    flow = flows.create("inverse-flow", (1, 8, 8), levels=17, scales=1, steps=steps, width=4)
-    return [line for line in architecture(flow).splitlines() if "InverseConv2d" in line]
+def test_a_flow_is_shown_as_a_tree_in_which_like_steps_stand_once():
+    flow = flows.create("glow", (1, 8, 8), scales=1, steps=3, width=8, spline="none", conv1x1="none")
+
+    assert architecture(flow).splitlines() == [
+        "layer                                                       shape      parameters",
+        "Glow                                                        (1, 8, 8)  1,584",
+        "├─ Dequantize(levels=256)                                   (1, 8, 8)",
+        "├─ Logit(alpha=1e-06)                                       (1, 8, 8)",
+        "├─ Multiscale                                               (64,)      1,584",
+        "│  └─ scale 1: Compose                                      (4, 4, 4)  1,584",
+        "│     ├─ Squeeze(factor=2)                                  (4, 4, 4)",
+        "│     └─ 3 × Step                                           (4, 4, 4)  3 × 528",
+        "│        ├─ ActNorm(channels=4)                             (4, 4, 4)  8",
+        "│        └─ AffineCoupling(channels=4, num_conditioning=2)  (4, 4, 4)  520",
+        "└─ base StandardNormal(dims=64)",
+    ]
 
 
-def test_steps_with_different_corners_shown_as_one_do_not_claim_the_corner_of_the_first():
-    (line,) = lines_of(steps=4)
+def test_a_corner_is_told_unless_steps_shown_as_one_differ_in_it():
+    def convolution(steps):
+        flow = flows.create("inverse-flow", (1, 8, 8), levels=17, scales=1, steps=steps, width=4)
+        (line,) = [line for line in architecture(flow).splitlines() if "InverseConv2d" in line]
+        return line
 
-    assert "kernel_size=(3, 3), corner=varies)" in line
-
-
-def test_a_single_step_tells_its_corner():
-    (line,) = lines_of(steps=1)
-
-    assert "corner='top_left')" in line
+    assert "kernel_size=(3, 3), corner=varies)" in convolution(4)
+    assert "corner='top_left')" in convolution(1)

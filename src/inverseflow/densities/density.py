@@ -6,13 +6,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from inverseflow.bijections import Shape
-from inverseflow.utils.arguments import whole_number, whole_shape
+from inverseflow.utils.arguments import finite_number, whole_number, whole_shape
+
+DensityT = TypeVar("DensityT", bound="Density")
 
 
 class Density(nn.Module, ABC):
@@ -73,12 +75,7 @@ class Density(nn.Module, ABC):
 
     @abstractmethod
     def sample(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
         """Draw n data, without gradients.
 
@@ -98,12 +95,7 @@ class Density(nn.Module, ABC):
         return False
 
     def rsample(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
         """Draw n data that are differentiable with respect to parameters and context; arguments as for `sample`.
 
@@ -136,14 +128,34 @@ class Density(nn.Module, ABC):
             context: the batch's context for a conditional density.
         """
 
-    def _check_events(self, x: Tensor) -> None:
-        """Raise unless x is a batch of events."""
+    def _check_batch(self, x: Tensor, shape: Shape) -> None:
+        """Raise unless x is a batch of tensors of a shape."""
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"{type(self).__name__} takes tensors, got {type(x).__name__}; convert with torch.as_tensor(x)"
             )
-        if x.ndim != 1 + len(self.event_shape) or tuple(x.shape[1:]) != self.event_shape:
+        if tuple(x.shape[1:]) != shape:
             raise ValueError(
-                f"{type(self).__name__} takes batches of shape (B, {', '.join(map(str, self.event_shape))}), "
-                f"got {tuple(x.shape)}"
+                f"{type(self).__name__} takes batches of shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}"
             )
+
+    def _check_context(self, context: Tensor | None) -> None:
+        """Raise unless a context is None or a tensor."""
+        if context is not None and not isinstance(context, Tensor):
+            raise TypeError(f"a context is a tensor, got {type(context).__name__}; convert with torch.as_tensor(...)")
+
+    def _sampling_arguments(
+        self, n: int, context: Tensor | None, temperature: float
+    ) -> tuple[int, Tensor | None, float]:
+        """Return n as `int`, the contexts as ``(n, K)`` and the temperature as `float`, or raise if they are none."""
+        if not (type(n) is int and n >= 0):  # torch.compile can't look into an int that it keeps dynamic
+            n = whole_number("the number of samples", n, at_least=0)
+        if not (type(temperature) is float and 0 <= temperature < math.inf):
+            temperature = finite_number("temperature", temperature, at_least=0)
+        self._check_context(context)
+        if context is not None:
+            context = torch.atleast_2d(context).flatten(0, -2)
+            if context.shape[0] not in (1, n):
+                raise ValueError(f"{n} samples need one context or {n} of them, got shape {tuple(context.shape)}")
+            context = context.expand(n, -1)
+        return n, context, temperature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,17 +75,11 @@ class DensityDistribution(Distribution):
 
     def sample(self, sample_shape: _Shape = ()) -> Tensor:
         """Draw samples of shape ``(*sample_shape, *batch_shape, *event_shape)``."""
-        shape = self._batch(sample_shape)
-        return self.density.sample(math.prod(shape), self._contexts(shape)).reshape(shape + self.event_shape)
+        return self._draw(self.density.sample, sample_shape)
 
     def rsample(self, sample_shape: _Shape = ()) -> Tensor:
-        """Draw samples that are differentiable with respect to the parameters and the context.
-
-        Raises:
-            NotImplementedError: if `has_rsample` is False.
-        """
-        shape = self._batch(sample_shape)
-        return self.density.rsample(math.prod(shape), self._contexts(shape)).reshape(shape + self.event_shape)
+        """Draw samples with gradients to parameters and context; a NotImplementedError says why there are none."""
+        return self._draw(self.density.rsample, sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log probability of each event, in nats; for gray levels an estimate of its lower bound.
@@ -119,12 +114,12 @@ class DensityDistribution(Distribution):
         raise self._no_closed_form("entropy")
 
     def _no_closed_form(self, what: str) -> NotImplementedError:
-        return NotImplementedError(
-            f"the {what} of {type(self.density).__name__} has no closed form; estimate it from samples"
-        )
+        name = type(self.density).__name__
+        return NotImplementedError(f"the {what} of {name} has no closed form; estimate it from samples")
 
-    def _batch(self, sample_shape: _Shape) -> torch.Size:
-        return torch.Size(sample_shape) + self.batch_shape
+    def _draw(self, sample: Callable[[int, Tensor | None], Tensor], sample_shape: _Shape) -> Tensor:
+        shape = torch.Size(sample_shape) + self.batch_shape
+        return sample(math.prod(shape), self._contexts(shape)).reshape(shape + self.event_shape)
 
     def _contexts(self, shape: torch.Size) -> Tensor | None:
         if self.context is None:

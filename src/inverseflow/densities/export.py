@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,22 +60,15 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
 
 
 def exportable(density: Density, method: Method) -> torch.export.ExportedProgram:
-    """Trace a method of a density for any batch size, with the project's operators replaced by PyTorch's own.
+    """Trace a method of a density, as `export_onnx` does, into a program that PyTorch's other exporters take too.
 
-    Args:
-        density: the density.
-        method: ``"log_prob"``, ``"encode"`` or ``"decode"``.
-
-    Returns:
-        A program that other exporters of PyTorch take.
+    The batch size is free, and the program has PyTorch's own operators only.
     """
     inputs = _example(density, method)
-    batch = torch.export.Dim("batch", min=1)
+    shapes = (tuple({0: torch.export.Dim("batch", min=1)} for _ in inputs),)
     with torch.no_grad():
-        program = torch.export.export(
-            _Call(density, method), inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),)
-        )
-    table: dict[Any, Any] = {**torch.export.default_decompositions(), **export_decompositions()}
+        program = torch.export.export(_Call(density, method), inputs, dynamic_shapes=shapes)
+    table = {**torch.export.default_decompositions(), **export_decompositions()}
     plain: torch.export.ExportedProgram = program.run_decompositions(table)
     return plain
 
@@ -100,7 +93,7 @@ def _example(density: Density, method: Method) -> tuple[Tensor, ...]:
     if density.levels is not None and method != "decode":
         x = x.to(torch.uint8 if density.levels <= 256 else torch.int32)
     channels = _context_channels(density)
-    return (x,) if channels is None else (x, x.new_zeros(2, channels, dtype=parameter.dtype))
+    return (x,) if channels is None else (x, parameter.new_zeros(2, channels))
 
 
 def _context_channels(density: Density) -> int | None:
@@ -109,5 +102,5 @@ def _context_channels(density: Density) -> int | None:
 
 
 def _causes(error: BaseException | None) -> str:
-    """Return the messages of an error and of those that caused it."""
+    """Return the messages of an error and of its causes."""
     return "" if error is None else f"{error}\n{_causes(error.__cause__)}"

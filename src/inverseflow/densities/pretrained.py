@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from inverseflow.densities.density import Density
+from inverseflow.densities.density import Density, DensityT
 from inverseflow.densities.registry import create, names
 from inverseflow.errors import CheckpointError
 from inverseflow.utils.files import atomic_write
@@ -25,8 +22,6 @@ from inverseflow.utils.packages import packages_for
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-DensityT = TypeVar("DensityT", bound=Density)
-Header = dict[str, tuple[int, ...]]
 
 
 def save(density: Density, folder: str | Path) -> None:
@@ -78,16 +73,17 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     folder = _local(folder_or_hub_id)
     name, event_shape, options = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS)
-    header = {key: tuple(tensor.shape) for key, tensor in state.items()}
     try:
-        with _no_larger_than(header):
+        with _NoLargerThan(state):
             density = create(name, event_shape, **options)
     except _TooLargeError as error:
         raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {error}") from error
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder / CONFIG} can't be built by this version: {error}") from error
-    density = _check_kind(density, kind, folder_or_hub_id)
-    _compare(density, header, folder)
+    if not isinstance(density, kind):
+        found = type(density).__name__
+        raise CheckpointError(f"{folder_or_hub_id} holds a {found}, not a {kind.__name__}; load it with {found}")
+    _check_same_shapes(density, state, folder)
     density.to(_common_dtype(state, folder / WEIGHTS))
     density.load_state_dict(state)
     return density
@@ -124,14 +120,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _check_kind(density: Density, kind: type[DensityT], source: str | Path) -> DensityT:
-    if not isinstance(density, kind):
-        raise CheckpointError(
-            f"{source} holds a {type(density).__name__}, not a {kind.__name__}; load it with {type(density).__name__}"
-        )
-    return density
-
-
 def _common_dtype(state: dict[str, Tensor], path: Path) -> torch.dtype | None:
     """Return the dtype of all floating-point weights, None if there are none."""
     dtypes: dict[torch.dtype, str] = {}
@@ -148,12 +136,13 @@ class _TooLargeError(Exception):
     """The configuration asks for more than the weights hold."""
 
 
-class _CountElements(TorchFunctionMode):
-    """Raise before the tensors that a thread creates have more than a number of elements in total."""
+class _NoLargerThan(TorchFunctionMode):
+    """Stop building a density in this thread once its tensors are clearly more or larger than the weights."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
-        self.left = limit
+        # A layer may make a parameter several times, to compute its first value.
+        self.left = 2**22 + sum(16 * (tensor.numel() + _TENSOR) for tensor in state.values())
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -161,47 +150,26 @@ class _CountElements(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _FACTORIES:
             size = args[0] if args and isinstance(args[0], (tuple, list)) else args
-            self.left -= math.prod(side for side in kwargs.get("size", size) if isinstance(side, int))
+            self.left -= _TENSOR + math.prod(side for side in kwargs.get("size", size) if isinstance(side, int))
             if func is torch.eye and len(args) == 1:
                 self.left -= args[0] ** 2
             if self.left < 0:
-                raise _TooLargeError("the configuration asks for tensors larger than the weights")
+                raise _TooLargeError("the configuration asks for more or larger tensors than the weights")
         return func(*args, **kwargs)
 
 
+_TENSOR = 4096  # what a tensor counts however small it is, so that a billion small ones are too many
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.randperm}
 
 
-@contextmanager
-def _no_larger_than(header: Header) -> Iterator[None]:
-    """Stop building modules in this thread once they are clearly larger than the weights: in number or in size."""
-    count, thread = 2 * len(header) + 64, threading.get_ident()  # a layer may register a parameter and replace it
-    elements = 16 * sum(map(math.prod, header.values())) + 2**22  # and compute its first value in several steps
-
-    def stop(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-        nonlocal count
-        if threading.get_ident() == thread:
-            count -= 1
-            if count < 0:
-                raise _TooLargeError(f"the configuration has more parameters than the {len(header)} in the weights")
-
-    handle = register_module_parameter_registration_hook(stop)
-    try:
-        with _CountElements(elements):
-            yield
-    finally:
-        handle.remove()
-
-
-def _compare(density: Density, header: Header, folder: Path) -> None:
-    """Raise unless the density has exactly the tensors of the header."""
-    expected = {key: tuple(tensor.shape) for key, tensor in density.state_dict().items()}
-    for key in [*expected, *header]:
-        wanted, found = (of.get(key, "nothing") for of in (expected, header))
-        if wanted != found:
+def _check_same_shapes(density: Density, state: dict[str, Tensor], folder: Path) -> None:
+    """Raise unless the density and the weights have tensors of the same names and shapes."""
+    expected, found = ({key: tuple(value.shape) for key, value in of.items()} for of in (density.state_dict(), state))
+    for key in [*expected, *found]:
+        if expected.get(key) != found.get(key):
             raise CheckpointError(
-                f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: "
-                f"{key} is {wanted} in the configuration and {found} in the weights"
+                f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {key} is "
+                f"{expected.get(key, 'nothing')} in the configuration and {found.get(key, 'nothing')} in the weights"
             )
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from inverseflow.densities.density import Density
+from inverseflow.densities.density import Density, DensityT
 from inverseflow.utils.arguments import builtin_numbers
 
 _DENSITIES: dict[str, type[Density]] = {}
-DensityClass = TypeVar("DensityClass", bound="type[Density]")
 
 
-def register(name: str) -> Callable[[DensityClass], DensityClass]:
+def register(name: str) -> Callable[[type[DensityT]], type[DensityT]]:
     """Enter a density into the registry and make it remember its constructor's arguments, so that it can be saved.
 
     The arguments must be what JSON can hold: numbers, strings, booleans, None, and sequences of them. Numbers of NumPy
@@ -37,14 +36,14 @@ def register(name: str) -> Callable[[DensityClass], DensityClass]:
         {'density': 'normal', 'options': {'event_shape': (3,)}}
     """
 
-    def enter(cls: DensityClass) -> DensityClass:
+    def enter(cls: type[DensityT]) -> type[DensityT]:
         if name in _DENSITIES:
             raise ValueError(f"the name {name!r} already belongs to {_DENSITIES[name].__name__}")
         original = cls.__init__
         signature = inspect.signature(original)
 
         @wraps(original)
-        def remember(self: Density, *args: Any, **kwargs: Any) -> None:
+        def remember(self: Density, /, *args: Any, **kwargs: Any) -> None:
             args, kwargs = builtin_numbers(args), {option: builtin_numbers(value) for option, value in kwargs.items()}
             if refusal := _refusal(cls.__name__, cls, kwargs):
                 raise TypeError(refusal)
@@ -53,7 +52,7 @@ def register(name: str) -> Callable[[DensityClass], DensityClass]:
                 options = _flat(signature.bind(self, *args, **kwargs))
                 self.config = {"density": name, "options": {**options, **self.resolved_options}}
 
-        cls.__init__ = remember  # type: ignore[method-assign]
+        cls.__init__ = remember  # type: ignore[method-assign, assignment]
         _DENSITIES[name] = cls
         return cls
 
@@ -73,18 +72,19 @@ def names(kind: type[Density] = Density) -> list[str]:
     return sorted(name for name, cls in _DENSITIES.items() if issubclass(cls, kind))
 
 
-def density_class(name: str) -> type[Density]:
-    """Return the class of a registered density.
+def density_class(name: str, kind: type[DensityT] = Density) -> type[DensityT]:  # type: ignore[assignment]
+    """Return the class of a registered density of a kind.
 
     Raises:
         ValueError: if the name is unknown; the message lists the names.
     """
-    if name not in _DENSITIES:
-        raise ValueError(f"unknown density {name!r}: choose one of {', '.join(names())}")
-    return _DENSITIES[name]
+    cls = _DENSITIES.get(name)
+    if cls is None or not issubclass(cls, kind):
+        raise ValueError(f"unknown {kind.__name__.lower()} {name!r}: choose one of {', '.join(names(kind))}")
+    return cls
 
 
-def create(name: str, event_shape: tuple[int, ...], **options: Any) -> Density:
+def create(name: str, event_shape: Sequence[int], **options: Any) -> Density:
     """Build a registered density.
 
     Args:
@@ -99,7 +99,7 @@ def create(name: str, event_shape: tuple[int, ...], **options: Any) -> Density:
         >>> create("glow", (1, 8, 8), levels=17, scales=1, steps=1, width=8).dims
         64
     """
-    cls = density_class(name)
+    cls: type[Density] = density_class(name)
     if refusal := _refusal(repr(name), cls, options):
         raise ValueError(refusal)
     build: Callable[..., Density] = cls

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from inverseflow.bijections import (
     Bijection,
@@ -23,7 +23,6 @@ from inverseflow.densities import Density, DensityDistribution, load, save
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.errors import LayerError
 from inverseflow.flows.error_context import name_failing_layer
-from inverseflow.utils.arguments import finite_number, whole_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -79,82 +78,47 @@ class Flow(Density):
             raise ValueError(f"a latent of shape {self._latent_shape} can't stand for data of shape {self.event_shape}")
         self.base: Base = base if base is not None else StandardNormal(self.dims)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return `log_prob`, so that wrappers for parallel training and compilation see the likelihood."""
-        self._check_events(x)
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log density of each datum in nats; for gray levels a one-sample estimate of its lower bound.
+
+        Args:
+            x: ``(B, *event_shape)``; gray levels of an integer dtype if the flow has `levels`.
+            context: ``(B, K)`` for a conditional flow; an unconditional one ignores it.
+
+        Returns:
+            ``(B,)``.
+        """
+        self._check_batch(x, self.event_shape)
         if self.dequantize is None:
             return self._log_density(x, context)
         x, log_det = self.dequantize(x)
         log_prob: Tensor = self._log_density(x, context) + log_det
         return log_prob
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log likelihood of each datum in nats; for gray levels a one-sample estimate of its lower bound.
-
-        Args:
-            x: ``(B, *event_shape)``; gray levels of an integer dtype when the flow has `levels`.
-            context: ``(B, K)`` for a conditional flow; an unconditional one ignores it.
-
-        Returns:
-            ``(B,)``.
-        """
-        log_prob: Tensor = self(x, context)
-        return log_prob
-
     @torch.no_grad()
     def sample(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
-        """Draw n data, without gradients; `rsample` and `sample_with_log_prob` keep them.
-
-        Args:
-            n: number of samples.
-            context: ``(n, K)``, one for each sample, or ``(1, K)`` or ``(K,)`` for all.
-            temperature: standard deviation of the base's noise; 1 samples the model itself, below 1 its more likely
-                part.
-            generator: source of the noise.
-
-        Returns:
-            ``(n, *event_shape)``: gray levels when the flow has `levels`, else floating-point.
-        """
+        """Draw n data, without gradients; arguments as for `Density.sample`."""
         x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
         return x
 
     @property
     def has_rsample(self) -> bool:
-        """Whether samples can carry gradients: gray levels, being integers, can't."""
+        """Whether samples can carry gradients: not if they are gray levels."""
         return self.levels is None
 
     def rsample(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
-        """Draw n data that are differentiable with respect to parameters and context; arguments as for `sample`.
-
-        Raises:
-            NotImplementedError: if the flow has `levels`.
-        """
+        """Draw n data with gradients to parameters and context; arguments and errors as for `Density.rsample`."""
         if not self.has_rsample:
             return super().rsample(n, context)
         x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
         return x
 
     def sample_with_log_prob(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw n data with their log density under the model, differentiable with respect to its parameters.
 
@@ -174,19 +138,7 @@ class Flow(Density):
             TypeError: if n is not an integer.
             ValueError: if n or the temperature is negative, or the number of contexts is neither 1 nor n.
         """
-        if type(n) is not int:
-            n = whole_number("the number of samples", n)
-        if n < 0:
-            raise ValueError(f"the number of samples must be at least 0, got {n}")
-        if type(temperature) is not float:
-            temperature = finite_number("temperature", temperature)
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
-        if context is not None:
-            context = torch.atleast_2d(self._check_context(context)).flatten(0, -2)
-            if context.shape[0] not in (1, n):
-                raise ValueError(f"{n} samples need one context or {n} of them, got shape {tuple(context.shape)}")
-            context = context.expand(n, -1)
+        n, context, temperature = self._sampling_arguments(n, context, temperature)
         z = self.base.sample(n, temperature=temperature, generator=generator)
         x, log_det = self._from_latent(z, context)
         return x, self.base.log_prob(z) - log_det
@@ -205,7 +157,7 @@ class Flow(Density):
         Returns:
             ``(B, D)``; `latent_slices` tells the scales apart.
         """
-        self._check_events(x)
+        self._check_batch(x, self.event_shape)
         x = x if self.dequantize is None else self.dequantize.center(x)
         return self._to_latent(x, context)[0]
 
@@ -215,29 +167,16 @@ class Flow(Density):
         Args:
             z: ``(B, D)``.
             context: ``(B, K)`` for a conditional flow.
-
-        Returns:
-            ``(B, *event_shape)``.
         """
-        if not isinstance(z, Tensor):
-            raise TypeError(f"decode takes tensors, got {type(z).__name__}; convert with torch.as_tensor(z)")
-        if z.ndim != 2 or z.shape[1] != self.dims:
-            raise ValueError(f"latents have shape (B, {self.dims}), got {tuple(z.shape)}")
+        self._check_batch(z, (self.dims,))
         return self._from_latent(z, context)[0]
 
     @torch.no_grad()
     def round_trip_error(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return how far ``decode(encode(x))`` is from each datum: the largest absolute difference of an element.
+        """Return the largest absolute difference ``(B,)`` of an element between each datum and ``decode(encode(x))``.
 
-        In exact arithmetic it is zero. In floating-point it grows with the condition number of the layers, and a flow
-        trained at a high learning rate can lose its inverse altogether; nothing else shows it.
-
-        Args:
-            x: ``(B, *event_shape)``.
-            context: ``(B, K)`` for a conditional flow.
-
-        Returns:
-            ``(B,)`` in the unit of x, gray levels when the flow has `levels`; infinite if a value is not finite.
+        It is rounding, which grows with the condition number of the layers, in the unit of x; infinite if a value is
+        not finite. A flow trained at a high learning rate can lose its inverse altogether, and nothing else shows it.
 
         Example:
             >>> Flow(ActNorm(2), (2,)).round_trip_error(torch.randn(3, 2))
@@ -256,24 +195,16 @@ class Flow(Density):
         return {"scale_1": slice(0, self.dims)}
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let every ActNorm that is not yet initialized whiten what reaches it of this batch; once, before training.
-
-        Args:
-            x: one batch of data, large enough for stable means and deviations.
-            context: the batch's context for a conditional flow.
+        """Let every ActNorm that is not yet initialized whiten the part of this batch that reaches it.
 
         Raises:
             RuntimeError: if the flow is in evaluation mode.
         """
-        self._check_events(x)
+        self._check_batch(x, self.event_shape)
         initialize_from_data(self, x, context)
 
     def condition(self, context: Tensor | None = None) -> DensityDistribution:
-        """Return the flow as a `torch.distributions.Distribution`.
-
-        Args:
-            context: None, ``(K,)``, or ``(*batch_shape, K)`` for a batch of distributions.
-        """
+        """Return the flow with a context as a distribution of `torch.distributions`; see `DensityDistribution`."""
         return DensityDistribution(self, context)
 
     @property
@@ -287,27 +218,12 @@ class Flow(Density):
             layer.gradient_checkpointing = enabled
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; needs the extra ``inverseflow[hub]``.
-
-        Args:
-            folder: the folder, made if it does not exist. A failure leaves what was there before.
-
-        Raises:
-            CheckpointError: if the flow is not a registered one, or the files can't be written.
-        """
+        """Write the flow into a folder; arguments and errors as for `inverseflow.densities.save`."""
         save(self, folder)
 
     @classmethod
     def from_pretrained(cls, folder_or_hub_id: str | Path) -> Self:
-        """Load a saved flow from a folder or from the Hugging Face hub, without running code from it.
-
-        Args:
-            folder_or_hub_id: a folder, or ``owner/name`` on the hub.
-
-        Raises:
-            CheckpointError: if files are missing or damaged, hold a value that is not finite, or belong to another
-                kind of flow.
-        """
+        """Load a saved flow of this class; argument and errors as for `inverseflow.densities.load`."""
         return load(folder_or_hub_id, cls)
 
     def _recomputing_layers(self) -> list[CheckpointedCompose]:
@@ -318,19 +234,15 @@ class Flow(Density):
         return self.base.log_prob(z) + log_det
 
     def _to_latent(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if context is not None:
-            context = self._check_context(context)
+        context = self._cast(context)
         x, log_det = self.preprocessing(x, context)
-        if (
-            self.dequantize is not None
-        ):  # gray levels are preprocessed in float32 at least, and the layers may have less
+        if self.dequantize is not None:  # preprocessing takes gray levels in at least float32, layers may have less
             x = x.to(self._layer_dtype())
         z, log_det_of_bijection = self.bijection(x, context)
         return z.flatten(1), log_det + log_det_of_bijection
 
     def _from_latent(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if context is not None:
-            context = self._check_context(context)
+        context = self._cast(context)
         try:
             x, log_det = self.bijection.inverse(z.reshape(z.shape[0], *self._latent_shape), context)
         except LayerError as error:
@@ -345,11 +257,10 @@ class Flow(Density):
         x, log_det_of_levels = self.dequantize.inverse(x)
         return x, log_det + log_det_of_levels
 
-    def _check_context(self, context: Tensor) -> Tensor:
+    def _cast(self, context: Tensor | None) -> Tensor | None:
         """Return a context in the dtype of the layers: labels and counts may come as integers."""
-        if not isinstance(context, Tensor):
-            raise TypeError(f"a context is a tensor, got {type(context).__name__}; convert with torch.as_tensor(...)")
-        return context.to(self._layer_dtype())
+        self._check_context(context)
+        return None if context is None else context.to(self._layer_dtype())
 
     def _layer_dtype(self) -> torch.dtype:
         tensors: Iterator[Tensor] = chain(self.bijection.parameters(), self.bijection.buffers(), self.buffers())

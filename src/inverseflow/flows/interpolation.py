@@ -9,23 +9,9 @@ from torch import Tensor
 
 
 def great_circle(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """Interpolate between latents along great circles: direction and length both change evenly.
+    """Interpolate between latents ``(B, D)`` in steps ``(B, steps, D)``; direction and length both change evenly.
 
     A straight line would pass near the origin, where in many dimensions a standard normal has no mass.
-
-    Args:
-        first: ``(B, D)``.
-        last: ``(B, D)``.
-        steps: number of points, both ends included.
-
-    Returns:
-        ``(B, steps, D)``.
-
-    Example:
-        >>> great_circle(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), 3)
-        tensor([[[2.0000, 0.0000],
-                 [1.4142, 1.4142],
-                 [0.0000, 2.0000]]])
     """
     t = torch.linspace(0, 1, steps, device=first.device)[None, :, None]  # (1, steps, 1)
     lengths = [latent.norm(dim=1, keepdim=True)[:, None] for latent in (first, last)]  # (B, 1, 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from inverseflow.densities import registry
 from inverseflow.densities.registry import register
@@ -12,43 +13,21 @@ __all__ = ["create", "flow_class", "names", "register"]
 
 
 def names() -> list[str]:
-    """Return the names of all registered flows.
-
-    Example:
-        >>> "inverse-flow" in names()
-        True
-    """
+    """Return the names of all registered flows."""
     return registry.names(Flow)
 
 
 def flow_class(name: str) -> type[Flow]:
-    """Return the class of a registered flow.
-
-    Raises:
-        ValueError: if the name is unknown; the message lists the names.
-    """
-    cls = registry.density_class(name) if name in registry.names() else None
-    if cls is None or not issubclass(cls, Flow):
-        raise ValueError(f"unknown flow {name!r}: choose one of {', '.join(names())}")
-    return cls
+    """Return the class of a registered flow; errors as for `inverseflow.densities.density_class`."""
+    return registry.density_class(name, Flow)
 
 
-def create(name: str, event_shape: tuple[int, ...], **options: Any) -> Flow:
-    """Build a registered flow.
-
-    Args:
-        name: one of `names`.
-        event_shape: the shape of one datum, ``(C, H, W)`` for images.
-        options: the flow's other arguments.
-
-    Raises:
-        ValueError: if the name is unknown, or the flow has no such option.
+def create(name: str, event_shape: Sequence[int], **options: Any) -> Flow:
+    """Build a registered flow; arguments and errors as for `inverseflow.densities.create`.
 
     Example:
         >>> create("glow", (1, 8, 8), levels=17, scales=1, steps=1, width=8).dims
         64
     """
-    flow_class(name)
-    flow = registry.create(name, event_shape, **options)
-    assert isinstance(flow, Flow)
-    return flow
+    flow_class(name)  # refuses the name of another density
+    return cast(Flow, registry.create(name, event_shape, **options))

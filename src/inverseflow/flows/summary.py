@@ -21,26 +21,7 @@ class _Line:
 
 
 def architecture(flow: Flow) -> str:
-    """Return the layers of a flow, one on a line. Consecutive steps that are alike are shown once.
-
-    Args:
-        flow: a flow of images.
-
-    Example:
-        >>> from inverseflow.flows import create
-        >>> print(architecture(create("glow", (1, 8, 8), scales=1, steps=3, width=8, spline="none", conv1x1="none")))
-        layer                                           shape      parameters
-        Glow                                            (1, 8, 8)  1,584
-        ├─ Dequantize(levels=256)                       (1, 8, 8)
-        ├─ Logit(alpha=1e-06)                           (1, 8, 8)
-        ├─ Multiscale                                   (64,)      1,584
-        │  └─ scale 1: Compose                          (4, 4, 4)  1,584
-        │     ├─ Squeeze(factor=2)                      (4, 4, 4)
-        │     └─ 3 × Step                               (4, 4, 4)  3 × 528
-        │        ├─ ActNorm(channels=4)                 (4, 4, 4)  8
-        │        └─ AffineCoupling(channels=4, num_conditioning=2)  (4, 4, 4)  520
-        └─ base StandardNormal(dims=64)
-    """
+    """Return the layers of a flow of images, one on a line. Consecutive steps that are alike are shown once."""
     shapes = _output_shapes(flow)
     parts = [("", flow.dequantize), ("", flow.preprocessing), ("", flow.bijection), ("base ", flow.base)]
     lines = [_Line(type(flow).__name__, f"{tuple(flow.event_shape)}", f"{_count(flow):,}")]
@@ -61,11 +42,11 @@ def _branch(alike: list[nn.Module], prefix: str, indent: str, last: bool, shapes
         shapes.get(module, ""),
         f"{times}{count:,}" if count else "",
     )
-    children = _children(alike)
     below = indent + ("   " if last else "│  ")
     lines = [line]
-    for number, (name, child) in enumerate(children):
-        lines += _branch(child, name, below, number == len(children) - 1, shapes)
+    children = _children(alike)
+    for number, (name, child) in enumerate(children, start=1):
+        lines += _branch(child, name, below, number == len(children), shapes)
     return lines
 
 
@@ -91,21 +72,12 @@ def _label(alike: list[nn.Module]) -> str:
     name = type(alike[0]).__name__
     if isinstance(alike[0], (Compose, Multiscale)):
         return name
-    details = [_details(module) for module in alike]
+    details = [re.split(r", (?=\w+=)", module.extra_repr()) for module in alike]
     same = [
-        next(iter(values)) if len(values) == 1 else _varies(values) for values in map(set, zip(*details, strict=True))
+        values.pop() if len(values) == 1 else f"{values.pop().partition('=')[0]}=varies"
+        for values in map(set, zip(*details, strict=True))
     ]
-    return name + (f"({', '.join(same)})" if same else "")
-
-
-def _details(module: nn.Module) -> list[str]:
-    text = module.extra_repr()
-    return re.split(r", (?=\w+=)", text) if text else []
-
-
-def _varies(values: set[str]) -> str:
-    """Return the text for an argument that differs between layers shown as one."""
-    return f"{next(iter(values)).partition('=')[0]}=varies"
+    return f"{name}({', '.join(same)})" if any(same) else name
 
 
 def _count(module: nn.Module) -> int:

@@ -90,19 +90,11 @@ class ImageFlow(Flow):
                 f"context_channels={options.context_channels} conditions the couplings and the priors between scales, "
                 "and with coupling='none' and scales=1 there are none; take a coupling or more scales"
             )
-        super().__init__(
-            image_multiscale(options, event_shape, scales=scales, steps=steps),
-            event_shape,
-            levels=levels,
-            preprocessing=image_preprocessing(preprocessing, alpha, levels),
-        )
+        bijection = image_multiscale(options, event_shape, scales=scales, steps=steps)
+        prepared = image_preprocessing(preprocessing, alpha, levels)
+        super().__init__(bijection, event_shape, levels=levels, preprocessing=prepared)
+        absent = {"layer", "actnorm", *LAYER_OPTIONS} - set(LAYERS[layer])
         self.resolved_options = {
             **{"levels": levels, "scales": scales, "steps": steps, "preprocessing": preprocessing, "alpha": alpha},
-            **saved_options(options),
+            **{name: value for name, value in asdict(options).items() if name not in absent},
         }
-
-
-def saved_options(options: StepOptions) -> dict[str, Any]:
-    """Return the options of a step that its layer has, but for the layer itself and the ActNorm."""
-    absent = {"layer", "actnorm", *LAYER_OPTIONS} - set(LAYERS[options.layer].defaults)
-    return {name: value for name, value in asdict(options).items() if name not in absent}

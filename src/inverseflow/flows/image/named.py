@@ -1,7 +1,8 @@
 """The named flows: `ImageFlow` with the k×k layer of a publication.
 
-As they stand they differ in the layer alone, for fair comparisons. A class's `paper_options` are the options that bring
-its step closer to the publication's; networks, preprocessing, optimizer and sizes remain this library's.
+Each takes the options of `ImageFlow` that its layer has. As they stand they differ in the layer alone, for fair
+comparisons. A class's `paper_options` are the options that bring its step closer to the publication's; networks,
+preprocessing, optimizer and sizes remain this library's.
 """
 
 from __future__ import annotations
@@ -24,24 +25,12 @@ def _paper(**options: Any) -> Mapping[str, Any]:
 
 @register("inverse-flow")
 class InverseFlow(ImageFlow):
-    r"""Image flow whose k×k layers solve from image to latent, so that sampling is plain convolutions.
+    """Image flow whose k×k layers solve from image to latent, so that sampling is plain convolutions.
 
-    At each of L scales: squeeze, then K steps of inverse convolution → spline → ActNorm → 1×1 convolution → affine
-    coupling. At the end of each scale but the last, half of the channels are factored out under a learned prior. The
-    corners of the inverse convolutions cycle through all four from step to step. It takes the options of `ImageFlow`
-    except ``layer`` and ``max_spectral_norm``.
-
-    Reference:
-        Nagar and Varma, `Inverse-Flow <https://arxiv.org/abs/2410.14634>`_, AISTATS 2025, section 4.
+    From Nagar and Varma, `Inverse-Flow <https://arxiv.org/abs/2410.14634>`_, AISTATS 2025, section 4.
 
     Example:
-        >>> flow = InverseFlow((1, 8, 8), levels=17, scales=2, steps=2, width=16)
-        >>> images = torch.randint(17, (4, 1, 8, 8), dtype=torch.uint8)
-        >>> flow.initialize(images)
-        >>> flow.bits_per_dim(images).shape
-        torch.Size([4])
-        >>> torch.equal(flow.decode(flow.encode(images)), images)
-        True
+        >>> bits = InverseFlow((1, 8, 8), steps=2).bits_per_dim(torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8))
     """
 
     paper_options = _paper()
@@ -52,18 +41,12 @@ class InverseFlow(ImageFlow):
 
 @register("glow")
 class Glow(ImageFlow):
-    """Image flow without k×k layers: spline → ActNorm → 1×1 convolution → affine coupling.
+    """`InverseFlow` minus the inverse convolution; pass ``spline="none"`` for the original Glow step.
 
-    By default, `InverseFlow` minus the inverse convolution. Pass ``spline="none"`` for the original Glow step. It takes
-    the options of `ImageFlow` except ``layer``, ``kernel_size`` and the bounds.
-
-    Reference:
-        Kingma and Dhariwal, `Glow <https://arxiv.org/abs/1807.03039>`_, 2018.
+    From Kingma and Dhariwal, `Glow <https://arxiv.org/abs/1807.03039>`_, 2018.
 
     Example:
-        >>> flow = Glow((3, 8, 8), scales=2, steps=2, width=16)
-        >>> flow.sample(2).shape
-        torch.Size([2, 3, 8, 8])
+        >>> images = Glow((3, 8, 8), steps=2, spline="none").sample(2)
     """
 
     paper_options = _paper(spline="none")
@@ -76,15 +59,11 @@ class Glow(ImageFlow):
 class CInCFlow(ImageFlow):
     """Image flow with the one-sided k×k convolution of a learned diagonal.
 
-    The paper has quad-couplings and neither spline nor 1×1 convolution, and all its steps start at one corner; here the
-    corners cycle. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
-
-    Reference:
-        Nagar et al., `CInC Flow <https://arxiv.org/abs/2107.01358>`_, 2021, section 3.
+    From Nagar et al., `CInC Flow <https://arxiv.org/abs/2107.01358>`_, 2021, section 3, which has quad-couplings,
+    neither spline nor 1×1 convolution, and one corner for all steps; here the corners cycle.
 
     Example:
-        >>> CInCFlow((1, 8, 8), scales=1, steps=1, width=8, coupling="quad").dims
-        64
+        >>> flow = CInCFlow((1, 8, 8), coupling="quad")
     """
 
     paper_options = _paper(spline="none", conv1x1="none", coupling="quad")
@@ -97,14 +76,10 @@ class CInCFlow(ImageFlow):
 class FInCFlow(ImageFlow):
     """Image flow with a k×k convolution from each corner, each for a quarter of the channels.
 
-    The paper has no spline. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
-
-    Reference:
-        Kallappa, Nagar and Varma, `FInC Flow <https://arxiv.org/abs/2301.09266>`_, VISAPP 2023.
+    From Kallappa, Nagar and Varma, `FInC Flow <https://arxiv.org/abs/2301.09266>`_, VISAPP 2023, without a spline.
 
     Example:
-        >>> FInCFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = FInCFlow((1, 8, 8), spline="none")
     """
 
     paper_options = _paper(spline="none")
@@ -117,16 +92,12 @@ class FInCFlow(ImageFlow):
 class EmergingFlow(ImageFlow):
     """Image flow with emerging convolutions: two one-sided convolutions from opposite corners.
 
-    The paper's step has no spline, and the 1×1 convolution stands right before the emerging one; ``conv1x1="none"``
-    gives this order. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
-
-    Reference:
-        Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019,
-        section 3.1.
+    From Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019,
+    section 3.1. There is no spline there, and the 1×1 convolution stands right before the emerging one, as with
+    ``conv1x1="none"`` here.
 
     Example:
-        >>> EmergingFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = EmergingFlow((1, 8, 8), conv1x1="none")
     """
 
     paper_options = _paper(spline="none", conv1x1="none")
@@ -139,16 +110,11 @@ class EmergingFlow(ImageFlow):
 class PeriodicFlow(ImageFlow):
     """Image flow with periodic convolutions, computed by FFT.
 
-    In the paper they replace the 1×1 convolution, and there is no spline. It takes the options of `ImageFlow` except
-    ``layer`` and the bounds.
-
-    Reference:
-        Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019,
-        section 3.2.
+    From Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019,
+    section 3.2, where they replace the 1×1 convolution, and there is no spline.
 
     Example:
-        >>> PeriodicFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = PeriodicFlow((1, 16, 16))
     """
 
     paper_options = _paper(spline="none", conv1x1="none")
@@ -161,15 +127,11 @@ class PeriodicFlow(ImageFlow):
 class ExponentialFlow(ImageFlow):
     """Image flow with convolution exponentials.
 
-    The paper has no spline, and another coupling network. It takes the options of `ImageFlow` except ``layer`` and
-    ``max_row_sum``.
-
-    Reference:
-        Hoogeboom et al., `The Convolution Exponential <https://arxiv.org/abs/2006.01910>`_, 2020.
+    From Hoogeboom et al., `The Convolution Exponential <https://arxiv.org/abs/2006.01910>`_, 2020, which has no spline,
+    and another coupling network.
 
     Example:
-        >>> ExponentialFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = ExponentialFlow((1, 8, 8), max_spectral_norm=0.8)
     """
 
     paper_options = _paper(spline="none")
@@ -182,16 +144,12 @@ class ExponentialFlow(ImageFlow):
 class SelfNormalizingFlow(ImageFlow):
     """Image flow with k×k convolutions that learn their own inverse; its likelihood is exact in training too.
 
-    Training follows the gradients of `SelfNormalizingConv2d`'s objective instead of the likelihood's. In the paper's
-    Glow the layer replaces the 1×1 convolution and has 1×1 kernels, and there is no spline. It takes the options of
-    `ImageFlow` except ``layer`` and the bounds.
-
-    Reference:
-        Keller et al., `Self Normalizing Flows <https://arxiv.org/abs/2011.07248>`_, 2021, section 4.
+    Training follows the gradients of `SelfNormalizingConv2d`'s objective instead of the likelihood's. From Keller et
+    al., `Self Normalizing Flows <https://arxiv.org/abs/2011.07248>`_, 2021, section 4, where the layer replaces the 1×1
+    convolution and has 1×1 kernels, and there is no spline.
 
     Example:
-        >>> SelfNormalizingFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = SelfNormalizingFlow((1, 8, 8), kernel_size=1)
     """
 
     paper_options = _paper(kernel_size=1, spline="none", conv1x1="none")
@@ -202,17 +160,13 @@ class SelfNormalizingFlow(ImageFlow):
 
 @register("woodbury")
 class WoodburyFlow(ImageFlow):
-    """Image flow with Woodbury transformations: low-rank updates across channels and across pixels.
+    """Image flow with Woodbury transformations: updates across channels and across pixels, of rank at most 16.
 
-    The rank is 16, or the length of the axis if it is shorter. In the paper they replace the 1×1 convolution, and there
-    is no spline. It takes the options of `ImageFlow` except ``layer``, ``kernel_size`` and the bounds.
-
-    Reference:
-        Lu and Huang, `Woodbury Transformations <https://arxiv.org/abs/2002.12229>`_, 2020.
+    From Lu and Huang, `Woodbury Transformations <https://arxiv.org/abs/2002.12229>`_, 2020, where they replace the 1×1
+    convolution, and there is no spline.
 
     Example:
-        >>> WoodburyFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = WoodburyFlow((1, 8, 8), conv1x1="none")
     """
 
     paper_options = _paper(spline="none", conv1x1="none")
@@ -225,16 +179,11 @@ class WoodburyFlow(ImageFlow):
 class MaCowFlow(ImageFlow):
     """Image flow with two units of four masked convolutional flows in each step.
 
-    The paper has no spline, and also splits off channels within a scale, which is left out here. The masked
-    convolutions see ``kernel_size`` columns of two rows, and the reverse. It takes the options of `ImageFlow` except
-    ``layer`` and the bounds.
-
-    Reference:
-        Ma et al., `MaCow <https://arxiv.org/abs/1902.04208>`_, 2019, section 3.
+    From Ma et al., `MaCow <https://arxiv.org/abs/1902.04208>`_, 2019, section 3, which has no spline, and also splits
+    off channels within a scale. The masked convolutions see ``kernel_size`` columns of two rows, and the reverse.
 
     Example:
-        >>> MaCowFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = MaCowFlow((1, 8, 8), kernel_size=5)
     """
 
     paper_options = _paper(spline="none")
@@ -247,15 +196,11 @@ class MaCowFlow(ImageFlow):
 class ButterflyFlow(ImageFlow):
     """Image flow with one factor of a butterfly matrix in each step, so that successive steps make up a whole one.
 
-    The paper has no spline, and the order ActNorm → 1×1 convolution → butterfly → coupling. It takes the options of
-    `ImageFlow` except ``layer``, ``kernel_size`` and the bounds.
-
-    Reference:
-        Meng et al., `ButterflyFlow <https://arxiv.org/abs/2209.13774>`_, 2022.
+    From Meng et al., `ButterflyFlow <https://arxiv.org/abs/2209.13774>`_, 2022, which has no spline, and the order
+    ActNorm → 1×1 convolution → butterfly → coupling.
 
     Example:
-        >>> ButterflyFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = ButterflyFlow((1, 8, 8), steps=8)
     """
 
     paper_options = _paper(spline="none")
@@ -266,18 +211,13 @@ class ButterflyFlow(ImageFlow):
 
 @register("mintnet")
 class MintNetFlow(ImageFlow):
-    """Image flow of MintNet's blocks: in each step one of either order, then ActNorm, and nothing else.
+    """Image flow of MintNet's blocks: in each step one of either order, then ActNorm, and by default nothing else.
 
-    By default ``spline``, ``conv1x1`` and ``coupling`` are ``"none"``. The paper has no ActNorm, and factors out no
-    channels between the scales. ``width`` counts the hidden channels of a block. It takes the options of `ImageFlow`
-    except ``layer`` and the bounds.
-
-    Reference:
-        Song et al., `MintNet <https://arxiv.org/abs/1907.07945>`_, 2019, section 3.
+    From Song et al., `MintNet <https://arxiv.org/abs/1907.07945>`_, 2019, section 3, which has no ActNorm, and factors
+    out no channels between the scales. ``width`` counts the hidden channels of a block.
 
     Example:
-        >>> MintNetFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = MintNetFlow((1, 8, 8), steps=2)
     """
 
     paper_options = _paper()
@@ -289,13 +229,10 @@ class MintNetFlow(ImageFlow):
 
 @register("arma")
 class ARMAFlow(ImageFlow):
-    """Image flow with rational convolutions: a k×k convolution, and the inverse of another from the opposite corner.
-
-    It is our own. It takes the options of `ImageFlow` except ``layer`` and ``max_spectral_norm``.
+    """Image flow of our own: a k×k convolution, and the inverse of another from the opposite corner.
 
     Example:
-        >>> ARMAFlow((1, 8, 8), scales=1, steps=1, width=8).dims
-        64
+        >>> flow = ARMAFlow((1, 8, 8), steps=2)
     """
 
     def __init__(self, event_shape: Shape, **options: Unpack[OneSidedFlowKwargs]) -> None:

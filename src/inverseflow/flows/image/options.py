@@ -19,18 +19,7 @@ class StepOptions:
     """What one step consists of: k×k layer → spline → ActNorm → 1×1 convolution → coupling.
 
     Args:
-        layer: the k×k layer; `ImageFlow` explains this and the other options.
-        kernel_size: side of the layer's kernel, None for the layer's default.
-        max_row_sum: bound on the taps' row sums, None for none.
-        max_spectral_norm: largest spectral norm, None for the layer's default.
-        spline: sharing of the splines' knots.
-        spline_bins: bins of each spline.
-        spline_bound: half the interval of each spline.
-        actnorm: whether there is an ActNorm.
-        conv1x1: form of the 1×1 convolution.
-        coupling: form of the coupling.
-        width: hidden channels.
-        context_channels: length of the context vector, None for an unconditional step.
+        actnorm: whether there is an ActNorm. `ImageFlow` explains the other options.
 
     Raises:
         TypeError: if a number is not of its type.
@@ -67,24 +56,37 @@ LAYER_OPTIONS = ("kernel_size", "max_row_sum", "max_spectral_norm")
 """The options that some layers have and others don't; None stands for the layer's own default."""
 
 
-class SharedKwargs(TypedDict, total=False):
-    """The options of a step that do not depend on its layer, as keyword arguments."""
-
-    spline: SplineSharing
-    spline_bins: int
-    spline_bound: float
-    conv1x1: Conv1x1Form
-    coupling: CouplingForm
-    width: int
-    context_channels: int | None
-
-
-class StepKwargs(SharedKwargs, total=False):
-    """The options of a step with any layer."""
+class LayerKwargs(TypedDict, total=False):
+    """The options of a k×k layer."""
 
     kernel_size: int | None
     max_row_sum: float | None
     max_spectral_norm: float | None
+
+
+class SplineKwargs(TypedDict, total=False):
+    """The options of the splines, and the width of networks."""
+
+    spline: SplineSharing
+    spline_bins: int
+    spline_bound: float
+    width: int
+
+
+class MixingKwargs(SplineKwargs, total=False):
+    """The options of a step that do not depend on its layer."""
+
+    conv1x1: Conv1x1Form
+    coupling: CouplingForm
+    context_channels: int | None
+
+
+class PlanarKwargs(SplineKwargs, LayerKwargs, total=False):
+    """The options of a step without 1×1 convolution and coupling."""
+
+
+class StepKwargs(MixingKwargs, LayerKwargs, total=False):
+    """The options of a step with any layer."""
 
 
 class MultiscaleKwargs(TypedDict, total=False):
@@ -97,7 +99,7 @@ class MultiscaleKwargs(TypedDict, total=False):
     alpha: float
 
 
-class FlowKwargs(MultiscaleKwargs, SharedKwargs, total=False):
+class FlowKwargs(MultiscaleKwargs, MixingKwargs, total=False):
     """The options of an image flow whose layer has no options of its own."""
 
 
@@ -116,16 +118,4 @@ class OneSidedFlowKwargs(KernelFlowKwargs, total=False):
 class SpectralFlowKwargs(KernelFlowKwargs, total=False):
     """The options of an image flow whose layer has a bounded spectral norm."""
 
-    max_spectral_norm: float | None
-
-
-class PlanarKwargs(TypedDict, total=False):
-    """The options of a step without 1×1 convolution and coupling."""
-
-    spline: SplineSharing
-    spline_bins: int
-    spline_bound: float
-    width: int
-    kernel_size: int | None
-    max_row_sum: float | None
     max_spectral_norm: float | None

@@ -14,7 +14,7 @@ from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.layers import LAYERS, complete
 from inverseflow.flows.image.options import PlanarKwargs, Preprocessing, StepOptions
-from inverseflow.flows.image.step import check_architecture, image_preprocessing, image_step
+from inverseflow.flows.image.step import image_preprocessing, image_shape, image_step
 from inverseflow.names import LayerName
 
 
@@ -28,23 +28,11 @@ class PlanarFlow(Flow):
 
     Args:
         event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^{L-1}`.
-        layer: name of the layer, as for `ImageFlow`.
-        levels: number of gray levels of integer images, None for continuous data.
         scales: number of blocks L, each at its own scale.
         steps: number of layers K in each block.
-        preprocessing: ``"logit"``, or ``"center"`` to [-1, 1); continuous data are taken as they are.
-        alpha: the squash before the logit.
-        step: the options of a step except 1×1 convolution and coupling: ``kernel_size``, ``max_row_sum``,
-            ``max_spectral_norm``, ``spline`` (``"element"`` by default), ``spline_bins`` (5), ``spline_bound``, and
-            ``width``, which only ``"mintnet"`` has.
-
-    Shape:
-        x: ``(B, C, H, W)``, gray levels (uint8 up to 256) or, with ``levels=None``, floating-point;
-        log_prob: ``(B,)`` in nats; latent: ``(B, C H W)``.
-
-    Raises:
-        ValueError: if the shape can't be squeezed that often, an argument is out of its range, or the layer does not
-            have the option.
+        step: ``kernel_size``, ``max_row_sum``, ``max_spectral_norm``, ``spline`` (``"element"`` by default),
+            ``spline_bins`` (5), ``spline_bound``, and ``width``, which only ``"mintnet"`` has; `ImageFlow` explains
+            these, the layers, the other arguments and the errors.
 
     Reference:
         Keller et al., `Self Normalizing Flows <https://arxiv.org/abs/2011.07248>`_, 2021, section 4.2; Nagar and Varma,
@@ -70,23 +58,17 @@ class PlanarFlow(Flow):
         alpha: float = 1e-6,
         **step: Unpack[PlanarKwargs],
     ) -> None:
-        check_architecture(event_shape, scales, steps)
+        shape = image_shape(event_shape, scales, steps)
         given: PlanarKwargs = {"spline": "element", "spline_bins": 5, **step}
         options = complete(StepOptions(layer=layer, actnorm=False, conv1x1="none", coupling="none", **given))
         layers: list[Bijection] = []
-        shape = tuple(event_shape)
-        count = scales * steps
-        for index in range(count):
+        for index in range(scales * steps):
             if index and index % steps == 0:
                 layers.append(Squeeze())
                 shape = layers[-1].output_shape(shape)
-            last = index == count - 1
+            last = index == scales * steps - 1
             layers.append(image_step(replace(options, spline="none") if last else options, shape, index))
-        super().__init__(
-            Compose(*layers),
-            event_shape,
-            levels=levels,
-            preprocessing=image_preprocessing(preprocessing, alpha, levels),
-        )
-        saved = ("spline", "spline_bins", "spline_bound", "width", *LAYERS[layer].defaults)
+        prepared = image_preprocessing(preprocessing, alpha, levels)
+        super().__init__(Compose(*layers), event_shape, levels=levels, preprocessing=prepared)
+        saved = ("spline", "spline_bins", "spline_bound", "width", *LAYERS[layer])
         self.resolved_options = {name: getattr(options, name) for name in saved}

@@ -33,13 +33,7 @@ class Step(CheckpointedCompose):
 
 
 def image_step(options: StepOptions, shape: Shape, index: int) -> Step:
-    """Build k×k layer → spline → ActNorm → 1×1 convolution → coupling, each of which may be left out.
-
-    Args:
-        options: what the step consists of.
-        shape: the event ``(C, H, W)`` at this step.
-        index: number of the step, from 0.
-    """
+    """Build k×k layer → spline → ActNorm → 1×1 convolution → coupling, each of which may be left out."""
     layer = build_layer(options, shape, index=index)
     # The coupling draws its weights before the 1×1 convolution. Another order would change every seeded flow.
     coupling = _coupling(options, shape)
@@ -48,17 +42,9 @@ def image_step(options: StepOptions, shape: Shape, index: int) -> Step:
 
 
 def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, steps: int) -> Multiscale:
-    """Build scales of squeeze, steps and, at every scale but the last, a learned prior of the half that leaves.
-
-    Args:
-        options: what each step consists of.
-        event_shape: the shape ``(C, H, W)`` of an image.
-        scales: number of scales L.
-        steps: number of steps K at each scale.
-    """
-    check_architecture(event_shape, scales, steps)
+    """Build scales of squeeze, steps and, at every scale but the last, a learned prior of the half that leaves."""
+    shape = image_shape(event_shape, scales, steps)
     built: list[Bijection] = []
-    shape = tuple(event_shape)
     for scale in range(scales):
         squeeze = Squeeze()
         shape = squeeze.output_shape(shape)
@@ -70,13 +56,13 @@ def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, s
     return Multiscale(built, event_shape)
 
 
-def check_architecture(event_shape: Shape, scales: int, steps: int) -> None:
-    """Raise unless the shape is an image's, and there are scales and steps."""
+def image_shape(event_shape: Shape, scales: int, steps: int) -> Shape:
+    """Return a shape as a tuple, or raise if it is not an image's, or there are no scales or steps."""
     if len(event_shape) != 3:
         raise ValueError(f"an image has the shape (C, H, W), got {tuple(event_shape)}")
-    whole_shape("event_shape", event_shape)
     whole_number("scales", scales, at_least=1)
     whole_number("steps", steps, at_least=1)
+    return whole_shape("event_shape", event_shape)
 
 
 def image_preprocessing(kind: Preprocessing, alpha: float, levels: int | None) -> Bijection | None:
