@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.machine import Machine, machine
 from benchmarks.memory import Memory, peak_memory
 from benchmarks.sequential import pixel_by_pixel, swap_direction
 from inverseflow.bijections import InverseConv2d
 from inverseflow.flows import Flow, Glow, InverseFlow
 from inverseflow.ops import available_backends, backend
-from inverseflow.utils.machine import Machine, machine
 from inverseflow.utils.timing import Timing, time_in_turn
 
 InTurn = Callable[[dict[str, Callable[[], object]]], dict[str, Timing]]

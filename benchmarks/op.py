@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.cases import OP_BUDGETS, Axis, Case
 from benchmarks.contenders import call, contenders, problem, residual, training_step
+from benchmarks.machine import Machine, machine, peak_gflops
 from benchmarks.memory import Memory
 from benchmarks.op_memory import Memories, MemoryMeter, memories
 from inverseflow.ops import explain
-from inverseflow.utils.machine import Machine, machine, peak_gflops
 from inverseflow.utils.timing import Timing, time_in_turn
 
 _ONE_PIXEL = Case(1, 1, 1, 1)

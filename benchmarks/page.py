@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import tables
+from benchmarks.machine import Machine
 from benchmarks.model import ModelBenchmark
 from benchmarks.op import OpBenchmark
 from inverseflow.errors import OptionError
 from inverseflow.utils.files import write_text
-from inverseflow.utils.machine import Machine
 
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 _HEAD = """# Performance

@@ -12,11 +12,11 @@ from typing import Any, Literal, get_args
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.machine import Machine, machine
 from benchmarks.plotting import save_figure
 from experiments.result import Result, Row, Values, read_result
 from inverseflow.errors import InverseFlowError, OptionError, RunError, TrainingInterrupted
 from inverseflow.utils.files import write_json, write_text
-from inverseflow.utils.machine import Machine, machine
 
 Budget = Literal["smoke", "quick", "full"]
 

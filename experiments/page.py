@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.machine import Machine
 from benchmarks.page import describe_machine, describe_versions
 from benchmarks.plotting import save_figure
 from experiments.registry import REGISTRY, experiment_named
 from experiments.result import Result, read_result
 from inverseflow.errors import OptionError
 from inverseflow.utils.files import write_text
-from inverseflow.utils.machine import Machine
 
 _BUDGETS = {
     "quick": "The `quick` budget: at most about 15 minutes on two cores",

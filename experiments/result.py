@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import Machine
 from inverseflow.errors import RunError
-from inverseflow.utils.machine import Machine
 
 Values = dict[str, Any]
 """Values by name, as JSON can hold them."""

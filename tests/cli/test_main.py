@@ -55,7 +55,7 @@ def test_version_is_told(run):
             ["train", "digits", "--max-steps", "many"],
             "Invalid value for --max-steps: must be a whole number, got 'many'",
         ),
-        (["train", "digits", "--max-steps", "0"], "max_steps must be at least 1"),
+        (["train", "digits", "--max-steps", "0"], "max_steps must be between 1 and"),
         (["train", "digits", "--optimizer.learning-rate", "nan"], "--optimizer.learning-rate: must be a finite number"),
         (["train", "--max-steps", "3", "digits"], "name the data first: inverseflow train DATA"),
         (["train", "digits", "mnist"], "['mnist']"),

@@ -41,7 +41,7 @@ class Counted:
 
 @pytest.fixture(autouse=True)
 def no_measurement_of_the_machine(monkeypatch):
-    monkeypatch.setattr("inverseflow.utils.machine.peak_gflops", lambda device: 1.0)
+    monkeypatch.setattr("benchmarks.machine.peak_gflops", lambda device: 1.0)
 
 
 @pytest.fixture

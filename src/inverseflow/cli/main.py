@@ -94,7 +94,7 @@ def _guarded(command: Callable[[], object], debug: bool) -> int:
     except BrokenPipeError:
         return 0  # the reader has seen enough
     except NonFiniteError as error:
-        from inverseflow.training.loop.ranks import is_first_process
+        from inverseflow.training.loop.process import is_first_process
 
         return _failed(error, debug) if is_first_process() else ERROR  # every process has the same to say
     except Exception as error:
@@ -133,7 +133,7 @@ def _output_fails(error: OSError) -> str:
 
 
 def _interrupted(message: str) -> int:
-    from inverseflow.training.loop.ranks import is_first_process
+    from inverseflow.training.loop.process import is_first_process
 
     if not is_first_process():
         return 0  # the first process speaks for all; another code would look like a crash to the launcher

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from inverseflow import flows
 from inverseflow.data import ImageSplits, load_images
 from inverseflow.errors import OptionError, RunError
 from inverseflow.flows import Flow
-from inverseflow.training.loop.ranks import is_first_process
+from inverseflow.training.loop.process import is_first_process
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
 from inverseflow.training.run.checkpoint import check_architecture, flow_weights, load_weights, read_checkpoint
@@ -19,9 +18,6 @@ from inverseflow.utils.seeding import seeded
 
 def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int, seed: int) -> Flow:
     """Return a new flow for images of `event_shape`.
-
-    An installed package can add flows of its own: an entry point in the group ``inverseflow.flows`` names the module
-    that registers them.
 
     Args:
         options: options of the flow.
@@ -32,7 +28,6 @@ def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int,
     Raises:
         OptionError: if the flow has no such option or cannot be built with its value.
     """
-    _load_plugins(options.name)
     try:
         with seeded(seed, "weights"):
             return flows.create(options.name, event_shape, levels=levels, **_flow_options(options))
@@ -41,11 +36,7 @@ def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int,
 
 
 def load_data(options: TrainOptions) -> ImageSplits:
-    """Return the images of a run.
-
-    Args:
-        options: the settings of the run.
-    """
+    """Return the images of the run with these settings."""
     return load_images(
         options.data,
         data_dir=options.data_dir,
@@ -66,7 +57,6 @@ def load_flow(run: Run) -> Flow:
         RunError: if the run has neither.
     """
     options = run.options()
-    _load_plugins(options.model.name)
     if run.model.is_dir():
         return Flow.from_pretrained(run.model)
     path = _best_checkpoint(run)
@@ -77,16 +67,7 @@ def load_flow(run: Run) -> Flow:
 
 
 def load_initial_weights(flow: Flow, source: Path) -> None:
-    """Load the weights of another run into a flow.
-
-    Args:
-        flow: a flow of the same architecture.
-        source: a run folder, or the folder of an exported model.
-
-    Raises:
-        RunError: if there is no trained model in the folder.
-        CheckpointError: if the model is of another architecture, or damaged.
-    """
+    """Load into a flow the weights of another run, or of the exported model in the folder `source`."""
     run = Run(source)
     folder = run.model if run.model.is_dir() else source
     if (folder / "config.json").is_file():
@@ -113,9 +94,3 @@ def _flow_options(options: ModelOptions) -> dict[str, Any]:
     if paper is None:
         raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
     return {**paper, **options.given()}
-
-
-def _load_plugins(name: str) -> None:
-    if name not in flows.names():
-        for point in entry_points(group="inverseflow.flows"):
-            point.load()

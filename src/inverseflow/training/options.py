@@ -6,13 +6,13 @@ Imports nothing heavy: the command line makes its help from them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from inverseflow.errors import OptionError
 from inverseflow.names import LayerName
-from inverseflow.training.option_checks import convert_fields, require_range
+from inverseflow.utils.arguments import convert_fields
 
 DataName = Literal["digits", "mnist", "cifar10", "folder"]
 
@@ -65,21 +65,21 @@ class ModelOptions:
     alpha: float | None = None
 
     def __post_init__(self) -> None:
-        convert_fields(self, _MODEL)
-        require_range(self, "scales", at_least=1, at_most=64, prefix=_MODEL)
-        require_range(self, "steps", "spline_bins", at_least=1, at_most=10_000, prefix=_MODEL)
-        require_range(self, "kernel_size", at_least=1, at_most=1_000, prefix=_MODEL)
-        require_range(self, "width", at_least=1, at_most=100_000, prefix=_MODEL)
-        require_range(self, "max_row_sum", "max_spectral_norm", above=0, prefix=_MODEL)
-        require_range(self, "spline_bound", above=0, prefix=_MODEL)
-        require_range(self, "alpha", at_least=0, below=0.5, prefix=_MODEL)
+        limits = {
+            "scales": _from_1_to(64),
+            "steps": _from_1_to(10_000),
+            "spline_bins": _from_1_to(10_000),
+            "kernel_size": _from_1_to(1_000),
+            "width": _from_1_to(100_000),
+            "max_row_sum": {"above": 0},
+            "max_spectral_norm": {"above": 0},
+            "spline_bound": {"above": 0},
+            "alpha": {"at_least": 0, "below": 0.5},
+        }
+        convert_fields(self, limits, _MODEL)
 
     def given(self) -> dict[str, Any]:
-        """Return the options that were given and are the flow's own.
-
-        >>> ModelOptions(name="glow", steps=4).given()
-        {'steps': 4}
-        """
+        """Return the options that were given and are the flow's own."""
         about = ("name", "paper_options")
         return {key: value for key, value in asdict(self).items() if key not in about and value is not None}
 
@@ -111,14 +111,16 @@ class OptimizerOptions:
     ema: float | None = None
 
     def __post_init__(self) -> None:
-        convert_fields(self, _OPTIMIZER)
-        require_range(self, "learning_rate", above=0, prefix=_OPTIMIZER)
-        require_range(self, "step_every", at_least=1, at_most=_MAX_STEPS, prefix=_OPTIMIZER)
-        require_range(self, "step_factor", above=0, at_most=1, prefix=_OPTIMIZER)
-        require_range(self, "warmup_steps", at_least=0, at_most=_MAX_STEPS, prefix=_OPTIMIZER)
-        require_range(self, "weight_decay", at_least=0, prefix=_OPTIMIZER)
-        require_range(self, "clip_norm", above=0, remedy="null clips nothing", prefix=_OPTIMIZER)
-        require_range(self, "ema", above=0, below=1, remedy="null averages nothing", prefix=_OPTIMIZER)
+        limits = {
+            "learning_rate": {"above": 0},
+            "step_every": _from_1_to(_MAX_STEPS),
+            "step_factor": {"above": 0, "at_most": 1},
+            "warmup_steps": {"at_least": 0, "at_most": _MAX_STEPS},
+            "weight_decay": {"at_least": 0},
+            "clip_norm": {"above": 0, "remedy": "null clips nothing"},
+            "ema": {"above": 0, "below": 1, "remedy": "null averages nothing"},
+        }
+        convert_fields(self, limits, _OPTIMIZER)
 
 
 @dataclass(frozen=True)
@@ -192,15 +194,17 @@ class TrainOptions:
         devices: Any = self.devices
         if type(devices) is int:
             object.__setattr__(self, "devices", str(devices))
-        convert_fields(self)
-        steps = ("max_steps", "validate_every", "checkpoint_every", "log_every")
-        require_range(self, *steps, at_least=1, at_most=_MAX_STEPS)
-        require_range(self, "batch_size", at_least=1, at_most=2**20)
-        require_range(self, "validation_images", "initialization_images", at_least=1)
-        require_range(self, "evaluation_draws", at_least=1, at_most=10_000)
-        require_range(self, "num_nodes", at_least=1, at_most=2**16)
-        require_range(self, "image_size", at_least=1, at_most=2**16)
-        require_range(self, "seed", at_least=0, at_most=2**63 - 1)
+        limits = {
+            **dict.fromkeys(("max_steps", "validate_every", "checkpoint_every", "log_every"), _from_1_to(_MAX_STEPS)),
+            "batch_size": _from_1_to(2**20),
+            "validation_images": {"at_least": 1},
+            "initialization_images": {"at_least": 1},
+            "evaluation_draws": _from_1_to(10_000),
+            "num_nodes": _from_1_to(2**16),
+            "image_size": _from_1_to(2**16),
+            "seed": {"at_least": 0, "at_most": 2**63 - 1},
+        }
+        convert_fields(self, limits)
         if self.resume and self.overwrite:
             raise OptionError("resume and overwrite exclude each other")
 
@@ -233,15 +237,12 @@ class TrainOptions:
         """
         if new.init_from is None:
             new = replace(new, init_from=self.init_from)
-        for item in fields(self):
-            before, after = getattr(self, item.name), getattr(new, item.name)
-            if item.name == "init_from":
-                before, after = (None if path is None else path.resolve() for path in (before, after))
-            if before != after and item.name not in _CHANGEABLE_ON_RESUME:
-                name, before, after = _first_difference(item.name, before, after)
+        before, after = (_flat(options.to_mapping()) for options in (self, new))
+        for name in before:
+            if before[name] != after[name] and name not in _CHANGEABLE_ON_RESUME:
                 raise OptionError(
-                    f"{name} is {before} in the run and {after} here, and a run resumes with its own settings; "
-                    "to train its weights further with other settings, start another run with --init-from"
+                    f"{name} is {before[name]} in the run and {after[name]} here, and a run resumes with its own "
+                    "settings; to train its weights further with other settings, start another run with --init-from"
                 )
         return replace(new, resume=True)
 
@@ -250,31 +251,31 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 _MAX_STEPS = 2**31 - 1
 _CHANGEABLE_ON_RESUME = frozenset(
     [
-        *("data_dir", "out", "resume", "overwrite", "quiet"),
-        *("max_steps", "validate_every", "checkpoint_every", "log_every", "evaluation_draws"),
+        *("data_dir", "quiet", "max_steps", "validate_every", "checkpoint_every", "log_every", "evaluation_draws"),
         *("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_checkpointing"),
     ]
 )
 _Options = TypeVar("_Options", ModelOptions, OptimizerOptions, TrainOptions)
 
 
+def _from_1_to(most: int) -> dict[str, Any]:
+    return {"at_least": 1, "at_most": most}
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in mapping.items():
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
 def _from_mapping(cls: type[_Options], mapping: Any, prefix: str) -> _Options:
     if not isinstance(mapping, Mapping):
         raise OptionError(f"{prefix.rstrip('.')} must be a group of settings, got {type(mapping).__name__}")
-    known = {item.name: item for item in fields(cls)}
+    known = {item.name for item in fields(cls)}
     for name in mapping:
         if name not in known:
             raise OptionError(f"there is no setting {prefix}{name}")
-    for name, item in known.items():
-        if item.default is MISSING and item.default_factory is MISSING and name not in mapping:
-            raise OptionError(f"the setting {prefix}{name} is missing")
+    if cls is TrainOptions and "data" not in mapping:
+        raise OptionError("the setting data is missing")
     return cls(**mapping)
-
-
-def _first_difference(name: str, before: Any, after: Any) -> tuple[str, Any, Any]:
-    if isinstance(before, (ModelOptions, OptimizerOptions)):
-        for item in fields(before):
-            inner = getattr(before, item.name), getattr(after, item.name)
-            if inner[0] != inner[1]:
-                return f"{name}.{item.name}", *inner
-    return name, before, after

@@ -4,46 +4,34 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from inverseflow.data import Images, ImageSplits
-from inverseflow.errors import (
-    CheckpointError,
-    InverseFlowError,
-    NonFiniteError,
-    OptionError,
-    RunError,
-    TrainingInterrupted,
-)
+from inverseflow.data import ImageSplits
+from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, RunError, TrainingInterrupted
 from inverseflow.flows import Flow
 from inverseflow.training.loop.average import AveragedWeights
 from inverseflow.training.loop.checkpoints import AtomicCheckpointIO, Checkpoints
 from inverseflow.training.loop.loader import ImageData, StepBatches
-from inverseflow.training.loop.loggers import CsvLogger, EventLogger, quiet_event_writer
 from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.loop.process import StopRequest, is_first_process
 from inverseflow.training.loop.progress import StepProgress
-from inverseflow.training.loop.ranks import is_first_process
 from inverseflow.training.loop.recorder import Recorder
-from inverseflow.training.loop.signals import StopRequest
-from inverseflow.training.loop.stale_results import StaleResults
 from inverseflow.training.model import build_flow, load_data, load_initial_weights
 from inverseflow.training.options import TrainOptions
-from inverseflow.training.report import Report, TrainingSummary, finish
+from inverseflow.training.report import Report, finish
 from inverseflow.training.run import Run
-from inverseflow.training.run.checkpoint import load_weights, read_checkpoint
+from inverseflow.training.run.checkpoint import Start, find_start, load_weights, naming_damage, read_checkpoint
 from inverseflow.training.run.lock import RunLock
-from inverseflow.training.run.start import Start, find_start
 from inverseflow.utils.seeding import derived_seed, seeded
-
-_DAMAGE = (KeyError, TypeError, AttributeError, IndexError, ValueError)  # what restoring a damaged checkpoint raises
 
 
 def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | None:
@@ -73,28 +61,25 @@ def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | No
         (2, True)
     """
     run = Run(options.out or Path("runs") / options.data)
-    first = is_first_process()
-    with RunLock(run.path) as lock:
-        if first:
+    with RunLock(run.path) as lock, _quiet(), _naming_continuation(options, run):
+        if is_first_process():
             if run.exists:
                 lock.acquire()
             run.check_free(resume=options.resume, overwrite=options.overwrite)
         if options.resume and run.exists:
             options = run.options().resumed_with(options)
+        if data is None:
+            data = load_data(options)
+            _tell(*data.notes)
         try:
-            with _quiet(), quiet_event_writer():
-                if data is None:
-                    data = load_data(options)
-                    for note in data.notes if first else ():
-                        print(note, file=sys.stderr, flush=True)
-                return _train(options, run, lock if first else None, data)
-        except KeyboardInterrupt:
-            if not run.last.is_file():
-                raise
-            raise TrainingInterrupted(f"stopped at once; {_how_to_continue(options, run)}") from None
+            return _train(options, run, lock, data)
+        except OSError as error:
+            lock.check()
+            what = (error.strerror or str(error)).lower()
+            raise RunError(f"cannot write {error.filename or run.path}: {what}") from error
 
 
-def _train(options: TrainOptions, run: Run, lock: RunLock | None, data: ImageSplits) -> Report | None:
+def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) -> Report | None:
     flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
     start = find_start(run, flow, options) if options.resume and run.exists else None
     if start is None:
@@ -105,35 +90,56 @@ def _train(options: TrainOptions, run: Run, lock: RunLock | None, data: ImageSpl
 
     with StopRequest() as stop:
         checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, start)
-        recorder = Recorder(options.log_every)
+        recorder = Recorder(run.metrics, options.log_every)
         trainer = _trainer(options, run, start, checkpoints, recorder)
-        _check_validation(len(validation), trainer.world_size)
-        if lock is not None:  # not before: settings that are refused leave the folder as it was
+        if len(validation) < trainer.world_size:
+            raise OptionError(
+                f"there are {len(validation)} validation images for {trainer.world_size} processes, and each needs "
+                "one; train on fewer devices, or with more validation images"
+            )
+        if is_first_process():  # not before: settings that are refused leave the folder as it was
             lock.acquire()
             run.check_free(resume=options.resume, overwrite=options.overwrite)
-            run.prepare(options, overwrite=options.overwrite)
-            for note in [] if start is None else start.notes:
-                print(f"inverseflow: {note}", file=sys.stderr, flush=True)
-        _fit(trainer, flow, options, data, validation, start, checkpoints, run)
+            run.prepare(options, overwrite=options.overwrite, step=0 if start is None else start.step)
+        if start is not None:
+            _tell(*(f"inverseflow: {note}" for note in start.notes))
+        flow.gradient_checkpointing = options.gradient_checkpointing
+        module = FlowModule(
+            flow,
+            options.optimizer,
+            max_steps=options.max_steps,
+            seed=options.seed,
+            augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
+        )
+        images = ImageData(data.train, validation, options.batch_size, options.seed)
+        path = None if start is None else start.path
+        try:
+            with nullcontext() if path is None else naming_damage(path, lambda: not checkpoints.started):
+                trainer.fit(module, images, ckpt_path=path, weights_only=True)
+        except NonFiniteError as error:
+            if not run.last.is_file():
+                raise
+            raise NonFiniteError(
+                f"{error}; the last good checkpoint is {run.last}, and --init-from starts another run from it"
+            ) from error
     if stop.requested:
-        raise TrainingInterrupted(f"stopped after the last step; {_how_to_continue(options, run)}")
-    if lock is None:
+        raise TrainingInterrupted("stopped after the last step")
+    if not is_first_process():
         return None
 
-    path, best_step, value = checkpoints.exported()
+    path, best_step, bits = checkpoints.exported(trainer.global_step)
     flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
     load_weights(flow, read_checkpoint(path), path)
-    training = TrainingSummary(
-        steps=trainer.global_step,
-        best_step=best_step,
-        val_bits_per_dim=value,
-        seconds=recorder.seconds,
-        ms_per_step=recorder.ms_per_step,
-    )
     if not options.quiet:
-        noun = "image" if len(data.test) == 1 else "images"
-        print(f"measuring on {len(data.test)} test {noun}", file=sys.stderr, flush=True)
+        _tell(f"measuring on {len(data.test)} test image{'s' * (len(data.test) != 1)}")
     lock.check()
+    training = {
+        "steps": trainer.global_step,
+        "best_step": best_step,
+        "val_bits_per_dim": bits,
+        "train_seconds": recorder.seconds,
+        "ms_per_step": recorder.ms_per_step,
+    }
     return finish(run, options, data, flow, training, trainer.strategy.root_device)
 
 
@@ -153,70 +159,16 @@ def _initialize(flow: Flow, options: TrainOptions, data: ImageSplits) -> None:
         raise OptionError(f"cannot initialize the flow on {count} training images: {error}") from error
 
 
-def _check_validation(images: int, processes: int) -> None:
-    if images < processes:
-        raise OptionError(
-            f"there are {images} validation images for {processes} processes, and each needs one; "
-            "train on fewer devices, or with more validation images"
-        )
-
-
-def _fit(
-    trainer: Trainer,
-    flow: Flow,
-    options: TrainOptions,
-    data: ImageSplits,
-    validation: Images,
-    start: Start | None,
-    checkpoints: Checkpoints,
-    run: Run,
-) -> None:
-    flow.gradient_checkpointing = options.gradient_checkpointing
-    module = FlowModule(
-        flow,
-        options.optimizer,
-        max_steps=options.max_steps,
-        seed=options.seed,
-        augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
-    )
-    images = ImageData(data.train, validation, options.batch_size, options.seed)
-    try:
-        trainer.fit(module, images, ckpt_path=None if start is None else start.path, weights_only=True)
-    except TrainingInterrupted as interruption:
-        raise TrainingInterrupted(f"{interruption}; {_how_to_continue(options, run)}") from None
-    except NonFiniteError as error:
-        if not run.last.is_file():
-            raise
-        raise NonFiniteError(
-            f"{error}; the last good checkpoint is {run.last}, and --init-from starts another run from it"
-        ) from error
-    except SystemExit:  # what Lightning makes of a second Ctrl-C
-        raise KeyboardInterrupt from None
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise RunError(f"cannot write to {run.path}: {(error.strerror or str(error)).lower()}") from error
-    except _DAMAGE as error:
-        if start is None or checkpoints.started:
-            raise
-        what = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{start.path} is damaged: it cannot be restored ({type(error).__name__}: {what})"
-        ) from error
-
-
 def _trainer(
     options: TrainOptions, run: Run, start: Start | None, checkpoints: Checkpoints, recorder: Recorder
 ) -> Trainer:
     callbacks: list[Callback] = [recorder, checkpoints]
-    if start is not None:
-        callbacks.insert(0, StaleResults(run))
     if options.optimizer.ema is not None:
         callbacks.insert(0, AveragedWeights(options.optimizer.ema))
-    if not options.quiet:
+    if not options.quiet and is_first_process():
         callbacks.append(StepProgress(recorder))
-    step = None if start is None else start.step
-    loggers: list[Logger] = [CsvLogger(run.metrics, step), EventLogger(run.tensorboard, step)]
+    purged = None if start is None else start.step + 1  # TensorBoard hides the events of steps that are made again
+    logger = _EventLogger(run.path, name="", version=run.tensorboard.name, default_hp_metric=False, purge_step=purged)
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -231,8 +183,8 @@ def _trainer(
             use_distributed_sampler=False,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
-            logger=loggers,
-            enable_progress_bar=not options.quiet,
+            logger=logger,
+            enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=run.path,
         )
@@ -240,22 +192,54 @@ def _trainer(
         raise OptionError(f"Lightning refuses these settings: {error}") from error
 
 
-def _how_to_continue(options: TrainOptions, run: Run) -> str:
-    return f"continue with: {run.resume_command(options.data)}"
+class _EventLogger(TensorBoardLogger):
+    """Lightning's TensorBoardLogger, whose last words do not hide why training failed."""
+
+    def finalize(self, status: str) -> None:
+        """Write what is left and close the file."""
+        with suppress(OSError) if status == "failed" else nullcontext():
+            super().finalize(status)
+
+
+@contextmanager
+def _naming_continuation(options: TrainOptions, run: Run) -> Iterator[None]:
+    """Make the end of an interrupted run say how to go on."""
+    command = f"continue with: {run.resume_command(options.data)}"
+    try:
+        yield
+    except TrainingInterrupted as interruption:
+        raise TrainingInterrupted(f"{interruption}; {command}") from None
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes a SystemExit of a second Ctrl-C
+        if not run.last.is_file():
+            raise KeyboardInterrupt from None
+        raise TrainingInterrupted(f"stopped at once; {command}") from None
+
+
+def _tell(*lines: str) -> None:
+    if is_first_process():
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress what Lightning says about settings that are made here on purpose, not by the user."""
+    """Suppress what Lightning says about settings that are made here on purpose, and what TensorBoard's thread does.
+
+    The main thread gets the thread's error with the next event.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
+    levels, hook = [logger.level for logger in loggers], threading.excepthook
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    threading.excepthook = lambda failed: (
+        None if type(failed.thread).__module__.startswith("tensorboard.") else hook(failed)
+    )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # from DDP
             yield
     finally:
+        threading.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from inverseflow.errors import OptionError
 
 Choice = TypeVar("Choice", bound=str)
 
 
 def whole_number(name: str, value: Any, *, at_least: int | None = None, at_most: int | None = None) -> int:
-    """Return an argument as an `int`.
-
-    Args:
-        name: what the error calls the argument.
-        value: anything that has ``__index__``, such as a NumPy integer, but no boolean.
-        at_least: the smallest value allowed, None for no limit.
-        at_most: the largest value allowed, None for no limit.
-
-    Raises:
-        TypeError: if the value is not a whole number.
-        ValueError: if it is out of range.
+    """Return a number that has ``__index__``, such as NumPy's, as an `int`; raise TypeError or ValueError.
 
     Example:
         >>> whole_number("width", 2.0)
@@ -34,27 +30,22 @@ def whole_number(name: str, value: Any, *, at_least: int | None = None, at_most:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+        raise TypeError(f"{name} must be a whole number, got {_shown(value)}") from None
     if (at_least is not None and number < at_least) or (at_most is not None and number > at_most):
-        raise ValueError(f"{name} must be {_range(at_least, at_most)}, got {number}")
+        raise ValueError(f"{name} must be {_range(at_least, at_most)}, got {_shown(number)}")
     return number
 
 
 def finite_number(
-    name: str, value: Any, *, above: float = -math.inf, below: float = math.inf, at_least: float = -math.inf
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
 ) -> float:
-    """Return an argument as a finite `float`.
-
-    Args:
-        name: what the error calls the argument.
-        value: anything that has ``__float__``, such as a NumPy number, but no boolean.
-        above: the value must be greater.
-        below: the value must be smaller.
-        at_least: the value must not be smaller.
-
-    Raises:
-        TypeError: if the value is not a number.
-        ValueError: if it is infinite, not a number, or out of range.
+    """Return a number that has ``__float__``, such as NumPy's, as a `float`; raise TypeError or ValueError.
 
     Example:
         >>> finite_number("bound", float("inf"), above=0)
@@ -66,23 +57,15 @@ def finite_number(
         if isinstance(value, (bool, str)):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not (math.isfinite(number) and above < number < below and number >= at_least):
-        raise ValueError(f"{name} must {_interval(above, below, at_least)}, got {value}")
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f"{name} must be a number, got {_shown(value)}") from None
+    if not (math.isfinite(number) and above < number < below and at_least <= number <= at_most):
+        raise ValueError(f"{name} must {_interval(above, below, at_least, at_most)}, got {value}")
     return number
 
 
 def one_of(name: str, value: Choice, options: Iterable[Choice]) -> Choice:
-    """Return an argument that is one of several words.
-
-    Args:
-        name: what the error calls the argument.
-        value: the word.
-        options: the words allowed.
-
-    Raises:
-        ValueError: if the word is another.
+    """Return a word that is one of several; raise ValueError otherwise.
 
     Example:
         >>> one_of("order", "C", ("A", "B"))
@@ -98,20 +81,7 @@ def one_of(name: str, value: Choice, options: Iterable[Choice]) -> Choice:
 
 
 def whole_shape(name: str, shape: Any) -> tuple[int, ...]:
-    """Return a shape as a tuple of `int`.
-
-    Args:
-        name: what the error calls the argument.
-        shape: a sequence of whole numbers such as a list, a `torch.Size` or an array.
-
-    Raises:
-        TypeError: if it is not a sequence of whole numbers.
-        ValueError: if it is empty, or a size is below 1.
-
-    Example:
-        >>> whole_shape("event_shape", [1, 8, 8])
-        (1, 8, 8)
-    """
+    """Return a sequence of whole numbers, each at least 1, as a tuple of `int`; raise TypeError or ValueError."""
     if isinstance(shape, str) or not isinstance(shape, Iterable):
         raise TypeError(f"{name} must be a sequence of whole numbers such as (1, 28, 28), got {shape!r}")
     sizes = tuple(whole_number(f"each size of {name}", size) for size in shape)
@@ -135,7 +105,55 @@ def builtin_numbers(value: Any) -> Any:
     return value
 
 
-def _interval(above: float, below: float, at_least: float) -> str:
+def convert_fields(options: Any, limits: dict[str, dict[str, Any]], prefix: str = "") -> None:
+    """Convert every field of a frozen dataclass to its annotated type, in place; raise OptionError.
+
+    Args:
+        options: the dataclass.
+        limits: keyword arguments of `whole_number` or `finite_number` by field, and the ``remedy`` of an error.
+        prefix: put before the names of the fields in errors.
+    """
+    hints = get_type_hints(type(options))
+    for item in fields(options):
+        bounds = dict(limits.get(item.name, {}))
+        remedy = bounds.pop("remedy", None)
+        try:
+            value = _converted(prefix + item.name, getattr(options, item.name), hints[item.name], bounds)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"{error}; {remedy}" if remedy else str(error)) from None
+        object.__setattr__(options, item.name, value)
+
+
+def _converted(name: str, value: Any, annotation: Any, bounds: dict[str, Any]) -> Any:
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if value is None and type(None) in kinds:
+        return None
+    (kind,) = (kind for kind in kinds if kind is not type(None))
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        return value
+    if kind is int:
+        return whole_number(name, value, **bounds)
+    if kind is float:
+        return finite_number(name, value, **bounds)
+    if kind is Path and isinstance(value, (str, os.PathLike)):
+        if "\0" in os.fspath(value):
+            raise ValueError(f"{name} must be a path without NUL characters, got {os.fspath(value)!r}")
+        return Path(os.path.expanduser(value))  # unlike Path.expanduser, leaves the name of an unknown user as it is
+    if not isinstance(value, kind):
+        what = "a group of settings" if is_dataclass(kind) else _KINDS.get(kind, kind.__name__)
+        raise TypeError(f"{name} must be {what}, got {_shown(value)}")
+    return value
+
+
+_KINDS = {bool: "true or false", str: "a string", Path: "a path"}
+
+
+def _interval(above: float, below: float, at_least: float, at_most: float) -> str:
+    if at_most < math.inf:
+        return f"be above {above:g} and at most {at_most:g}"
     if above > -math.inf and below < math.inf:
         return f"lie strictly between {above:g} and {below:g}"
     if above > -math.inf:
@@ -149,3 +167,8 @@ def _range(at_least: int | None, at_most: int | None) -> str:
     if at_most is None:
         return f"at least {at_least}"
     return f"at most {at_most}" if at_least is None else f"between {at_least} and {at_most}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -27,13 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The temporary file is created exclusively under a random name, so concurrent writers don't collide and no link is
     followed. It keeps the suffix, from which some writers infer the format. A new file gets its permissions from the
-    umask, a replaced one keeps those it had.
-
-    Args:
-        path: the file. Missing parent folders are created.
-
-    Raises:
-        OSError: if the file cannot be written. The error names `path`, not the temporary file.
+    umask, a replaced one keeps those it had. Missing parent folders are created.
 
     Example:
         >>> import tempfile
@@ -43,24 +37,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         'complete'
     """
-    with _errors_naming(path):
+    with errors_naming(path):
         target = _link_target(path)
         mode = target.stat().st_mode if target.exists() else None
         if mode is not None and stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         target.parent.mkdir(parents=True, exist_ok=True)
     if mode is not None and not stat.S_ISREG(mode):
-        with _errors_naming(path):
+        with errors_naming(path):
             yield path
         return
     temporary = _temporary(target)
     try:
-        with _errors_naming(path, temporary):
+        with errors_naming(path, temporary):
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             permissions = stat.S_IMODE(temporary.stat().st_mode if mode is None else mode)
             yield temporary
             temporary.chmod(permissions)  # some writers replace the file by one of their own
-            _sync(temporary, os.O_RDWR)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
@@ -71,58 +66,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder to fill, and rename it to `path` when the block ends without an error.
-
-    A previous folder at `path` is replaced as a whole. After an error it is untouched and the temporary one is deleted.
-
-    Args:
-        path: the folder. Missing parent folders are created.
-
-    Raises:
-        OSError: if the folder cannot be written. The error names `path`, not the temporary folder.
-    """
-    with _errors_naming(path):
-        target = _link_target(path)
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, previous = _temporary(target), _temporary(target)
+    """Yield an empty temporary folder to fill, and put it in place of `path` when the block ends without an error."""
+    temporary = _temporary(path)
     try:
-        with _errors_naming(path, temporary):
-            temporary.mkdir()
+        with errors_naming(path, temporary):
+            temporary.mkdir(parents=True)
             yield temporary
-            if target.exists():  # a folder with entries cannot be replaced by a single rename
-                os.replace(target, previous)
-            try:
-                os.replace(temporary, target)
-            except OSError:
-                if previous.exists():
-                    os.replace(previous, target)
-                raise
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    shutil.rmtree(previous, ignore_errors=True)
-    _sync_folder(target.parent)
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
+    """Write `text` to `path` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, "utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` to `path` as indented JSON, atomically.
-
-    Raises:
-        OSError: if the file cannot be written.
-        ValueError: if a number is not finite, which JSON cannot express.
-    """
+    """Write `content` to `path` as indented JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # The name of a file may hold lone surrogates, which UTF-8 has not. As \udcXX they are valid JSON and come back.
     data = text.encode("utf-8", "backslashreplace")
@@ -131,11 +97,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_torch(path: Path, content: Any) -> None:
-    """Write `content` to `path` by `torch.save`, atomically.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
+    """Write `content` to `path` by `torch.save`, atomically."""
     import torch
 
     buffer = io.BytesIO()  # on a full disk torch's own writer raises a RuntimeError without a cause
@@ -150,14 +112,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def delete_temporary(folder: Path) -> None:
-    """Delete what killed writers left behind in a folder. Nobody may be writing into it at the time.
-
-    Args:
-        folder: the folder, which need not exist.
-
-    Raises:
-        OSError: if something cannot be deleted.
-    """
+    """Delete what killed writers left behind in a folder. Nobody may be writing into it at the time."""
     for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -180,7 +135,7 @@ def _temporary(path: Path) -> Path:
 
 
 @contextmanager
-def _errors_naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+def errors_naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Make system errors of the block name `path` if they name no file, or a file in `temporary`."""
     try:
         yield
@@ -195,14 +150,10 @@ def _errors_naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         raise OSError(number, error.strerror or str(error), str(path / inner)) from error
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _sync_folder(folder: Path) -> None:
     with suppress(OSError):  # not every file system lets a folder be opened
-        _sync(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -8,10 +8,6 @@ from collections.abc import Iterable, Sequence
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table with right-aligned columns of numbers.
 
-    Args:
-        head: titles of the columns.
-        rows: cells of each row.
-
     Example:
         >>> print(table(["shape", "ratio"], [["a", "0.5"]]))
         | shape | ratio |

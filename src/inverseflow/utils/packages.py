@@ -46,14 +46,7 @@ OPTIONAL = {
 
 @contextmanager
 def packages_for(purpose: str) -> Iterator[None]:
-    """Turn a failed import of an optional package into an error that says what to install.
-
-    Args:
-        purpose: what needs the packages imported in the block, as the subject of a sentence.
-
-    Raises:
-        MissingPackageError: if a package imported in the block is not installed.
-    """
+    """Raise MissingPackageError if a package imported in the block is missing; `purpose`, a noun, is what needs it."""
     try:
         yield
     except ImportError as error:

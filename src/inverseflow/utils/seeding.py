@@ -12,13 +12,7 @@ import torch
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """Return a seed in [0, 2⁶³): equal for equal arguments, unrelated for different ones.
 
-    Args:
-        seed: seed of the run.
-        purpose: purpose of the random numbers, such as ``"noise"`` and the number of a step.
-
     Example:
-        >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 0)
-        True
         >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 1)
         False
     """
@@ -28,12 +22,7 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Seed torch's global generators for a block, and restore their state afterwards.
-
-    Args:
-        seed: seed of the run.
-        purpose: as for `derived_seed`.
-    """
+    """Seed torch's global generators for a block, and restore their state afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derived_seed(seed, *purpose))
         yield

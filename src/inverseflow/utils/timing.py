@@ -14,16 +14,12 @@ _FEWEST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call."""
+    """Milliseconds of one call: median and quartiles over the rounds."""
 
     median: float
-    """Median over the rounds."""
     low: float
-    """Lower quartile over the rounds."""
     high: float
-    """Upper quartile over the rounds."""
     rounds: int
-    """Number of measurements."""
 
 
 def time_in_turn(

@@ -6,8 +6,9 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from inverseflow.data import Images
 from inverseflow.densities import Density
 from inverseflow.errors import LayerError, NonFiniteError
 from inverseflow.flows import Flow
+from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.seeding import seeded
 
 
@@ -106,12 +108,14 @@ def evaluate(
         >>> evaluate(flow, load_images("digits").test, draws=1).round_trip
         'pixels come back exactly'
     """
-    numbers = {"draws": draws, "batch_size": batch_size, "round_trip_images": round_trip_images}
-    for name, number in {**numbers, "importance_samples": importance_samples}.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+    for name, number in {"draws": draws, "batch_size": batch_size, "round_trip_images": round_trip_images}.items():
+        whole_number(name, number, at_least=1)
+    if importance_samples is not None:
+        whole_number("importance_samples", importance_samples, at_least=1)
     device = next(density.parameters()).device
     per_image, weighted = [], []
+    round_trip: dict[str, Any] = {"log_det_round_trip_error": None, "max_reconstruction_error": None}
+    round_trip |= {"changed_images": None, "round_trip_images": 0}
     with _measuring(density, seed):
         for batch in _batches(images, batch_size, device):
             per_image.append(torch.stack([density.bits_per_dim(batch).double() for _ in range(draws)]))
@@ -120,7 +124,6 @@ def evaluate(
             on_batch()
         bits = torch.cat(per_image, dim=1)  # (draws, N)
         _check_finite(bits)
-        round_trip = _RoundTrip()
         if isinstance(density, Flow):
             few = images.select(range(min(round_trip_images, len(images))))
             round_trip = _round_trip(density, few, batch_size, device)
@@ -136,11 +139,8 @@ def evaluate(
         importance_bits_per_dim=None if importance is None else float(importance.mean()),
         importance_bits_per_dim_stderr=None if importance is None else _standard_error(importance),
         importance_samples=importance_samples,
-        log_det_round_trip_error=round_trip.log_det_error,
-        max_reconstruction_error=round_trip.worst,
-        changed_images=round_trip.changed,
-        round_trip_images=round_trip.images,
         sample_ms_per_100=sample_ms,
+        **round_trip,
     )
 
 
@@ -164,9 +164,9 @@ def bits_of_images(density: Density, images: Images, *, seed: int = 0, batch_siz
     """
     device = next(density.parameters()).device
     with _measuring(density, seed):
-        bits = [density.bits_per_dim(batch).double().cpu() for batch in _batches(images, batch_size, device)]
-    _check_finite(torch.cat(bits)[None])
-    return torch.cat(bits)
+        bits = torch.cat([density.bits_per_dim(batch).double() for batch in _batches(images, batch_size, device)])
+    _check_finite(bits[None])
+    return bits.cpu()
 
 
 @contextmanager
@@ -174,13 +174,9 @@ def _measuring(density: Density, seed: int) -> Iterator[None]:
     """Evaluation mode without gradients and with seeded noise; afterwards everything is as before."""
     was_training = density.training
     density.eval()
+    full_precision = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # the default on CUDA is TF32
     try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            stack.enter_context(seeded(seed, "evaluation"))
-            # Convolutions in float32 itself: the default on CUDA is the coarser TF32.
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            stack.enter_context(warnings.catch_warnings())
+        with torch.inference_mode(), seeded(seed, "evaluation"), full_precision, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pixels are not a number")  # reported by the round trip
             yield
     finally:
@@ -211,42 +207,27 @@ def _standard_error(values: Tensor) -> float | None:
     return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
 
 
-@dataclass(frozen=True)
-class _RoundTrip:
-    """Fields of `Evaluation` about the round trip; as they are where there is no inverse."""
-
-    log_det_error: float | None = None
-    worst: int | None = None
-    changed: int | None = None
-    images: int = 0
-
-
-def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.device) -> _RoundTrip:
+def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.device) -> dict[str, Any]:
+    """Return the fields of `Evaluation` about the way through the latent and back."""
+    assert flow.dequantize is not None
+    whole = Compose(flow.preprocessing, flow.bijection)
     log_det_error, worst, changed = 0.0, 0.0, 0
     for batch in _batches(images, batch_size, device):
         try:
             errors = flow.round_trip_error(batch)
-            log_det_errors = _log_det_errors(flow, batch)
+            z, log_det = whole(flow.dequantize.center(batch))
+            log_det_errors = (log_det + whole.inverse(z)[1]).abs() / flow.dims
         except LayerError:
             errors = log_det_errors = torch.full((len(batch),), math.inf)
         log_det_error = max(log_det_error, float(log_det_errors.nan_to_num(math.inf).max()))
         worst = max(worst, float(errors.max()))
         changed += int((errors > 0).sum())
-    return _RoundTrip(
-        log_det_error if math.isfinite(log_det_error) else None,
-        int(worst) if math.isfinite(worst) else None,
-        changed,
-        len(images),
-    )
-
-
-def _log_det_errors(flow: Flow, batch: Tensor) -> Tensor:
-    assert flow.dequantize is not None
-    whole = Compose(flow.preprocessing, flow.bijection)
-    z, log_det = whole(flow.dequantize.center(batch))
-    _, inverse_log_det = whole.inverse(z)
-    errors: Tensor = (log_det + inverse_log_det).abs() / flow.dims
-    return errors
+    return {
+        "log_det_round_trip_error": log_det_error if math.isfinite(log_det_error) else None,
+        "max_reconstruction_error": int(worst) if math.isfinite(worst) else None,
+        "changed_images": changed,
+        "round_trip_images": len(images),
+    }
 
 
 def _sample_ms_per_100(density: Density, device: torch.device) -> float | None:

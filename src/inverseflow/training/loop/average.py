@@ -8,13 +8,10 @@ from torch import Tensor
 
 
 class AveragedWeights(WeightAveraging):
-    """Average the weights exponentially; validation uses the average in place of the current weights.
+    """Average the weights exponentially, with buffers copied: they hold indices and flags.
 
     Unlike in Lightning's EMAWeightAveraging the decay grows as (1 + n) / (10 + n) up to `decay`, so that a short run
-    forgets its first weights, too. Buffers are copied, not averaged: they hold indices and flags.
-
-    Args:
-        decay: the largest decay, for instance 0.999.
+    forgets its first weights, too.
     """
 
     def __init__(self, decay: float) -> None:

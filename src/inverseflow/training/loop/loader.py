@@ -21,21 +21,6 @@ class StepBatches(Sampler[list[int]]):
     The passes over the data, each in a random order of its own, are concatenated; step t takes the t-th piece of this
     sequence, and each rank its share of the piece. So a batch can span two passes, all batches have the same size, and
     a resumed run continues where it stopped. Lightning's own resume starts the pass again, in another order.
-
-    Args:
-        num_images: number of images in the data set.
-        batch_size: images in a step on one rank.
-        seed: seed of the order.
-        start: first step that iteration yields.
-        rank: rank of the process.
-        world_size: number of ranks that share a step.
-
-    Example:
-        >>> batches = StepBatches(5, 2, seed=0)
-        >>> sorted(batches.at(0) + batches.at(1) + batches.at(2)[:1])
-        [0, 1, 2, 3, 4]
-        >>> next(iter(StepBatches(5, 2, seed=0, start=7))) == batches.at(7)
-        True
     """
 
     def __init__(
@@ -69,12 +54,6 @@ class ImageData(LightningDataModule):
     """Training and validation images for the Lightning trainer.
 
     Each rank validates an equal share; up to `world_size − 1` images are left out so that the shares are equal.
-
-    Args:
-        train: training images.
-        validation: validation images.
-        batch_size: images in a step on one rank.
-        seed: seed of the order of the training images.
     """
 
     def __init__(self, train: Images, validation: Images, batch_size: int, seed: int) -> None:
@@ -95,18 +74,15 @@ class ImageData(LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
-        return _loader(self.train, steps)
+        return DataLoader(self.train, batch_sampler=steps, collate_fn=_as_it_is)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Return this rank's share of the validation images."""
         assert self.trainer is not None
         size, world_size = self.batch_size, self.trainer.world_size
         share = list(range(self.trainer.global_rank, len(self.validation) // world_size * world_size, world_size))
-        return _loader(self.validation, [share[begin : begin + size] for begin in range(0, len(share), size)])
-
-
-def _loader(images: Images, batches: Sampler[list[int]] | list[list[int]]) -> DataLoader[Tensor]:
-    return DataLoader(images, batch_sampler=batches, collate_fn=_as_it_is)
+        batches = [share[begin : begin + size] for begin in range(0, len(share), size)]
+        return DataLoader(self.validation, batch_sampler=batches, collate_fn=_as_it_is)
 
 
 def _as_it_is(batch: Any) -> Any:  # the data set returns batches

@@ -22,17 +22,7 @@ from inverseflow.utils.seeding import derived_seed
 
 
 def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[[int], float]:
-    """Return the factor of the learning rate as a function of the steps made: a linear warm-up, then the schedule.
-
-    Args:
-        options: options of the optimizer.
-        max_steps: training steps, for the cosine schedule.
-
-    Example:
-        >>> factor = learning_rate_factor(OptimizerOptions(schedule="cosine", warmup_steps=4), max_steps=104)
-        >>> [round(factor(step), 4) for step in (0, 3, 4, 54, 104)]
-        [0.25, 1.0, 1.0, 0.5, 0.0]
-    """
+    """Return the factor of the learning rate as a function of the steps made: a linear warm-up, then the schedule."""
 
     def factor(step: int) -> float:
         if step < options.warmup_steps:
@@ -52,13 +42,6 @@ class FlowModule(LightningModule):
 
     The noise of a training step is a function of the seed, the step and the rank, and every validation draws the same
     noise. So a resumed run follows the same trajectory as a run that was never stopped.
-
-    Args:
-        flow: the flow, already initialized.
-        options: options of the optimizer.
-        max_steps: training steps, for the schedule.
-        seed: seed of the noise.
-        augmentation: changes each training batch at random.
     """
 
     def __init__(
@@ -88,17 +71,11 @@ class FlowModule(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(options, self.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_train_start(self) -> None:
-        """Start the clock of the first step."""
-        self.step_began = time.perf_counter()
-
     def on_train_batch_end(self, *_: Any) -> None:
         """Start the clock of the next step, now that all callbacks are done with this one."""
         self.step_began = time.perf_counter()
 
-    def on_validation_end(self) -> None:
-        """Start the clock of the next step anew."""
-        self.step_began = time.perf_counter()
+    on_train_start = on_validation_end = on_train_batch_end
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
         """Seed the noise of the step."""
@@ -116,56 +93,48 @@ class FlowModule(LightningModule):
         torch.manual_seed(self._validation_seed(batch_idx))
 
     def validation_step(self, images: Tensor, batch_idx: int) -> None:
-        """Add a batch to the mean bits per dimension of the validation images.
-
-        Raises:
-            NonFiniteError: if they are not finite, on any rank.
-        """
+        """Add a batch to the mean bits per dimension of the validation images, which must be finite on every rank."""
         bits = self._bits_per_dim(images).mean()
-        if self._on_any_rank(not bool(torch.isfinite(bits))):
-            raise NonFiniteError(
-                _sentence(
-                    f"the validation after step {self.trainer.global_step} is not finite",
-                    self._first_place(lambda: self._find(images, self._validation_seed(batch_idx))),
-                )
-            )
+        what = f"the validation after step {self.trainer.global_step} is not finite"
+        self._require_finite(bits, what, images, self._validation_seed(batch_idx))
         self.log("val_bits_per_dim", bits, batch_size=len(images), on_epoch=True, logger=False, sync_dist=True)
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Measure the gradient, clip it, and stop the run before a value that is not finite reaches the weights.
-
-        Raises:
-            NonFiniteError: if the loss or the norm of the gradient is not finite, on any rank.
-        """
-        self.gradient_norm = self._clip(self.options.clip_norm)
+        """Measure the gradient, clip it, and stop the run before a value that is not finite reaches the weights."""
+        limit = math.inf if self.options.clip_norm is None else self.options.clip_norm
+        if self._is_sharded:
+            wrapped: Any = self.trainer.model  # only the wrapper knows the norm of all shards
+            self.gradient_norm = wrapped.clip_grad_norm_(limit)
+        else:
+            gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         if self._on_any_rank(not bool(torch.isfinite(self.gradient_norm) & torch.isfinite(self.train_bits_per_dim))):
             raise NonFiniteError(self._explain_step())
+        if not self._is_sharded:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), limit, self.gradient_norm)
 
     def check_finite(self) -> None:
         """Check the weights after a step, before they are saved: on the images of that step in evaluation mode.
 
         Draws from the global generator, which the next step and every validation batch seed anew.
-
-        Raises:
-            NonFiniteError: if the bits per dimension are not finite, on any rank.
         """
         if self._images is None or self._is_sharded:
             return
-        images, training, seed = self._images, self.flow.training, self._step_seed("check")
+        training, seed = self.flow.training, self._step_seed("check")
         self.flow.eval()
         try:
             torch.manual_seed(seed)
             with torch.no_grad():
-                bits = self._in_training_precision(images).mean()
-            if self._on_any_rank(not bool(torch.isfinite(bits))):
-                raise NonFiniteError(
-                    _sentence(
-                        f"the model is not finite after step {self.trainer.global_step}",
-                        self._first_place(lambda: self._find(images, seed)),
-                    )
-                )
+                bits = self._in_training_precision(self._images).mean()
+            what = f"the model is not finite after step {self.trainer.global_step}"
+            self._require_finite(bits, what, self._images, seed)
         finally:
             self.flow.train(training)
+
+    def _require_finite(self, bits: Tensor, what: str, images: Tensor, seed: int) -> None:
+        if self._on_any_rank(not bool(torch.isfinite(bits))):
+            place = self._first_place(lambda: self._find(images, seed))
+            raise NonFiniteError(_sentence(what, place))
 
     @property
     def _is_sharded(self) -> bool:
@@ -193,16 +162,6 @@ class FlowModule(LightningModule):
         if self.trainer.world_size == 1:
             return condition
         return bool(self.trainer.strategy.reduce_boolean_decision(condition, all=False))
-
-    def _clip(self, clip_norm: float | None) -> Tensor:
-        if self._is_sharded:  # only the wrapper knows the norm of all shards
-            wrapped: Any = self.trainer.model
-            norm: Tensor = wrapped.clip_grad_norm_(math.inf if clip_norm is None else clip_norm)
-            return norm
-        if clip_norm is not None:
-            return torch.nn.utils.clip_grad_norm_(self.parameters(), clip_norm)
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
 
     def _explain_step(self) -> str:
         def find() -> str | None:

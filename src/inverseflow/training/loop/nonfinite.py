@@ -12,26 +12,10 @@ from inverseflow.bijections import Compose, Multiscale
 
 
 def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
-    """Return the name of the first parameter or layer output in `model` that is not finite.
+    """Return the name of the first parameter or layer output in `model` that is not finite, None if there is none.
 
-    Parameters are checked before `run()` is called, then the outputs of the layers in the order in which they are
+    Parameters are checked before `run()` calls the model, then the outputs of the layers in the order in which they are
     computed, so inner layers before the layers that contain them.
-
-    Args:
-        model: the model that `run` uses.
-        run: calls the model on the batch in question, with the random state that it had.
-
-    Returns:
-        For instance "the output of bijection.scales.0.layers.1.layers.2 (ActNorm), scale 1, step 1", or None if all
-        values are finite.
-
-    Example:
-        >>> class Root(nn.Module):
-        ...     def forward(self, x):
-        ...         return x.sqrt()
-        >>> model = nn.Sequential(nn.Identity(), Root(), nn.Identity())
-        >>> first_non_finite_layer(model, lambda: model(torch.tensor([-1.0])))
-        'the output of 1 (Root)'
     """
     for name, parameter in model.named_parameters():
         if not _is_finite(parameter):
@@ -40,15 +24,11 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
-            if found:
-                return
             for place, tensor in enumerate(_tensors(output)):
-                if not _is_finite(tensor):
+                if not found and not _is_finite(tensor):
                     what = "log-det" if place == 1 and isinstance(output, tuple) and len(output) == 2 else "output"
-                    found.append(
-                        f"the {what} of {name or 'the flow'} ({type(module).__name__}){_position(model, name)}"
-                    )
-                    return
+                    layer = f"{name or 'the flow'} ({type(module).__name__}){_position(model, name)}"
+                    found.append(f"the {what} of {layer}")
 
         return hook
 
@@ -63,17 +43,7 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
 
 
 def last_non_finite_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> str | None:
-    """Return the name of the last parameter whose gradient is not finite: the first one that backward reached.
-
-    Args:
-        parameters: parameters by name, in the order of the forward pass.
-
-    Example:
-        >>> layer = nn.Linear(1, 1)
-        >>> layer.bias.grad = torch.tensor([float("nan")])
-        >>> last_non_finite_gradient(layer.named_parameters())
-        'bias'
-    """
+    """Return the name of the last parameter whose gradient is not finite: the first one that backward reached."""
     names = [name for name, value in parameters if value.grad is not None and not _is_finite(value.grad)]
     return names[-1] if names else None
 

@@ -1,8 +1,10 @@
-"""Measure training steps and give them to the loggers."""
+"""Measure training steps and record them in metrics.csv and TensorBoard."""
 
 from __future__ import annotations
 
+import math
 import time
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -10,25 +12,21 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.run.metrics import append_metrics
+
+_WARM_UP = 2  # steps that are slower because memory and kernels are being prepared
 
 
 class Recorder(Callback):
-    """Measure time, and give the loggers a row at regular steps and with every validation.
+    """Record a row every `every` steps and with every validation, and the time in training over all resumptions.
 
-    Lightning logs by itself, but its times include validation and checkpoints, and start anew in a resumed run.
-
-    Attributes:
-        seconds: time spent in training, validation included, summed over all processes of a resumed run.
-
-    Args:
-        every: training steps between two rows.
+    Lightning's times include validation and checkpoints and start anew in a resumed run, and so does its CSVLogger.
     """
 
-    warm_up = 2  # steps that are slower because memory and kernels are being prepared
-
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self, metrics: Path, every: int) -> None:
         self.seconds = 0.0
+        self._metrics = metrics
+        self._every = every
         self._resumed_at = 0
         self._last_time = 0.0
         self._learning_rate = 0.0
@@ -38,10 +36,7 @@ class Recorder(Callback):
 
     @property
     def ms_per_step(self) -> float | None:
-        """Mean time of a step in milliseconds, fetching its images included, validation and checkpoints left out.
-
-        None before the first measurement.
-        """
+        """Mean time of a step, fetching its images included, validation and checkpoints left out; None at first."""
         return 1e3 * self._total / self._counted if self._counted else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,10 +63,10 @@ class Recorder(Callback):
         assert isinstance(pl_module, FlowModule)
         step = trainer.global_step
         self._window.append(time.perf_counter() - pl_module.step_began)
-        if step > self._resumed_at + self.warm_up:
+        if step > self._resumed_at + _WARM_UP:
             self._total += self._window[-1]
             self._counted += 1
-        if step % self.every == 0 or step in (1, trainer.max_steps):
+        if step % self._every == 0 or step in (1, trainer.max_steps):
             row = {
                 "train_bits_per_dim": float(pl_module.train_bits_per_dim),
                 "learning_rate": float(self._learning_rate),
@@ -79,11 +74,11 @@ class Recorder(Callback):
                 "ms_per_step": 1e3 * sum(self._window) / len(self._window),
             }
             self._window.clear()
-            _record(trainer, row)
+            self._record(trainer, row)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the validation."""
-        _record(trainer, {"val_bits_per_dim": float(trainer.callback_metrics["val_bits_per_dim"])})
+        self._record(trainer, {"val_bits_per_dim": float(trainer.callback_metrics["val_bits_per_dim"])})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
@@ -94,7 +89,9 @@ class Recorder(Callback):
         self.seconds += now - self._last_time
         self._last_time = now
 
-
-def _record(trainer: Trainer, row: dict[str, float]) -> None:
-    for logger in trainer.loggers:
-        logger.log_metrics(row, step=trainer.global_step)
+    def _record(self, trainer: Trainer, row: dict[str, float]) -> None:
+        row = {name: value for name, value in row.items() if math.isfinite(value)}
+        if trainer.is_global_zero:
+            append_metrics(self._metrics, {"step": trainer.global_step, **row})
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)

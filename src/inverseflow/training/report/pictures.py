@@ -20,17 +20,7 @@ _VISIBLE = 720  # pixels that a grid is enlarged to, at most, in whole multiples
 
 
 def image_grid(images: Tensor, levels: int, columns: int) -> Image.Image:
-    """Return a picture with images in rows, enlarged so that each pixel can be seen.
-
-    Args:
-        images: gray levels, ``(N, 1 or 3, H, W)``.
-        levels: number of gray levels; the highest is white.
-        columns: images in a row.
-
-    Example:
-        >>> image_grid(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), levels=17, columns=3).size
-        (732, 488)
-    """
+    """Return a picture with gray levels ``(N, 1 or 3, H, W)`` in rows, enlarged so that each pixel can be seen."""
     count, _, height, width = images.shape
     rows = -(-count // columns)
     cells = torch.zeros(rows * columns, 3, height, width)
@@ -45,14 +35,7 @@ def image_grid(images: Tensor, levels: int, columns: int) -> Image.Image:
 
 
 def save_grid(path: Path, images: Tensor, levels: int, columns: int | None = None) -> None:
-    """Write `image_grid` as a PNG file.
-
-    Args:
-        path: the file.
-        images: gray levels, ``(N, 1 or 3, H, W)``.
-        levels: number of gray levels.
-        columns: images in a row; by default the grid is about square.
-    """
+    """Write `image_grid` as a PNG file, about square unless `columns` are given."""
     if columns is None:
         columns = max(1, round(len(images) ** 0.5))
     with atomic_write(path) as temporary:
@@ -60,15 +43,7 @@ def save_grid(path: Path, images: Tensor, levels: int, columns: int | None = Non
 
 
 def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor, levels: int, title: str) -> None:
-    """Write originals, reconstructions and their differences side by side.
-
-    Args:
-        path: the PNG file.
-        originals: gray levels, ``(N, 1 or 3, H, W)``.
-        reconstructions: of the same shape.
-        levels: number of gray levels.
-        title: title of the picture.
-    """
+    """Write originals, reconstructions and their differences side by side as a PNG file."""
     from matplotlib.figure import Figure
 
     columns = max(1, round(len(originals) ** 0.5))
@@ -90,14 +65,7 @@ def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor,
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapping[str, float], title: str) -> None:
-    """Write bits per dimension over the training steps, with the baselines as lines.
-
-    Args:
-        path: the PNG file.
-        rows: the rows of metrics.csv.
-        baselines: bits per dimension by name.
-        title: title of the picture.
-    """
+    """Write the rows of metrics.csv as curves over the steps, with the baselines as lines, as a PNG file."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -6,7 +6,7 @@ import platform
 import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,6 @@ from inverseflow.utils.seeding import seeded
 _PICTURED = 100
 _RECONSTRUCTED = 64
 _BASELINE_IMAGES = 50_000
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """Numbers of the training itself."""
-
-    steps: int
-    """Training steps made."""
-    best_step: int
-    """Step of the best validation, whose weights are exported."""
-    val_bits_per_dim: float
-    """Bits per dimension of the best validation."""
-    seconds: float
-    """Time in training, validation included, summed over all processes of a resumed run."""
-    ms_per_step: float | None
-    """Mean time of a step, validation and checkpoints left out; None if too few steps were made."""
 
 
 @dataclass(frozen=True)
@@ -88,49 +72,35 @@ class Report:
 
 
 def finish(
-    run: Run, options: TrainOptions, data: ImageSplits, flow: Flow, training: TrainingSummary, device: torch.device
+    run: Run, options: TrainOptions, data: ImageSplits, flow: Flow, training: dict[str, Any], device: torch.device
 ) -> Report:
-    """Measure the flow on the test images, draw the pictures, export the flow, and write report.json.
-
-    Args:
-        run: the run folder.
-        options: the settings of the run.
-        data: the images.
-        flow: the trained flow.
-        training: numbers of the training itself.
-        device: where to measure.
-
-    Raises:
-        NonFiniteError: if the bits per dimension of a test image are not finite. Nothing is exported then.
-    """
+    """Measure the flow, draw the pictures, export the flow, and write report.json with `training`'s fields in it."""
     flow = flow.to(device).eval()
     measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)
     problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_images else []
     problems += _draw(run, flow, data, options.seed)
-    compared = dict(_baselines(data))
-    save_curves(run.curves, read_metrics(run.metrics), compared, f"{data.title}, {options.model.name}")
+    baselines = dict(_baselines(data))
+    save_curves(run.curves, read_metrics(run.metrics), baselines, f"{data.title}, {options.model.name}")
     with atomic_folder(run.model) as temporary:
         flow.save_pretrained(temporary)
-
     report = Report(
         title=data.title,
         test_bits_per_dim=measured.bits_per_dim,
         test_bits_per_dim_stderr=measured.bits_per_dim_stderr,
-        baselines=compared,
-        val_bits_per_dim=training.val_bits_per_dim,
+        baselines=baselines,
         max_reconstruction_error=measured.max_reconstruction_error,
         parameters=sum(parameter.numel() for parameter in flow.parameters()),
-        train_seconds=training.seconds,
-        ms_per_step=training.ms_per_step,
         sample_ms_per_100=measured.sample_ms_per_100,
-        steps=training.steps,
-        best_step=training.best_step,
         seed=options.seed,
         model=asdict(options.model),
         evaluation=measured,
         problems=problems,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        versions=versions(),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("inverseflow", "torch", "lightning", "numpy")},
+        },
+        **training,
     )
     write_json(run.report, asdict(report))
     return report
@@ -163,38 +133,18 @@ def _baselines(data: ImageSplits) -> dict[str, float]:
 
 
 def reconstruct(path: Path, flow: Flow, originals: Tensor, data: ImageSplits) -> int:
-    """Draw images next to their reconstructions through the latent.
-
-    Args:
-        path: the picture.
-        flow: the trained flow.
-        originals: gray levels, ``(N, C, H, W)``.
-        data: the data set of the images.
-
-    Returns:
-        The largest difference in gray levels.
-    """
+    """Draw images next to their reconstructions through the latent, and return the largest difference in levels."""
     with torch.inference_mode():
         back = flow.decode(flow.encode(originals.to(next(flow.parameters()).device))).cpu()
     save_reconstructions(path, originals, back, data.levels, f"{data.title}: through the latent and back")
     return int((originals.int() - back.int()).abs().max())
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a measurement may depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("inverseflow", "torch", "lightning", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
-
-
 def closing_lines(report: Report, run: Run) -> str:
     """Return the lines that are printed at the end of a run."""
     bits, measured = report.test_bits_per_dim, report.evaluation
-    title = f"{report.title}: {with_error(bits, report.test_bits_per_dim_stderr)} bits/dim"
+    error = report.test_bits_per_dim_stderr
+    title = f"{report.title}: {bits:.3f} {'(one image)' if error is None else f'± {error:.3f}'} bits/dim"
     images = "1 test image" if measured.images == 1 else f"{measured.images} test images"
     deviation = measured.bits_per_dim_draw_std
     between = "" if deviation is None else f", {deviation:.4f} between draws"
@@ -212,13 +162,3 @@ def closing_lines(report: Report, run: Run) -> str:
         f"  pictures, report.json and the model are in {run.path}",
     ]
     return "\n".join(lines)
-
-
-def with_error(value: float, error: float | None, digits: int = 3) -> str:
-    """Return a value with its standard error, which does not exist for one image.
-
-    Example:
-        >>> with_error(1.5, 0.25), with_error(1.5, None)
-        ('1.500 ± 0.250', '1.500 (one image)')
-    """
-    return f"{value:.{digits}f} (one image)" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -1,21 +1,24 @@
-"""Read checkpoints, and load weights from them."""
+"""Read checkpoints, load weights from them, and decide where a resumed run continues."""
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.errors import CheckpointError
+from inverseflow.errors import CheckpointError, InverseFlowError, OptionError
+from inverseflow.training.options import TrainOptions
+from inverseflow.training.run.folder import Run
+from inverseflow.training.run.metrics import read_metrics
 
-_RESUME_FIELDS: dict[str, type] = {
+_RESUME_FIELDS = {
     "pytorch-lightning_version": str,
     "epoch": int,
     "loops": dict,
@@ -23,22 +26,70 @@ _RESUME_FIELDS: dict[str, type] = {
     "optimizer_states": list,
     "lr_schedulers": list,
 }
-_AVERAGE_FIELDS: dict[str, type] = {"current_model_state": dict, "averaging_state": dict}
-_CALLBACK_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "Checkpoints": {"best_value": (float, NoneType), "best_step": (int, NoneType)},
-    "Recorder": {"seconds": (float, int), "total": (float, int), "counted": (int,)},
-}
+_AVERAGE_FIELDS = {"current_model_state": dict, "averaging_state": dict}
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a resumed run continues."""
+
+    path: Path
+    """The checkpoint."""
+    step: int
+    """Its training step."""
+    best_is_lost: bool
+    """Whether the best validation has to be found anew, because best.ckpt is lost."""
+    notes: tuple[str, ...]
+    """What the user should know about it, a sentence each."""
+
+
+def find_start(run: Run, flow: nn.Module, options: TrainOptions) -> Start | None:
+    """Return where a run continues, or None if it has not saved a checkpoint yet and starts from the first step.
+
+    That is last.ckpt, or best.ckpt if last.ckpt is lost. Nothing is changed.
+    """
+    path, notes = run.last, []
+    if not run.last.is_file():
+        if not run.best.is_file():
+            _check_never_saved(run)
+            return None
+        path, notes = run.best, [f"{run.last} is lost; the run continues from {run.best.name}"]
+    try:
+        checkpoint = read_checkpoint(path)
+        check_architecture(flow, flow_weights(checkpoint), path)
+        check_resumable(checkpoint, path, flow, averaged=options.optimizer.ema is not None)
+    except CheckpointError as error:
+        if path == run.last and run.best.is_file():
+            raise CheckpointError(f"{error}; delete it to continue from {run.best.name}") from error
+        raise
+    step = checkpoint["global_step"]
+    if options.max_steps < step:
+        raise OptionError(f"max_steps is {options.max_steps}, but the run has made {step} steps already")
+    best_is_lost = False
+    if path == run.last and checkpoint["callbacks"]["Checkpoints"].get("best_step") is not None:
+        try:
+            check_architecture(flow, flow_weights(read_checkpoint(run.best)), run.best)
+        except CheckpointError as error:
+            best_is_lost = True
+            what = str(error) if run.best.is_file() else f"{run.best} is lost"
+            notes.append(f"{what}; the best validation is found anew, from step {step} on")
+    return Start(path, step, best_is_lost, tuple(notes))
+
+
+def _check_never_saved(run: Run) -> None:
+    settings = run.options()
+    first_due = min(settings.checkpoint_every, settings.validate_every, settings.max_steps)
+    rows = read_metrics(run.metrics) if run.metrics.is_file() else []
+    made = max((int(row["step"]) for row in rows), default=0)
+    if made > first_due or run.report.is_file() or run.model.is_dir():
+        raise CheckpointError(
+            f"{run.checkpoints} is lost, although the run has made {made} steps; put last.ckpt or best.ckpt back, or "
+            "start anew with --overwrite"
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint, on the CPU. Only plain data is read; no code is executed.
-
-    Args:
-        path: the file.
-
-    Raises:
-        CheckpointError: if the file cannot be read, is damaged or is not a checkpoint.
-    """
+    """Return the content of a checkpoint, on the CPU. Only plain data is read; no code is executed."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the file is damaged: that is enough
@@ -50,11 +101,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path} is damaged: it is not a checkpoint of a training run")
     weights, step = content["state_dict"], content.get("global_step")
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    ):
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f"{path} is damaged: its state_dict is not a mapping from names to tensors")
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+    if type(step) is not int or step < 0:
         raise CheckpointError(f"{path} is damaged: its global_step is {'missing' if step is None else repr(step)}")
     current = content.get("current_model_state")
     for name, value in [*weights.items(), *(current.items() if isinstance(current, dict) else ())]:
@@ -67,71 +116,39 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path, flow: nn.Module, 
     """Check that a checkpoint has what a resumed run needs.
 
     Lightning itself continues without what is missing: with a fresh optimizer, say, on another trajectory.
-
-    Args:
-        checkpoint: as `read_checkpoint` returns it.
-        path: its file, for the message.
-        flow: the flow that it was saved with.
-        averaged: whether training averages the weights.
-
-    Raises:
-        CheckpointError: if a field is missing or of another type. The message names it.
     """
-    fields = _RESUME_FIELDS | (_AVERAGE_FIELDS if averaged else {})
-    for name, kind in fields.items():
-        _check_type(checkpoint, name, kind, path)
-    for name, numbers in _CALLBACK_FIELDS.items():
-        _check_type(checkpoint["callbacks"], name, dict, path)
-        for number, kinds in numbers.items():
-            _check_type(checkpoint["callbacks"][name], number, kinds, path)
-    for name in ("optimizer_states", "lr_schedulers"):
-        if len(checkpoint[name]) != 1 or not isinstance(checkpoint[name][0], dict):
-            raise CheckpointError(f"{path} is damaged: its field {name} does not hold one mapping")
-    _check_type(checkpoint["optimizer_states"][0], "state", dict, path)
-    _check_type(checkpoint["optimizer_states"][0], "param_groups", list, path)
-    _check_moments(checkpoint["optimizer_states"][0]["state"], flow, path)
-    if averaged:
-        check_architecture(flow, _without_prefix(checkpoint["current_model_state"]), path)
-        _check_type(checkpoint["averaging_state"], "n_averaged", Tensor, path)
+    with naming_damage(path):
+        for name, kind in (_RESUME_FIELDS | (_AVERAGE_FIELDS if averaged else {})).items():
+            if not isinstance(checkpoint[name], kind):
+                raise TypeError(f"{name} is of type {type(checkpoint[name]).__name__}")
+        for callback in ("Checkpoints", "Recorder"):
+            checkpoint["callbacks"][callback]
+        (optimizer,), (_,) = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+        if not optimizer["state"]:
+            raise ValueError("its optimizer has no state")
+        shapes = {number: parameter.shape for number, parameter in enumerate(flow.parameters())}
+        for number, moments in optimizer["state"].items():
+            if number in shapes and any(moments[name].shape != shapes[number] for name in ("exp_avg", "exp_avg_sq")):
+                raise ValueError(f"its optimizer's moments of parameter {number} are not of shape {shapes[number]}")
+        if averaged:
+            check_architecture(flow, _without_prefix(checkpoint["current_model_state"]), path)
+            checkpoint["averaging_state"]["n_averaged"]
 
 
-def _check_type(mapping: Mapping[str, Any], name: str, kind: type | tuple[type, ...], path: Path) -> None:
-    if name not in mapping:
-        raise CheckpointError(f"{path} is damaged: its field {name} is missing")
-    value = mapping[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise CheckpointError(f"{path} is damaged: its field {name} is of type {type(value).__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise CheckpointError(f"{path} is damaged: its field {name} is {value}")
-
-
-def _check_moments(state: Mapping[Any, Any], flow: nn.Module, path: Path) -> None:
-    if not state:
-        raise CheckpointError(f"{path} is damaged: its optimizer has no state")
-    shapes = dict(enumerate(parameter.shape for parameter in flow.parameters()))
-    for number, moments in state.items():
-        tensors = moments.values() if isinstance(moments, dict) else ()
-        if number in shapes and not any(isinstance(value, Tensor) for value in tensors):
-            raise CheckpointError(f"{path} is damaged: its optimizer has no moments of parameter {number}")
-        for value in tensors:
-            if number in shapes and isinstance(value, Tensor) and value.ndim and value.shape != shapes[number]:
-                raise CheckpointError(
-                    f"{path} is damaged: its optimizer has moments of shape {tuple(value.shape)} for parameter "
-                    f"{number} of shape {tuple(shapes[number])}"
-                )
+@contextmanager
+def naming_damage(path: Path, restoring: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Make errors about the content of a checkpoint name its file, while it is being restored."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        if isinstance(error, InverseFlowError) or not restoring():
+            raise
+        what = f"its field {error.args[0]} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise CheckpointError(f"{path} is damaged: {what}") from error
 
 
 def load_weights(flow: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Load the weights of a checkpoint into a flow: the averaged ones if training averaged them.
-
-    Args:
-        flow: the flow.
-        checkpoint: as `read_checkpoint` returns it.
-        path: its file, for the message.
-
-    Raises:
-        CheckpointError: if the weights belong to another architecture.
-    """
+    """Load the weights of a checkpoint into a flow: the averaged ones if training averaged them."""
     weights = flow_weights(checkpoint)
     check_architecture(flow, weights, path)
     flow.load_state_dict(weights)
@@ -143,16 +160,7 @@ def flow_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def check_architecture(flow: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Check that weights fit a flow.
-
-    Args:
-        flow: the flow.
-        weights: tensors by their names in the flow.
-        path: their file, for the message.
-
-    Raises:
-        CheckpointError: if they don't fit. The message names the first difference.
-    """
+    """Check that weights by their names in the flow fit a flow; name the first difference."""
     own = flow.state_dict()
     for name in [*own, *(name for name in weights if name not in own)]:
         if name not in weights:

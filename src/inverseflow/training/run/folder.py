@@ -13,9 +13,8 @@ import yaml
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run.lock import LOCK_NAME
-from inverseflow.utils.files import atomic_write, delete_temporary, is_temporary
-
-_LARGEST_CONFIG = 2**20  # bytes; ours have 2 kB
+from inverseflow.training.run.metrics import begin_metrics
+from inverseflow.utils.files import delete_temporary, is_temporary, write_text
 
 
 class Run:
@@ -72,8 +71,8 @@ class Run:
         Raises:
             RunError: if the folder holds no run, or config.yaml cannot be read.
         """
-        content = self._content() if self.config.is_file() else None
-        if isinstance(content, dict) and {"data", "max_steps", "model", "optimizer"} <= content.keys():
+        content = self._content()
+        if content is not None:
             return content
         if self.path.is_file():
             raise RunError(f"{self.path} is a file; name the folder of a run")
@@ -81,10 +80,7 @@ class Run:
         raise RunError(f"{self.path} {missing}; `inverseflow train DATA {self._out_option}` makes one")
 
     def resume_command(self, data: str) -> str:
-        """Return the shell command that continues the run.
-
-        Args:
-            data: name of the data set.
+        """Return the shell command that continues the run on the data set `data`.
 
         Example:
             >>> Run("my runs/one").resume_command("digits")
@@ -108,82 +104,64 @@ class Run:
             raise RunError(
                 f"{self.path} is no name in UTF-8, which TensorBoard needs; choose another folder with --out"
             )
-        if not self.path.is_dir() or all(
-            entry.name == LOCK_NAME or is_temporary(entry) for entry in self.path.iterdir()
-        ):
+        entries = self.path.iterdir() if self.path.is_dir() else ()
+        if all(entry.name == LOCK_NAME or is_temporary(entry) for entry in entries):
             return
-        if not self.exists:
-            raise RunError(f"{self.path} is not empty and {self._why_no_run()}; choose another folder with --out")
+        if self._content() is None:
+            raise RunError(f"{self.path} is not empty and holds no training run; choose another folder with --out")
         if not (resume or overwrite):
             raise RunError(
                 f"{self.path} holds a run already; "
                 "--resume continues it, --overwrite deletes it, --out chooses another folder"
             )
 
-    def prepare(self, options: TrainOptions, *, overwrite: bool) -> None:
-        """Make the folder and write the settings into it.
+    def prepare(self, options: TrainOptions, *, overwrite: bool, step: int = 0) -> None:
+        """Make the folder, write the settings into it, and begin metrics.csv with the rows up to a step.
 
         Args:
             options: the settings.
             overwrite: first delete what a previous run left in the folder, and nothing else.
+            step: where the run continues.
 
         Raises:
-            RunError: if the folder cannot be written to.
+            RunError: if metrics.csv is damaged.
+            OSError: if the folder cannot be written to.
         """
-        try:
-            delete_temporary(self.path)  # left by a process that was killed while it wrote
-            delete_temporary(self.checkpoints)
-            if overwrite and self.exists:
-                self._delete()
-            text = "# The settings of this run. `inverseflow train --config` takes this file.\n"
-            text += yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True)
-            with atomic_write(self.config) as temporary:
-                temporary.write_text(text, "utf-8")
-            self.checkpoints.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {_reason(error)}") from error
+        delete_temporary(self.path)  # left by a process that was killed while it wrote
+        delete_temporary(self.checkpoints)
+        if overwrite and self.exists:
+            self.remove_results()
+            _remove(self.tensorboard, self.checkpoints, self.metrics, self.config)
+        text = "# The settings of this run. `inverseflow train --config` takes this file.\n"
+        write_text(self.config, text + yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True))
+        self.checkpoints.mkdir(exist_ok=True)
+        begin_metrics(self.metrics, step)
 
     def remove_results(self) -> None:
         """Delete the results of a finished run: the exported model, the report and the pictures.
 
         Raises:
-            RunError: if they cannot be deleted.
+            OSError: if they cannot be deleted.
         """
-        try:
-            _remove(self.report, self.model, self.samples, self.reconstructions, self.curves)
-        except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {_reason(error)}") from error
+        _remove(self.report, self.model, self.samples, self.reconstructions, self.curves)
 
     @property
     def _out_option(self) -> str:
         path = str(self.path)
         return f"--out={quote(path)}" if path.startswith("-") else f"--out {quote(path)}"
 
-    def _content(self) -> Any:
+    def _content(self) -> dict[str, Any] | None:
+        """Return what config.yaml holds, None if there is none or it is somebody else's."""
+        if not self.config.is_file():
+            return None
         try:
-            if self.config.stat().st_size > _LARGEST_CONFIG:
-                raise RunError(f"{self.config} is damaged: it is larger than 1 MiB")
-            return yaml.safe_load(self.config.read_text("utf-8"))
+            content = yaml.safe_load(self.config.read_text("utf-8"))
         except OSError as error:
-            raise RunError(f"cannot read {self.config}: {_reason(error)}") from error
-        except RecursionError as error:
-            raise RunError(f"{self.config} is damaged: it is nested too deeply") from error
-        except UnicodeDecodeError as error:
-            raise RunError(f"{self.config} is damaged: it is not UTF-8 text") from error
-        except (yaml.YAMLError, ValueError, TypeError) as error:  # a number of 5,000 digits, a list as a key ...
+            raise RunError(f"cannot read {self.config}: {(error.strerror or str(error)).lower()}") from error
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
             raise RunError(f"{self.config} is damaged: {' '.join(str(error).split())}") from error
-
-    def _why_no_run(self) -> str:
-        try:
-            self._content()
-        except RunError as error:
-            if self.config.is_file():
-                return f"holds no training run that can be read ({error})"
-        return "holds no training run"
-
-    def _delete(self) -> None:
-        self.remove_results()
-        _remove(self.tensorboard, self.checkpoints, self.metrics, self.config)
+        is_run = isinstance(content, dict) and {"data", "max_steps", "model", "optimizer"} <= content.keys()
+        return content if is_run else None
 
 
 def _remove(*entries: Path) -> None:
@@ -192,7 +170,3 @@ def _remove(*entries: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

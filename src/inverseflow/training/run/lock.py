@@ -16,6 +16,7 @@ except ImportError:  # Windows: runs are not locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of the file system
 
 
 class RunLock:
@@ -23,16 +24,6 @@ class RunLock:
 
     It is the operating system's lock of a file in the folder, so a lock file left by a killed process locks nothing. On
     a file system without locks every run is let in.
-
-    Args:
-        folder: the run folder.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with RunLock(folder) as lock:
-        ...     lock.acquire()
-        ...     lock.check()
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,26 +38,16 @@ class RunLock:
         self.release()
 
     def acquire(self) -> None:
-        """Lock the folder, made if it does not exist; do nothing if this object has locked it already.
-
-        Raises:
-            RunError: if another process trains in the folder, or if it cannot be written to.
-        """
-        if self._file is not None or fcntl is None:
-            return
+        """Lock the folder, made if it does not exist; do nothing if this object has locked it already."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            while self._file is None:
+            while self._file is None and fcntl is not None:
+                self._folder.mkdir(parents=True, exist_ok=True)
                 self._file = self._open()
         except OSError as error:
             raise RunError(f"cannot write to {self._folder}: {(error.strerror or str(error)).lower()}") from error
 
     def check(self) -> None:
-        """Check that the folder is still the one that was locked.
-
-        Raises:
-            RunError: if it was removed, or replaced by another one.
-        """
+        """Check that the folder is still the one that was locked, and was not removed or replaced."""
         if self._file is not None and not self._is_current(self._file):
             raise RunError(f"{self._folder} was removed or replaced during training; nothing more is written to it")
 
@@ -84,12 +65,7 @@ class RunLock:
         """Open and lock the file; None if another process deleted it in between."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            _lock(file)
-            if not self._is_current(file):
-                os.close(file)
-                return None
-            os.truncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(file, 1000).decode("utf-8", "replace").strip() or "another process"
             os.close(file)
@@ -97,9 +73,15 @@ class RunLock:
                 f"{self._folder} is in use: {owner} trains in it; wait for it or stop it, or choose another folder "
                 "with --out"
             ) from None
-        except BaseException:
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(file)
+                raise
+        if not self._is_current(file):
             os.close(file)
-            raise
+            return None
+        os.truncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         return file
 
     def _is_current(self, file: int) -> bool:
@@ -107,13 +89,3 @@ class RunLock:
             return os.path.samestat(os.fstat(file), self._path.stat(follow_symlinks=False))
         except OSError:
             return False
-
-
-def _lock(file: int) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            raise

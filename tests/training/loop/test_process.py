@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from inverseflow.training.loop.signals import StopRequest
+from inverseflow.training.loop.process import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,21 +1,30 @@
-"""Stop training after the current step on Ctrl-C or SIGTERM."""
+"""This process: its rank before the processes have met, and the signals that stop it. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from types import FrameType
 from typing import Any
 
-from inverseflow.training.loop.ranks import is_first_process
+
+def is_first_process() -> bool:
+    """Return whether this is the process that writes files and messages.
+
+    Lightning's `rank_zero_only` needs Lightning, which takes seconds to import, and ignores the rank of the node.
+    """
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):  # in the order that Lightning asks
+        if name in os.environ:
+            return int(os.environ[name]) == 0 and (name == "RANK" or int(os.environ.get("NODE_RANK", "0")) == 0)
+    return int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 class StopRequest:
-    """Handler of Ctrl-C and SIGTERM: the first signal requests a stop, the second one stops at once.
+    """Context in which the first Ctrl-C or SIGTERM requests a stop, and the second one stops at once.
 
-    A context manager. At the end of the block the signals have their previous handlers again. A signal that was ignored
-    before, such as Ctrl-C in a background job, stays ignored.
+    A signal that was ignored before, such as Ctrl-C in a background job, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -30,13 +39,11 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
-        self._former = {}
 
     def listen(self) -> None:
-        """Handle Ctrl-C and SIGTERM until the end of the block."""
+        """Handle the signals from now on; before, they stop at once."""
         for number, handler in self._former.items():
-            ignored = handler is signal.SIG_IGN
-            signal.signal(number, signal.SIG_IGN if ignored else self._receive)
+            signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
