@@ -8,6 +8,9 @@ from inverseflow.ops import CORNERS, causal_conv2d, inv_conv2d
 
 OPERATORS = torch.ops.inverseflow
 
+# opcheck of torch 2.14
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
 
 def problem(dtype=torch.float32, *, gradients=True):
     x = torch.randn(2, 4, 3, 5, dtype=dtype, requires_grad=gradients)

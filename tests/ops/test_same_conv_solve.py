@@ -289,5 +289,5 @@ def test_a_convolution_that_changes_the_number_of_channels_has_no_inverse():
         lambda: same_conv2d_solve(torch.randn(1, 2, 4, 4), weight),
         lambda: same_conv2d_factor_numel(tuple(weight.shape), (4, 4)),
     ):
-        with pytest.raises(ValueError, match="got a kernel of 3 to 2 channels"):
+        with pytest.raises(ValueError, match="as many input as output channels, got a kernel from 3 to 2"):
             call()

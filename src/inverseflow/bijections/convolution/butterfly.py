@@ -81,8 +81,8 @@ class Butterfly(Bijection):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x = z.flatten(1)
-        for factor in reversed(self.factors):
-            x = factor.inverse(x)
+        for index in reversed(range(len(self.factors))):  # torch 2.6 can't compile a reversed ModuleList
+            x = self.factors[index].inverse(x)
         return x.view(z.shape), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
