@@ -112,7 +112,7 @@ def test_a_network_of_the_wrong_size_is_named_with_both_shapes():
     x = torch.zeros(3, 4, 5, 5)
     with pytest.raises(ValueError, match=r"must return \(3, 4, 5, 5\), got \(3, 2, 5, 5\)"):
         AffineCoupling(4, ConvNet(2, 2, 3))(x)
-    with pytest.raises(ValueError, match=r"changes \(3, 2, 5, 5\) must return that shape, got \(3, 4, 5, 5\)"):
+    with pytest.raises(ValueError, match=r"changes \(3, 2, 5, 5\) must return \(3, 2, 5, 5\), got \(3, 4, 5, 5\)"):
         AdditiveCoupling(4, ConvNet(2, 4, 3)).inverse(x)
     with pytest.raises(ValueError, match=r"must return \(3, 4, 5, 5\), got \(3, 4, 3, 3\)"):
         AffineCoupling(4, nn.Conv2d(2, 4, 3))(x)

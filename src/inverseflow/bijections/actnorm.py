@@ -78,10 +78,6 @@ class ActNorm(Bijection):
         self.log_scale.copy_(log_scale)
         self.initialized.fill_(True)
 
-    def extra_repr(self) -> str:
-        """Show the channels."""
-        return f"channels={self.channels}"
-
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the deviation of each channel, 1 in place of the deviation of a constant one."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from inverseflow.bijections.events import at_least_single
 from inverseflow.errors import LayerError
 from inverseflow.utils.arguments import whole_number
 
 Shape = tuple[int, ...]
 LogDet = Tensor | float
+Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, LogDet]]
 
 
 class Bijection(nn.Module, ABC):
@@ -22,7 +25,7 @@ class Bijection(nn.Module, ABC):
     and the log-determinant *of their own direction*, as a number, a scalar or a ``(B,)`` tensor. This class checks
     the input of every layer. It returns contiguous images, and every log-determinant as a ``(B,)`` tensor in the
     input's dtype, but at least in float32. A layer that changes the shape of an event also overrides `output_shape`
-    and `input_shape`.
+    and `input_shape`. Every constructor raises `TypeError` if an argument has another type.
 
     Args:
         channels: number of channels C, None for any.
@@ -49,6 +52,9 @@ class Bijection(nn.Module, ABC):
 
     accepts_integers = False
     """Whether `forward` takes integer tensors: only dequantization does."""
+
+    full_precision = False
+    """Whether to compute in at least single precision, under autocast too, so that the two directions stay inverses."""
 
     def __init__(
         self,
@@ -80,15 +86,7 @@ class Bijection(nn.Module, ABC):
         return self._run(self._forward, x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        r"""Map latent to data.
-
-        Args:
-            z: ``(B, C', *spatial')``, of the shape that `forward` returns.
-            context: as for `forward`.
-
-        Returns:
-            x, and :math:`\log|\det \partial x/\partial z|` of shape ``(B,)`` in nats.
-        """
+        r"""Map latent to data; like `forward`, return x and :math:`\log|\det \partial x/\partial z|`."""
         self._check_inverse(z, context)
         return self._run(self._inverse, z, context)
 
@@ -110,16 +108,31 @@ class Bijection(nn.Module, ABC):
         self._check_shape(shape)
         return shape
 
-    def _run(
-        self, direction: Callable[[Tensor, Tensor | None], tuple[Tensor, LogDet]], x: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _run(self, direction: Direction, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         try:
-            z, log_det = direction(x, context)
+            z, log_det = self._run_precisely(direction, x, context) if self.full_precision else direction(x, context)
         except LayerError as error:
             if error.layer is None:
                 error.layer = self
             raise
         return z.contiguous(), _as_batch(log_det, z if z.is_floating_point() else x)
+
+    def _run_precisely(self, direction: Direction, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        parameter = _first_parameter(self)
+        dtype = x.dtype if parameter is None else parameter.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            z, log_det = direction(at_least_single(x.to(dtype)), context)
+            return z.to(dtype), log_det
+
+    def extra_repr(self) -> str:
+        """Show the constructor's numbers and words, except options whose number is the default."""
+        parts = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, None)
+            is_default = parameter.kind is parameter.KEYWORD_ONLY and value == parameter.default
+            if isinstance(value, str) or (isinstance(value, (int, float, tuple)) and not is_default):
+                parts.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}")
+        return ", ".join(parts)
 
     def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
         self._check_input(x, context, integers=self.accepts_integers)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.base import Bijection, Direction, LogDet, Shape
 from inverseflow.bijections.module_list import TypedModuleList
 
 
 class Chain(Bijection):
-    """Base class of bijections that apply others one after the other.
-
-    A subclass is a layer of its own: it has attributes and errors of its own, and says what it is made of.
-
-    Args:
-        layers: the bijections, first applied first.
-        channels: number of channels C of events and of latents, None for any.
-        spatial_axes: number of spatial axes of both, None for any.
-    """
+    """Base class of layers that apply other layers one after the other, with attributes and errors of their own."""
 
     layers: TypedModuleList[Bijection]
 
@@ -49,14 +39,14 @@ class Chain(Bijection):
         return z, total
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the latent's shape for an event of this shape, or raise if a layer can't take it."""
+        """Return the shape that the last layer returns."""
         self._check_shape(shape)
         for layer in self.layers:
             shape = layer.output_shape(shape)
         return shape
 
     def input_shape(self, shape: Shape) -> Shape:
-        """Return the shape of the event whose latent has this shape, or raise if a layer can't take it."""
+        """Return the shape that the first layer takes."""
         self._check_shape(shape)
         for index in reversed(range(len(self.layers))):
             shape = self.layers[index].input_shape(shape)
@@ -129,9 +119,7 @@ class CheckpointedCompose(Compose):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self._recomputed(super()._inverse, z, context)
 
-    def _recomputed(
-        self, direction: Callable[[Tensor, Tensor | None], tuple[Tensor, LogDet]], x: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, LogDet]:
+    def _recomputed(self, direction: Direction, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
             return direction(x, context)
         parameters = list(self.parameters())

@@ -33,6 +33,9 @@ class _Coupling(Bijection):
         self.net = net
         self.swap = swap
 
+    outputs: int
+    """Number of the network's output channels for each other channel."""
+
     @abstractmethod
     def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
         """Map the other channels to latent, given the network's prediction."""
@@ -43,12 +46,12 @@ class _Coupling(Bijection):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         copied, changed = self._split(x)
-        changed, log_det = self._transform(changed, self._predict(copied, context))
+        changed, log_det = self._transform(changed, self._predict(copied, changed, context))
         return self._join(copied, changed), log_det
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         copied, changed = self._split(z)
-        changed, log_det = self._untransform(changed, self._predict(copied, context))
+        changed, log_det = self._untransform(changed, self._predict(copied, changed, context))
         return self._join(copied, changed), log_det
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,42 +62,38 @@ class _Coupling(Bijection):
     def _join(self, copied: Tensor, changed: Tensor) -> Tensor:
         return torch.cat([changed, copied] if self.swap else [copied, changed], dim=1)
 
-    def _predict(self, copied: Tensor, context: Tensor | None) -> Tensor:
+    def _predict(self, copied: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
         if self.context_channels is not None and context is not None:
             spatial = copied.shape[2:]
             missing_axes = (1,) * (copied.ndim - context.ndim)
             context = context.reshape(*context.shape, *missing_axes).expand(-1, -1, *spatial)
             copied = torch.cat([copied, context.to(copied.dtype)], dim=1)
         prediction: Tensor = self.net(copied)
-        return prediction
-
-    def extra_repr(self) -> str:
-        """Show the channels and how many of them condition the others."""
-        text = f"channels={self.channels}, num_conditioning={self.num_conditioning}"
-        return text + (", swap=True" if self.swap else "")
+        expected = (changed.shape[0], self.outputs * changed.shape[1], *changed.shape[2:])
+        if prediction.shape != expected:
+            raise ValueError(
+                f"the network of a coupling that changes {tuple(changed.shape)} must return {expected}, "
+                f"got {tuple(prediction.shape)}"
+            )
+        return prediction.to(changed.dtype)
 
 
 class _Affine(_Coupling):
     """The scale and shift of `AffineCoupling` and `SplitPrior`."""
 
+    outputs = 2
     max_log_scale: float
 
     def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        log_scale, shift = self._scale_and_shift(changed, prediction)
+        log_scale, shift = self._scale_and_shift(prediction)
         return changed * log_scale.exp() + shift, sum_event(log_scale)
 
     def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        log_scale, shift = self._scale_and_shift(changed, prediction)
+        log_scale, shift = self._scale_and_shift(prediction)
         return (changed - shift) * (-log_scale).exp(), -sum_event(log_scale)
 
-    def _scale_and_shift(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        expected = (changed.shape[0], 2 * changed.shape[1], *changed.shape[2:])
-        if prediction.shape != expected:
-            raise ValueError(
-                f"the network of an affine coupling that changes {tuple(changed.shape)} must return "
-                f"{expected}, got {tuple(prediction.shape)}"
-            )
-        raw_scale, shift = prediction.to(changed.dtype).chunk(2, dim=1)
+    def _scale_and_shift(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        raw_scale, shift = prediction.chunk(2, dim=1)
         return self.max_log_scale * torch.tanh(raw_scale / self.max_log_scale), shift
 
 
@@ -120,7 +119,6 @@ class AffineCoupling(_Affine):
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if an argument is out of its range, or the network's output has another shape.
 
     Reference:
@@ -150,21 +148,8 @@ class AdditiveCoupling(_Coupling):
 
     .. math:: z_b = x_b + t(x_a), \qquad z_a = x_a
 
-    Args:
-        channels: number of channels C, at least 2.
-        net: any network. It takes the conditioning channels, followed by the context, and returns one shift for each
-            other channel.
-        num_conditioning: number of channels that are copied and condition the others; None for C // 2. They are the
-            first channels, with `swap` the last.
-        swap: condition on the last channels and transform the first.
-        context_channels: channels of the context, None for an unconditional layer.
-
-    Shape:
-        x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
-
-    Raises:
-        TypeError: if an argument that must be a number is none.
-        ValueError: if an argument is out of its range, or the network's output has another shape.
+    The arguments, shapes and errors of `AffineCoupling` apply, but there is no scale to bound, and the network returns
+    one shift for each other channel.
 
     Reference:
         Dinh et al., NICE, 2015, section 3.2, https://arxiv.org/abs/1410.8516.
@@ -176,19 +161,13 @@ class AdditiveCoupling(_Coupling):
         tensor([0., 0., 0.])
     """
 
+    outputs = 1
+
     def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        return changed + self._shift(changed, prediction), 0.0
+        return changed + prediction, 0.0
 
     def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        return changed - self._shift(changed, prediction), 0.0
-
-    def _shift(self, changed: Tensor, prediction: Tensor) -> Tensor:
-        if prediction.shape != changed.shape:
-            raise ValueError(
-                f"the network of an additive coupling that changes {tuple(changed.shape)} must return that shape, "
-                f"got {tuple(prediction.shape)}"
-            )
-        return prediction.to(changed.dtype)
+        return changed - prediction, 0.0
 
 
 class SplitPrior(_Affine):
@@ -207,7 +186,6 @@ class SplitPrior(_Affine):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if an argument is out of its range.
 
     Reference:

@@ -9,46 +9,25 @@ from torch import Tensor
 
 
 def pixels(x: Tensor) -> int:
-    """Return the number of spatial positions of one event: H·W for an image, 1 for a vector.
-
-    Args:
-        x: ``(B, C, *spatial)``.
-    """
+    """Return the number of spatial positions of one event: H·W for an image, 1 for a vector."""
     return math.prod(x.shape[2:])
 
 
 def elements(x: Tensor) -> int:
-    """Return the number of elements of one event.
-
-    Args:
-        x: ``(B, C, *spatial)``.
-    """
+    """Return the number of elements of one event."""
     return math.prod(x.shape[1:])
 
 
 def per_channel(parameter: Tensor, x: Tensor) -> Tensor:
-    """Reshape a ``(C,)`` parameter so that it broadcasts against ``(B, C, *spatial)``.
-
-    Args:
-        parameter: ``(C,)``.
-        x: ``(B, C, *spatial)``.
-    """
+    """Reshape a ``(C,)`` parameter so that it broadcasts against ``(B, C, *spatial)``."""
     return parameter.view(-1, *[1] * (x.ndim - 2))
 
 
 def sum_event(x: Tensor) -> Tensor:
-    """Sum over all axes but the first, in at least single precision.
-
-    Args:
-        x: ``(B, ...)``.
-    """
+    """Sum over all axes but the first, in at least single precision."""
     return x.flatten(1).sum(1, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """Return x in float32 if it has half precision, else x itself.
-
-    Args:
-        x: a floating-point or complex tensor.
-    """
+    """Return x in float32 if it has half precision, else x itself."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

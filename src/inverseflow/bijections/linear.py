@@ -17,7 +17,7 @@ class Conv1x1(Bijection):
     .. math:: z = W x, \qquad \log|\det| = HW \log|\det W|
 
     Starts at a random rotation. Only the likelihood keeps W regular; `LUConv1x1` is regular by construction. Computed
-    in at least single precision, under autocast too, so that both directions stay inverses.
+    in at least single precision, under autocast too.
 
     Args:
         channels: number of channels C.
@@ -38,26 +38,21 @@ class Conv1x1(Bijection):
         True
     """
 
+    full_precision = True
+
     def __init__(self, channels: int) -> None:
         channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
         self.weight = nn.Parameter(_random_rotation(channels))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        with torch.autocast(x.device.type, enabled=False):
-            weight = at_least_single(self.weight)
-            z = _mix(weight, x).to(self.weight.dtype)
-            return z, pixels(x) * torch.linalg.slogdet(weight).logabsdet
+        weight = at_least_single(self.weight)
+        return _mix(weight, x), pixels(x) * torch.linalg.slogdet(weight).logabsdet
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        with torch.autocast(z.device.type, enabled=False):
-            weight = at_least_single(self.weight)
-            inverse, log_det = dense_solve(weight, torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
-            return _mix(inverse, z).to(self.weight.dtype), -pixels(z) * log_det
-
-    def extra_repr(self) -> str:
-        """Show the channels."""
-        return f"channels={self.channels}"
+        weight = at_least_single(self.weight)
+        inverse, log_det = dense_solve(weight, torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
+        return _mix(inverse, z), -pixels(z) * log_det
 
 
 class LUConv1x1(Bijection):
@@ -84,6 +79,7 @@ class LUConv1x1(Bijection):
         True
     """
 
+    full_precision = True
     permutation: Tensor
     signs: Tensor
 
@@ -98,17 +94,14 @@ class LUConv1x1(Bijection):
         self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        with torch.autocast(x.device.type, enabled=False):
-            lower, upper, permutation = self._factors()
-            z = _mix(permutation @ lower @ upper, x).to(self.lower.dtype)
-            return z, pixels(x) * at_least_single(self.log_diagonal).sum()
+        lower, upper, permutation = self._factors()
+        return _mix(permutation @ lower @ upper, x), pixels(x) * at_least_single(self.log_diagonal).sum()
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        with torch.autocast(z.device.type, enabled=False):
-            lower, upper, permutation = self._factors()
-            inverse = torch.linalg.solve_triangular(lower, permutation.T, upper=False, unitriangular=True)
-            inverse = torch.linalg.solve_triangular(upper, inverse, upper=True)
-            return _mix(inverse, z).to(self.lower.dtype), -pixels(z) * at_least_single(self.log_diagonal).sum()
+        lower, upper, permutation = self._factors()
+        inverse = torch.linalg.solve_triangular(lower, permutation.T, upper=False, unitriangular=True)
+        inverse = torch.linalg.solve_triangular(upper, inverse, upper=True)
+        return _mix(inverse, z), -pixels(z) * at_least_single(self.log_diagonal).sum()
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return L, U with its diagonal, and P, in at least single precision."""
@@ -117,20 +110,13 @@ class LUConv1x1(Bijection):
         upper = torch.where(eye > 0, diagonal, at_least_single(self.upper).triu(1))  # ONNX knows no torch.diag
         return at_least_single(self.lower).tril(-1) + eye, upper, at_least_single(self.permutation)
 
-    def extra_repr(self) -> str:
-        """Show the channels."""
-        return f"channels={self.channels}"
-
 
 def _random_rotation(channels: int) -> Tensor:
     rotation: Tensor = torch.linalg.qr(torch.randn(channels, channels)).Q
     return rotation
 
 
-def _columns(x: Tensor, like: Tensor) -> Tensor:
-    return x.to(like.dtype).reshape(*x.shape[:2], pixels(x))
-
-
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
-    mixed: Tensor = matrix @ _columns(x, matrix)
+    """Multiply the channels of every pixel by a matrix."""
+    mixed: Tensor = matrix @ x.reshape(*x.shape[:2], pixels(x))
     return mixed.view(x.shape)

@@ -1,9 +1,9 @@
-"""A list of modules that says of which type they are."""
+"""A list of modules of one type."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import nn
 
@@ -11,19 +11,11 @@ Item = TypeVar("Item", bound=nn.Module)
 
 
 class TypedModuleList(nn.ModuleList, Generic[Item]):
-    """A `torch.nn.ModuleList` whose items have one type, which a type checker sees.
-
-    Example:
-        >>> layers: TypedModuleList[nn.Linear] = TypedModuleList([nn.Linear(2, 3)])
-        >>> [layer.out_features for layer in layers]
-        [3]
-    """
-
-    def __iter__(self) -> Iterator[Item]:
-        """Return an iterator over the items."""
-        return cast("Iterator[Item]", super().__iter__())
+    """A `torch.nn.ModuleList` that tells a type checker the type of its items."""
 
     if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Item]: ...
 
         def __getitem__(self, index: int) -> Item: ...  # type: ignore[override]
 

@@ -32,7 +32,7 @@ class Dequantize(Bijection):
         x: ``(B, C, *spatial)``, an integer dtype; z: the same shape, in the dtype of the layer, at least float32.
 
     Raises:
-        TypeError: if x has no integer dtype, or the number of levels is none.
+        TypeError: if x has no integer dtype.
         ValueError: if a gray level is out of range.
 
     Reference:
@@ -105,10 +105,6 @@ class Dequantize(Bijection):
                 stacklevel=2,
             )
 
-    def extra_repr(self) -> str:
-        """Show the number of gray levels."""
-        return f"levels={self.levels}"
-
 
 class Logit(Bijection):
     r"""From [0, 1] to the real line; the interval shrinks a little first, so that its ends stay finite.
@@ -123,7 +119,6 @@ class Logit(Bijection):
         x: ``(B, C, *spatial)`` in [0, 1], NaN for values outside; z: the same shape, on the real line.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if alpha is out of its range.
 
     Reference:
@@ -135,26 +130,23 @@ class Logit(Bijection):
         (tensor([[0.]]), tensor([1.2809]))
     """
 
+    full_precision = True
+
     def __init__(self, alpha: float = 1e-6) -> None:
         super().__init__()
         self.alpha = finite_number("alpha", alpha, at_least=0, below=0.5)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        v = self.alpha + (1 - 2 * self.alpha) * at_least_single(x)
+        v = self.alpha + (1 - 2 * self.alpha) * x
         z = v.log() - (-v).log1p()
-        return z.to(x.dtype), -self._log_derivative_of_inverse(z)
+        return z, -self._log_derivative_of_inverse(z)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        v = at_least_single(z)
-        x = (v.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
-        return x.to(z.dtype), self._log_derivative_of_inverse(v)
+        x = (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
+        return x, self._log_derivative_of_inverse(z)
 
     def _log_derivative_of_inverse(self, z: Tensor) -> Tensor:
         return sum_event(F.logsigmoid(z) + F.logsigmoid(-z)) - elements(z) * math.log1p(-2 * self.alpha)
-
-    def extra_repr(self) -> str:
-        """Show the margin."""
-        return f"alpha={self.alpha:g}"
 
 
 class Scale(Bijection):
@@ -170,7 +162,6 @@ class Scale(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        TypeError: if an argument is not a number.
         ValueError: if an argument is not finite, or the scale is zero.
 
     Example:
@@ -190,7 +181,3 @@ class Scale(Bijection):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return z / self.scale - self.shift, -elements(z) * math.log(abs(self.scale))
-
-    def extra_repr(self) -> str:
-        """Show scale and shift."""
-        return f"{self.scale:g}, shift={self.shift:g}"

@@ -23,7 +23,6 @@ class Squeeze(Bijection):
         x: ``(B, C, H, W)``; z: ``(B, C f², H/f, W/f)``.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if the height or width is not a multiple of the factor.
 
     Reference:
@@ -67,10 +66,6 @@ class Squeeze(Bijection):
             raise ValueError(f"Squeeze can't unfold {channels} channels of shape {shape} into blocks of {self.factor}²")
         return (channels // self.factor**2, height * self.factor, width * self.factor)
 
-    def extra_repr(self) -> str:
-        """Show the factor."""
-        return f"factor={self.factor}"
-
 
 class Permute(Bijection):
     r"""Reorder the channels: :math:`z_c = x_{\pi(c)}`. Log-determinant 0.
@@ -82,7 +77,6 @@ class Permute(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if the list is not a permutation of 0 … C-1.
 
     Example:

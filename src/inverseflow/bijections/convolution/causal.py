@@ -18,8 +18,7 @@ class CausalConv2d(OneSidedConv2d):
     and learned.
 
     With a free diagonal this is the convolution of CInC Flow: each kernel whose last tap is lower triangular with a
-    positive diagonal is :math:`d \odot (I + N)` for exactly one d and N. In that paper the diagonal may have any sign
-    and may cross zero in training. A sign would only flip whole channels; the bias of the paper is in `ActNorm`.
+    positive diagonal is :math:`d \odot (I + N)` for exactly one d and N.
 
     With ``max_row_sum`` ρ the taps of each output channel are scaled by :math:`\rho / (\rho + \sum |N|)`. Their
     absolute values then sum to less than ρ, and :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
@@ -37,18 +36,15 @@ class CausalConv2d(OneSidedConv2d):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if an argument is out of its range, or the groups do not divide the channels.
 
     Reference:
-        Nagar et al., CInC Flow, 2021, section 3, https://arxiv.org/abs/2107.01358. The bound on the row sums and the
-        initialization well inside it are ours.
+        Nagar et al., CInC Flow, 2021, section 3, https://arxiv.org/abs/2107.01358.
 
     Example:
         >>> layer = CausalConv2d(12, kernel_size=3)
         >>> x = torch.randn(2, 12, 8, 8)
-        >>> z, log_det = layer(x)
-        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
+        >>> torch.allclose(layer.inverse(layer(x)[0])[0], x, atol=1e-5)
         True
     """
 
@@ -64,23 +60,8 @@ class InverseConv2d(OneSidedConv2d):
 
     .. math:: z = A^{-1} x, \qquad x = A z, \qquad \log|\det| = -HW \sum_c \log d_c
 
-    It has the parameters of `CausalConv2d` and swaps its two directions. Training differentiates through the exact
-    solve; sampling is an ordinary convolution.
-
-    Args:
-        channels: number of channels C.
-        kernel_size: side of the kernel, or ``(height, width)``.
-        corner: corner of the image at which the walk starts.
-        diagonal: ``"unit"`` (log-determinant 0) or ``"free"``.
-        max_row_sum: None, or ρ such that :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
-        groups: number of channel groups; each sees only itself.
-
-    Shape:
-        x: ``(B, C, H, W)``; z: the same.
-
-    Raises:
-        TypeError: if an argument that must be a number is none.
-        ValueError: if an argument is out of its range, or the groups do not divide the channels.
+    It has the arguments, parameters, shapes and errors of `CausalConv2d`, and swaps its two directions. Training
+    differentiates through the exact solve; sampling is an ordinary convolution.
 
     Reference:
         Nagar and Varma, Inverse-Flow, AISTATS 2025, section 3, https://arxiv.org/abs/2410.14634.

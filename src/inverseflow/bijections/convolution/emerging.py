@@ -28,18 +28,16 @@ class EmergingConv2d(Chain):
         channels: number of channels C.
         kernel_size: side k of the window, or ``(height, width)``, odd.
         conv1x1: the form of W: ``"lu"`` (`LUConv1x1`, regular by construction), ``"dense"`` (`Conv1x1`), or ``"none"``.
-        max_row_sum: None, or ρ such that :math:`\lVert A_j^{-1} \rVert_\infty \le \max_c d_{j,c}^{-1} / (1 - \rho)`.
+        max_row_sum: bound on the taps of each output channel of A₁ and of A₂, as in `CausalConv2d`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if a side of the kernel is even, or another argument is out of its range.
 
     Reference:
-        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, https://arxiv.org/abs/1901.11137. The positive
-        diagonals, the bound on the row sums and the initialization of A₁ and A₂ near the identity are ours.
+        Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, https://arxiv.org/abs/1901.11137.
 
     Example:
         >>> layer = EmergingConv2d(4, kernel_size=3, conv1x1="none")
@@ -71,7 +69,3 @@ class EmergingConv2d(Chain):
         self.kernel_size = (rows, columns)
         self.conv1x1: Conv1x1Form = conv1x1
         self.max_row_sum = first.max_row_sum
-
-    def extra_repr(self) -> str:
-        """Show the channels and the kernel."""
-        return f"channels={self.channels}, kernel_size={self.kernel_size}"

@@ -18,10 +18,9 @@ MAX_FACTOR_NUMEL = 2**28
 
 
 class FactorizedConv2d(Bijection):
-    """The parameters of an ordinary convolution, with its exact maps and log-determinants.
+    """The parameters of an ordinary convolution, with its exact maps and log-determinants."""
 
-    The arguments are described at `ExactConv2d`.
-    """
+    full_precision = True
 
     def __init__(self, channels: int, kernel_size: int | tuple[int, int] = 3, *, odd: bool = False) -> None:
         channels = whole_number("channels", channels, at_least=1)
@@ -34,17 +33,14 @@ class FactorizedConv2d(Bijection):
 
     def _convolve(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return A x + b and log|det A|."""
-        with torch.autocast(x.device.type, enabled=False):
-            weight = at_least_single(self.weight)
-            z = same_conv2d(x.to(weight.dtype), weight) + per_channel(self.bias, x)
-            return z.to(self.weight.dtype), same_conv2d_log_det(weight, (x.shape[2], x.shape[3]))
+        weight = at_least_single(self.weight)
+        z = same_conv2d(x, weight) + per_channel(self.bias, x)
+        return z, same_conv2d_log_det(weight, (x.shape[2], x.shape[3]))
 
     def _solve(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return A⁻¹ (z - b) and log|det A⁻¹|."""
-        with torch.autocast(z.device.type, enabled=False):
-            weight = at_least_single(self.weight)
-            x, log_det = same_conv2d_solve(z.to(weight.dtype) - per_channel(self.bias, z), weight)
-            return x.to(self.weight.dtype), -log_det
+        x, log_det = same_conv2d_solve(z - per_channel(self.bias, z), at_least_single(self.weight))
+        return x, -log_det
 
     def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)
@@ -55,21 +51,16 @@ class FactorizedConv2d(Bijection):
                 f"{shape}, more than {MAX_FACTOR_NUMEL}; take smaller images, or a convolution with structure"
             )
 
-    def extra_repr(self) -> str:
-        """Show the channels and the kernel."""
-        return f"channels={self.channels}, kernel_size={self.kernel_size}"
-
 
 class ExactConv2d(FactorizedConv2d):
     r"""The ordinary zero-padded k×k convolution; elimination gives its log-determinant and its inverse.
 
     .. math:: z = K \star x + b, \qquad \log|\det| = \log|\det A|, \qquad x = A^{-1} (z - b)
 
-    A is the D×D matrix of the convolution on images of the given size, D = C·H·W. It joins only rows of pixels that
-    the kernel reaches, at most m apart. Elimination block by block, with the pivots of the dense matrix, takes some
-    :math:`8\, m^2 W^3 C^3 H` operations in either direction instead of :math:`\tfrac{2}{3} D^3`, or those with H and W
-    exchanged; see `same_conv2d_solve`. The gradient differentiates the factorization. For a 1×1 kernel A is C×C, the
-    same at every pixel. The layer is the yardstick of the other convolutions.
+    A is the matrix of the convolution on images of the given size. Its elimination by blocks of rows, described at
+    `inverseflow.ops.same_conv2d_solve`, takes some :math:`8\, m^2 W^3 C^3 H` operations in either direction for a
+    kernel that reaches m rows far. The gradient differentiates the factorization. The layer is the yardstick of the
+    other convolutions.
 
     Starts at the identity with small taps around it. Only the likelihood keeps A regular. Computed in at least single
     precision, under autocast too. The parameters do not depend on the size of the image.
@@ -79,11 +70,9 @@ class ExactConv2d(FactorizedConv2d):
         kernel_size: side of the kernel, or ``(height, width)``; its middle, rounded up, lies on the pixel itself.
 
     Shape:
-        x: ``(B, C, H, W)``, z: the same. The factors of A have 4·m·C²·H·W² entries (D² where they are dense, C² for a
-            1×1 kernel), at most 2²⁸. A gradient and an inverse store all of them.
+        x: ``(B, C, H, W)``, z: the same. The factors of A may have at most 2²⁸ entries, some 4·m·C²·H·W² in general.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if the kernel has no taps, or an image is too large.
         SingularError: if a matrix to be inverted is singular.
 
@@ -91,11 +80,7 @@ class ExactConv2d(FactorizedConv2d):
         Keller et al., Self Normalizing Flows, 2021, section 4 (the exact baseline), https://arxiv.org/abs/2011.07248.
 
     Example:
-        >>> layer = ExactConv2d(2, kernel_size=3)
-        >>> x = torch.randn(5, 2, 6, 6)
-        >>> z, log_det = layer(x)
-        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-4)
-        True
+        >>> z, log_det = ExactConv2d(2, kernel_size=3)(torch.randn(5, 2, 6, 6))
     """
 
     def __init__(self, channels: int, kernel_size: int | tuple[int, int] = 3) -> None:

@@ -16,33 +16,25 @@ class FInCConv2d(OneSidedConv2d):
     .. math:: z_g = A_g x_g, \qquad g = \text{top left, top right, bottom left, bottom right}, \qquad
         \log|\det| = HW \sum_c \log d_c
 
-    The groups are mirrored to start at the top left, convolved (or, backwards, solved) as the four groups of one
-    one-sided convolution, and mirrored back. They do not see each other; put a 1×1 convolution after the layer to mix
-    them. Starts near the identity.
+    The groups do not see each other; put a 1×1 convolution after the layer to mix them. Starts near the identity.
 
     Args:
         channels: number of channels C, a multiple of 4.
         kernel_size: side of the kernel, or ``(height, width)``.
         diagonal: ``"unit"`` (log-determinant 0), or ``"free"`` for a learned d.
-        max_row_sum: None, or ρ such that :math:`\lVert A_g^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
+        max_row_sum: bound on the taps of each output channel, as in `CausalConv2d`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if the channels are no multiple of 4, or another argument is out of its range.
 
     Reference:
-        Kallappa, Nagar and Varma, FInC Flow, VISAPP 2023, https://arxiv.org/abs/2301.09266. The free diagonal, the
-        bound on the row sums and the initialization are ours.
+        Kallappa, Nagar and Varma, FInC Flow, VISAPP 2023, https://arxiv.org/abs/2301.09266.
 
     Example:
-        >>> layer = FInCConv2d(12, kernel_size=3)
-        >>> x = torch.randn(2, 12, 8, 8)
-        >>> z, log_det = layer(x)
-        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
-        True
+        >>> z, log_det = FInCConv2d(12, kernel_size=3)(torch.randn(2, 12, 8, 8))
     """
 
     def __init__(
@@ -66,10 +58,6 @@ class FInCConv2d(OneSidedConv2d):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x, log_det = self._solve(_mirror_groups(z))
         return _mirror_groups(x), log_det
-
-    def extra_repr(self) -> str:
-        """Show the arguments of the constructor."""
-        return ", ".join([f"channels={self.channels}", f"kernel_size={self.kernel_size}", *self._options_repr()])
 
 
 def _mirror_groups(x: Tensor) -> Tensor:

@@ -17,10 +17,7 @@ Diagonal = Literal["unit", "free"]
 
 
 class OneSidedConv2d(Bijection):
-    r"""The matrix :math:`A = d \odot (I + N)` of a one-sided convolution, as a product with it and as a solve.
-
-    The arguments are described at `CausalConv2d`.
-    """
+    r"""The matrix :math:`A = d \odot (I + N)` of a one-sided convolution, as a product with it and as a solve."""
 
     def __init__(
         self,
@@ -81,29 +78,9 @@ class OneSidedConv2d(Bijection):
         mask[:, :, -1, -1] = mask.new_ones(per_group, per_group).tril(-1).repeat(self.groups, 1)
         return mask
 
-    def extra_repr(self) -> str:
-        """Show the arguments of the constructor."""
-        parts = [f"channels={self.channels}", f"kernel_size={self.kernel_size}", f"corner={self.corner!r}"]
-        parts += self._options_repr()
-        parts += [f"groups={self.groups}"] if self.groups > 1 else []
-        return ", ".join(parts)
-
-    def _options_repr(self) -> list[str]:
-        parts = ["diagonal='free'"] if self.diagonal == "free" else []
-        return parts + ([f"max_row_sum={self.max_row_sum:g}"] if self.max_row_sum is not None else [])
-
 
 def kernel_sides(kernel_size: int | tuple[int, int], *, odd: bool = False) -> tuple[int, int]:
-    """Return the height and width of a kernel.
-
-    Args:
-        kernel_size: the side of a square kernel, or ``(height, width)``.
-        odd: whether both have to be odd, so that one tap is in the middle.
-
-    Raises:
-        TypeError: if it is not a whole number or a pair of them.
-        ValueError: if a side is below 1, or even where it has to be odd.
-    """
+    """Return the height and width of a kernel, or raise if it is no pair of whole numbers from 1, odd if asked for."""
     sides = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size, kernel_size)
     if len(sides) != 2:
         raise TypeError(f"kernel_size must be a whole number or a pair (height, width) of them, got {kernel_size!r}")

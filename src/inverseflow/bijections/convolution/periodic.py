@@ -38,14 +38,12 @@ class PeriodicConv2d(Bijection):
         x: ``(B, C, H, W)``, at least as large as the kernel; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if the kernel has no taps, or an image is smaller than the kernel.
         SingularError: if a matrix to be inverted is singular.
 
     Reference:
         Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, section 3.2,
-        https://arxiv.org/abs/1901.11137. The taps around the rotation start smaller here, in proportion to
-        1/√(C · kH · kW), because they add up.
+        https://arxiv.org/abs/1901.11137.
 
     Example:
         >>> layer = PeriodicConv2d(3, kernel_size=3)
@@ -98,10 +96,6 @@ class PeriodicConv2d(Bijection):
                 f"PeriodicConv2d would wrap its kernel of {self.kernel_size} around an event of shape {shape} "
                 "more than once; take a smaller kernel or a larger image"
             )
-
-    def extra_repr(self) -> str:
-        """Show the channels and the kernel."""
-        return f"channels={self.channels}, kernel_size={self.kernel_size}"
 
 
 def _sum_spectrum(half: Tensor, x: Tensor) -> Tensor:

@@ -21,9 +21,7 @@ class SelfNormalizingConv2d(FactorizedConv2d):
 
     .. math:: z = w \star x + b, \qquad \log|\det| = \log|\det A_w|, \qquad r \star (w \star x) \approx x
 
-    **Values are exact.** Both directions return what `ExactConv2d` returns, in training and in evaluation: the exact
-    convolution, its exact inverse, and the exact log-determinant, from a factorization that keeps no graph. A flow
-    with this layer always reports its likelihood, never the objective below.
+    **Values are exact.** Both directions return what `ExactConv2d` returns, in training and in evaluation.
 
     **In training mode the gradients of the data direction are not the gradients of these values** if
     ``gradient="self_normalizing"``. They are the gradients of the objective (to be maximized)
@@ -38,10 +36,9 @@ class SelfNormalizingConv2d(FactorizedConv2d):
         \partial r = \tfrac12 (-\operatorname{corr}(\delta_x, z - b) + w' \odot m), \qquad
         \delta_x = A_w^T \delta_z, \qquad \partial b = \textstyle\sum \delta_z
 
-    plus λ times the gradient of the reconstruction error in w and r, with x held fixed. They enter as terms whose value
-    is zero, so any loss made of log-likelihoods trains r too. No factorization is differentiated. In evaluation mode,
-    in the inverse, and with ``gradient="exact"`` all gradients are exact and r receives none. Train it then with
-    `reconstruction_error`.
+    plus λ times the gradient of the reconstruction error in w and r, with x held fixed. No factorization is
+    differentiated. In evaluation mode, in the inverse, and with ``gradient="exact"`` all gradients are exact and r
+    receives none; train it then with `reconstruction_error`.
 
     Starts at the identity with small taps N around it, r at I - N.
 
@@ -56,13 +53,11 @@ class SelfNormalizingConv2d(FactorizedConv2d):
         x: ``(B, C, H, W)``, no larger than `ExactConv2d` takes; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if a side of the kernel is even, another argument is out of its range, or an image is too large.
         SingularError: if the matrix to be inverted is singular.
 
     Reference:
-        Keller et al., Self Normalizing Flows, 2021, section 3, https://arxiv.org/abs/2011.07248. In the paper training
-        reports a log-determinant of zero, the reconstruction error has a backward pass of its own, and r starts at w'.
+        Keller et al., Self Normalizing Flows, 2021, section 3, https://arxiv.org/abs/2011.07248.
 
     Example:
         >>> layer = SelfNormalizingConv2d(2)
@@ -94,14 +89,12 @@ class SelfNormalizingConv2d(FactorizedConv2d):
         if not (self.training and self.gradient == "self_normalizing"):
             z, exact = self._convolve(x)
             return z, exact + self._idle()
-        with torch.autocast(x.device.type, enabled=False):
-            weight, x = at_least_single(self.weight), at_least_single(x.to(self.weight.dtype))
-            linear = same_conv2d(x, 0.5 * weight + 0.5 * weight.detach())
-            inverted = same_conv2d(linear.detach(), at_least_single(self.inverse_weight))
-            z = linear - 0.5 * same_conv2d(_without_value(inverted), weight.detach())
-            log_det = same_conv2d_log_det(weight.detach(), (x.shape[2], x.shape[3]))
-            z = (z + per_channel(self.bias, z)).to(self.weight.dtype)
-            return z, log_det + _without_value(self._objective(x))
+        weight = at_least_single(self.weight)
+        linear = same_conv2d(x, 0.5 * weight + 0.5 * weight.detach())
+        inverted = same_conv2d(linear.detach(), at_least_single(self.inverse_weight))
+        z = linear - 0.5 * same_conv2d(_without_value(inverted), weight.detach())
+        log_det = same_conv2d_log_det(weight.detach(), (x.shape[2], x.shape[3]))
+        return z + per_channel(self.bias, z), log_det + _without_value(self._objective(x))
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x, exact = self._solve(z)
@@ -127,12 +120,6 @@ class SelfNormalizingConv2d(FactorizedConv2d):
     def reconstruction_error(self, x: Tensor) -> Tensor:
         r"""Return :math:`\lVert r \star (w \star x) - x \rVert^2` of each event, ``(B,)``."""
         return sum_event((same_conv2d(same_conv2d(x, self.weight), self.inverse_weight) - x).square())
-
-    def extra_repr(self) -> str:
-        """Show the arguments of the constructor."""
-        learns = self.gradient == "self_normalizing"
-        option = f"reconstruction_weight={self.reconstruction_weight:g}" if learns else f"gradient={self.gradient!r}"
-        return f"{super().extra_repr()}, {option}"
 
 
 def _without_value(x: Tensor) -> Tensor:

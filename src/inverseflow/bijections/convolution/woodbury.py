@@ -42,13 +42,11 @@ class _LowRankUpdate(nn.Module):
         left, right = at_least_single(self.left), at_least_single(self.right)
         return torch.eye(len(right), dtype=right.dtype, device=right.device) + right @ left
 
-    def extra_repr(self) -> str:
-        """Show the length of the axis and the rank."""
-        return f"{len(self.left)}, rank={len(self.right)}"
-
 
 class _LowRankUpdates(Bijection):
     """One `_LowRankUpdate` for the channels, and one for all pixels joined or for each axis of the image."""
+
+    full_precision = True
 
     def __init__(
         self, channels: int, size: tuple[int, int], channel_rank: int, spatial_rank: int, *, joined: bool
@@ -65,24 +63,16 @@ class _LowRankUpdates(Bijection):
         )
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        with torch.autocast(x.device.type, enabled=False):
-            z = self._laid_out(x)
-            for axis, update in self._by_axis():
-                z = update(z.movedim(axis, -1)).movedim(-1, axis)
-            return self._as_image(z, x), self._log_det(x)
+        z = x.reshape(x.shape[0], *self.layout)
+        for axis, update in self._by_axis():
+            z = update(z.movedim(axis, -1)).movedim(-1, axis)
+        return z.reshape(x.shape), self._log_det(x)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        with torch.autocast(z.device.type, enabled=False):
-            x = self._laid_out(z)
-            for axis, update in reversed(list(self._by_axis())):
-                x = update.inverse(x.movedim(axis, -1)).movedim(-1, axis)
-            return self._as_image(x, z), -self._log_det(z)
-
-    def _laid_out(self, x: Tensor) -> Tensor:
-        return at_least_single(x.to(self.updates[0].left.dtype)).reshape(x.shape[0], *self.layout)
-
-    def _as_image(self, z: Tensor, x: Tensor) -> Tensor:
-        return z.reshape(x.shape).to(self.updates[0].left.dtype)
+        x = z.reshape(z.shape[0], *self.layout)
+        for axis, update in reversed(list(self._by_axis())):
+            x = update.inverse(x.movedim(axis, -1)).movedim(-1, axis)
+        return x.reshape(z.shape), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
         vectors = [elements(x) // length for length in self.layout]  # the number along each axis
@@ -91,11 +81,6 @@ class _LowRankUpdates(Bijection):
 
     def _by_axis(self) -> Iterable[tuple[int, _LowRankUpdate]]:
         return enumerate(self.updates, start=1)
-
-    def extra_repr(self) -> str:
-        """Show the arguments of the constructor."""
-        ranks = f"channel_rank={self.channel_rank}, spatial_rank={self.spatial_rank}"
-        return f"channels={self.channels}, size={self.size}, {ranks}"
 
 
 class Woodbury(_LowRankUpdates):
@@ -118,7 +103,6 @@ class Woodbury(_LowRankUpdates):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        TypeError: if an argument that must be a number is none.
         ValueError: if an argument is out of its range, or an image has another size.
         SingularError: if a matrix to be inverted is singular.
 
@@ -127,11 +111,7 @@ class Woodbury(_LowRankUpdates):
         https://arxiv.org/abs/2002.12229.
 
     Example:
-        >>> layer = Woodbury(4, size=(8, 6), channel_rank=2, spatial_rank=5)
-        >>> x = torch.randn(2, 4, 8, 6)
-        >>> z, log_det = layer(x)
-        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
-        True
+        >>> z, log_det = Woodbury(4, size=(8, 6), channel_rank=2, spatial_rank=5)(torch.randn(2, 4, 8, 6))
     """
 
     def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
@@ -143,22 +123,8 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
 
     .. math:: \log|\det| = HW \log|\det(I + V_c U_c)| + CW \log|\det(I + V_H U_H)| + CH \log|\det(I + V_W U_W)|
 
-    As `Woodbury`, but with one update for each axis of the image instead of one for all pixels: 2d(H + W) parameters
-    instead of 2dHW.
-
-    Args:
-        channels: number of channels C.
-        size: height and width of the image, to which the layer is tied.
-        channel_rank: rank of the update across channels.
-        spatial_rank: rank of the update along each axis of the image.
-
-    Shape:
-        x: ``(B, C, H, W)``; z: the same.
-
-    Raises:
-        TypeError: if an argument that must be a number is none.
-        ValueError: if an argument is out of its range, or an image has another size.
-        SingularError: if a matrix to be inverted is singular.
+    As `Woodbury`, with the same arguments, shapes and errors, but `spatial_rank` is the rank along each axis of the
+    image: 2d(H + W) parameters instead of 2dHW.
 
     Reference:
         Lu and Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.3,
@@ -167,8 +133,7 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
     Example:
         >>> layer = MemoryEfficientWoodbury(4, size=(8, 6), channel_rank=2, spatial_rank=3)
         >>> x = torch.randn(2, 4, 8, 6)
-        >>> z, log_det = layer(x)
-        >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
+        >>> torch.allclose(layer.inverse(layer(x)[0])[0], x, atol=1e-5)
         True
     """
 
