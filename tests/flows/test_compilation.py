@@ -3,25 +3,45 @@
 import pytest
 import torch
 
-from inverseflow.flows import InverseFlow
+from inverseflow.bijections import AffineCoupling, Compose, InverseConv2d, Logit, Squeeze
+from inverseflow.flows import Flow, InverseFlow
+from inverseflow.nets import ConvNet
 from tests.contracts.registry import perturb
 
 METHODS = ("log_prob", "encode", "decode", "sample")
 
 
+def small_flow():
+    """Return a conditional flow whose layers take little time to trace."""
+    coupling = AffineCoupling(4, ConvNet(2 + 2, 4, 2), context_channels=2)
+    return Flow(Compose(InverseConv2d(1, 2), Squeeze(), coupling), (1, 2, 4), levels=5, preprocessing=Logit(0.05))
+
+
+def whole_flow(context_channels):
+    return InverseFlow(
+        (1, 2, 4), levels=5, scales=1, steps=1, width=2, spline_bins=3, context_channels=context_channels
+    )
+
+
 @pytest.fixture(
-    scope="module", params=[pytest.param(None, marks=pytest.mark.slow), 2], ids=["unconditional", "conditional"]
+    scope="module",
+    params=[
+        small_flow,
+        pytest.param(lambda: whole_flow(None), marks=pytest.mark.slow),
+        pytest.param(lambda: whole_flow(2), marks=pytest.mark.slow),
+    ],
+    ids=["small", "unconditional", "conditional"],
 )
 def flow(request):
     torch.manual_seed(0)
-    options = {"levels": 5, "scales": 1, "steps": 1, "width": 2, "spline_bins": 3}
-    return perturb(InverseFlow((1, 2, 4), **options, context_channels=request.param)).eval()
+    return perturb(request.param()).eval()
 
 
 def arguments(flow, method, n):
     inputs = {"sample": n, "decode": torch.randn(n, flow.dims)}
     x = inputs.get(method, torch.randint(5, (n, 1, 2, 4), dtype=torch.uint8))
-    return (x, torch.randn(n, 2)) if flow.resolved_options["context_channels"] else (x,)
+    conditional = any(getattr(module, "context_channels", None) for module in flow.modules())
+    return (x, torch.randn(n, 2)) if conditional else (x,)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -36,7 +56,7 @@ def test_a_compiled_flow_is_one_graph_for_all_batch_sizes(flow, method):
     plain = getattr(flow, method)
     fast = torch.compile(plain, backend=backend, fullgraph=True, dynamic=True)
     with torch.no_grad():
-        for n in (3, 5, 2):
+        for n in (3, 5):
             given = arguments(flow, method, n)
             torch.manual_seed(1)
             expected = plain(*given)

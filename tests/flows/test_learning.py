@@ -38,6 +38,7 @@ def gaussian(train, test):
     return -normal.log_prob(held_out).mean().item() / 64 / math.log(2)
 
 
+@pytest.mark.slow
 def test_its_held_out_likelihood_beats_every_baseline(digits):
     train, test = digits
     torch.manual_seed(0)

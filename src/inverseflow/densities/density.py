@@ -63,21 +63,18 @@ class Density(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log density of each datum in nats.
+        """Return the log density ``(B,)`` of each datum in nats.
 
         Args:
             x: ``(B, *event_shape)``.
             context: ``(B, K)`` for a conditional density; an unconditional one ignores it.
-
-        Returns:
-            ``(B,)``.
         """
 
     @abstractmethod
     def sample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
-        """Draw n data, without gradients.
+        """Draw n data ``(n, *event_shape)``, without gradients.
 
         Args:
             n: number of samples.
@@ -85,8 +82,9 @@ class Density(nn.Module, ABC):
             temperature: spread of the samples: 1 samples the model itself, below 1 its more likely part.
             generator: source of the noise.
 
-        Returns:
-            ``(n, *event_shape)``.
+        Raises:
+            TypeError: if n is not an integer.
+            ValueError: if n or the temperature is negative, or the number of contexts is neither 1 nor n.
         """
 
     @property
@@ -97,7 +95,7 @@ class Density(nn.Module, ABC):
     def rsample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
-        """Draw n data that are differentiable with respect to parameters and context; arguments as for `sample`.
+        """Draw n data with gradients to parameters and context; arguments as for `sample`.
 
         Raises:
             NotImplementedError: if the samples of this density have no gradient.
@@ -121,32 +119,23 @@ class Density(nn.Module, ABC):
         return -log_prob / (self.dims * math.log(2))
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set parameters that depend on data from one batch, before training. By default there are none.
-
-        Args:
-            x: one batch of data, large enough for stable means and deviations.
-            context: the batch's context for a conditional density.
-        """
+        """Set parameters that depend on data from one large batch, before training. By default there are none."""
 
     def _check_batch(self, x: Tensor, shape: Shape) -> None:
         """Raise unless x is a batch of tensors of a shape."""
+        name = type(self).__name__
         if not isinstance(x, Tensor):
-            raise TypeError(
-                f"{type(self).__name__} takes tensors, got {type(x).__name__}; convert with torch.as_tensor(x)"
-            )
+            raise TypeError(f"{name} takes tensors, got {type(x).__name__}; convert with torch.as_tensor(x)")
         if tuple(x.shape[1:]) != shape:
-            raise ValueError(
-                f"{type(self).__name__} takes batches of shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}"
-            )
+            sizes = ", ".join(map(str, shape))
+            raise ValueError(f"{name} takes batches of shape (B, {sizes}), got {tuple(x.shape)}")
 
     def _check_context(self, context: Tensor | None) -> None:
         """Raise unless a context is None or a tensor."""
         if context is not None and not isinstance(context, Tensor):
             raise TypeError(f"a context is a tensor, got {type(context).__name__}; convert with torch.as_tensor(...)")
 
-    def _sampling_arguments(
-        self, n: int, context: Tensor | None, temperature: float
-    ) -> tuple[int, Tensor | None, float]:
+    def _sampling_args(self, n: int, context: Tensor | None, temperature: float) -> tuple[int, Tensor | None, float]:
         """Return n as `int`, the contexts as ``(n, K)`` and the temperature as `float`, or raise if they are none."""
         if not (type(n) is int and n >= 0):  # torch.compile can't look into an int that it keeps dynamic
             n = whole_number("the number of samples", n, at_least=0)

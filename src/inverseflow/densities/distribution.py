@@ -68,7 +68,7 @@ class DensityDistribution(Distribution):
         new: DensityDistribution = self._get_checked_instance(DensityDistribution, _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)
         new.density = self.density
-        new.context = None if self.context is None else self.context.expand(*batch_shape, self.context.shape[-1])
+        new.context = None if self.context is None else self.context.expand(*batch_shape, -1)
         super(DensityDistribution, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -82,17 +82,12 @@ class DensityDistribution(Distribution):
         return self._draw(self.density.rsample, sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log probability of each event, in nats; for gray levels an estimate of its lower bound.
-
-        Raises:
-            ValueError: if the value does not end in the event shape, or lies outside of the support.
-        """
+        """Return the log probability of each event, in nats; for gray levels an estimate of its lower bound."""
         events = len(self.event_shape)
         if not isinstance(value, Tensor) or value.shape[-events:] != self.event_shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"a value must be a tensor whose shape ends in the event shape {tuple(self.event_shape)}, got {got}"
-            )
+            wanted = tuple(self.event_shape)
+            raise ValueError(f"a value must be a tensor whose shape ends in the event shape {wanted}, got {got}")
         if self._validate_args and value.numel():  # torch can't check an empty tensor
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-events], self.batch_shape)
@@ -122,9 +117,7 @@ class DensityDistribution(Distribution):
         return sample(math.prod(shape), self._contexts(shape)).reshape(shape + self.event_shape)
 
     def _contexts(self, shape: torch.Size) -> Tensor | None:
-        if self.context is None:
-            return None
-        return self.context.expand(*shape, self.context.shape[-1]).reshape(-1, self.context.shape[-1])
+        return None if self.context is None else self.context.expand(*shape, -1).reshape(-1, self.context.shape[-1])
 
     def __repr__(self) -> str:
         shapes = f"batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
+from traceback import format_exception
 from typing import Literal
 
 import torch
@@ -22,11 +23,10 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
     """Write one method of a density as an ONNX file that takes any batch size; needs the extra ``inverseflow[export]``.
 
     The inputs are called ``x`` (``z`` for ``"decode"``) and, for a conditional density, ``context``; the output has the
-    name of the method. Sampling is ``"decode"`` of normal noise. The size of the image is fixed. In the direction that
-    solves, each inverse convolution becomes one convolution with a kernel of the size of the image.
+    name of the method. Sampling is ``"decode"`` of normal noise. The size of the image is fixed.
 
     Args:
-        density: the density, on the CPU. It is exported in evaluation mode.
+        density: the density, on the CPU; it is exported in evaluation mode.
         path: the file.
         method: ``"log_prob"``, or ``"encode"`` or ``"decode"`` of a flow.
 
@@ -49,7 +49,7 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
         names = ["z" if method == "decode" else "x", *(["context"] if _context_channels(density) else [])]
         exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[method], verbose=False)
     except torch.onnx.OnnxExporterError as error:
-        operators = re.findall(r"OpOverload\(op='([\w.]+)'", _causes(error))
+        operators = re.findall(r"OpOverload\(op='([\w.]+)'", "".join(format_exception(error)))
         missing = f"the operator {operators[-1]} has no ONNX form" if operators else str(error).strip()
         raise NotImplementedError(f"{type(density).__name__}.{method} can't be exported to ONNX: {missing}") from error
     finally:
@@ -99,8 +99,3 @@ def _example(density: Density, method: Method) -> tuple[Tensor, ...]:
 def _context_channels(density: Density) -> int | None:
     found = (getattr(module, "context_channels", None) for module in density.modules())
     return next((channels for channels in found if channels is not None), None)
-
-
-def _causes(error: BaseException | None) -> str:
-    """Return the messages of an error and of its causes."""
-    return "" if error is None else f"{error}\n{_causes(error.__cause__)}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from inverseflow.densities.density import Density, DensityT
-from inverseflow.densities.registry import create, names
+from inverseflow.densities.registry import create
 from inverseflow.errors import CheckpointError
 from inverseflow.utils.files import atomic_write
 from inverseflow.utils.packages import packages_for
@@ -25,9 +25,7 @@ WEIGHTS = "model.safetensors"
 
 
 def save(density: Density, folder: str | Path) -> None:
-    """Write the configuration and the weights of a registered density into a folder.
-
-    Both files are whole before either gets its name, so a failure leaves what was there before.
+    """Write ``config.json`` and ``model.safetensors``, or leave what was there; needs the extra ``inverseflow[hub]``.
 
     Args:
         density: a density of a registered class.
@@ -74,10 +72,8 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     name, event_shape, options = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS)
     try:
-        with _NoLargerThan(state):
+        with _NoLargerThan(state, folder / WEIGHTS):
             density = create(name, event_shape, **options)
-    except _TooLargeError as error:
-        raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {error}") from error
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder / CONFIG} can't be built by this version: {error}") from error
     if not isinstance(density, kind):
@@ -98,8 +94,6 @@ def _read_config(path: Path) -> tuple[str, tuple[int, ...], dict[str, Any]]:
         raise CheckpointError(f"{path.parent} holds no {CONFIG}, so it is not a saved model") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
-    if name not in names():
-        raise CheckpointError(f"{path} names the density {name!r}; registered are {', '.join(names())}")
     return name, event_shape, options
 
 
@@ -112,35 +106,27 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # safetensors raises its own untyped error for a damaged file
         raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
     for key, tensor in state.items():
-        if not (finite := tensor.isfinite()).all():
-            broken = int((~finite).sum())
-            raise CheckpointError(
-                f"{path} is not a usable model: {broken} of {tensor.numel()} values of {key} are not finite"
-            )
+        if broken := int((~tensor.isfinite()).sum()):
+            count = f"{broken} of {tensor.numel()}"
+            raise CheckpointError(f"{path} is not a usable model: {count} values of {key} are not finite")
     return state
 
 
 def _common_dtype(state: dict[str, Tensor], path: Path) -> torch.dtype | None:
     """Return the dtype of all floating-point weights, None if there are none."""
-    dtypes: dict[torch.dtype, str] = {}
-    for key, tensor in state.items():
-        if tensor.is_floating_point():
-            dtypes.setdefault(tensor.dtype, key)
+    dtypes = {tensor.dtype: key for key, tensor in state.items() if tensor.is_floating_point()}
     if len(dtypes) > 1:
         (first, key), (second, other), *_ = dtypes.items()
         raise CheckpointError(f"{path} mixes dtypes: {key} is {first} and {other} is {second}; save it in one of them")
     return next(iter(dtypes), None)
 
 
-class _TooLargeError(Exception):
-    """The configuration asks for more than the weights hold."""
-
-
 class _NoLargerThan(TorchFunctionMode):
     """Stop building a density in this thread once its tensors are clearly more or larger than the weights."""
 
-    def __init__(self, state: dict[str, Tensor]) -> None:
+    def __init__(self, state: dict[str, Tensor], path: Path) -> None:
         super().__init__()
+        self.path = path
         # A layer may make a parameter several times, to compute its first value.
         self.left = 2**22 + sum(16 * (tensor.numel() + _TENSOR) for tensor in state.values())
 
@@ -154,11 +140,13 @@ class _NoLargerThan(TorchFunctionMode):
             if func is torch.eye and len(args) == 1:
                 self.left -= args[0] ** 2
             if self.left < 0:
-                raise _TooLargeError("the configuration asks for more or larger tensors than the weights")
+                raise CheckpointError(
+                    f"{self.path} belongs to another architecture than {CONFIG}, which asks for more or larger tensors"
+                )
         return func(*args, **kwargs)
 
 
-_TENSOR = 4096  # what a tensor counts however small it is, so that a billion small ones are too many
+_TENSOR = 4096  # elements that even the smallest tensor counts for, so that a billion of them are too many
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.randperm}
 
 
@@ -184,9 +172,7 @@ def _local(folder_or_hub_id: str | Path) -> Path:
     try:
         return Path(snapshot_download(folder_or_hub_id, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # the client raises errors of several libraries
-        raise CheckpointError(
-            f"there is no folder {folder_or_hub_id}, and the hub gave no such model: {error}"
-        ) from error
+        raise CheckpointError(f"there is no folder {folder}, and the hub gave no such model: {error}") from error
 
 
 def _safetensors() -> ModuleType:

@@ -41,6 +41,7 @@ def register(name: str) -> Callable[[type[DensityT]], type[DensityT]]:
             raise ValueError(f"the name {name!r} already belongs to {_DENSITIES[name].__name__}")
         original = cls.__init__
         signature = inspect.signature(original)
+        variable = {key for key, value in signature.parameters.items() if value.kind is value.VAR_KEYWORD}
 
         @wraps(original)
         def remember(self: Density, /, *args: Any, **kwargs: Any) -> None:
@@ -49,8 +50,12 @@ def register(name: str) -> Callable[[type[DensityT]], type[DensityT]]:
                 raise TypeError(refusal)
             original(self, *args, **kwargs)
             if type(self) is cls:
-                options = _flat(signature.bind(self, *args, **kwargs))
-                self.config = {"density": name, "options": {**options, **self.resolved_options}}
+                bound = signature.bind(self, *args, **kwargs)
+                bound.apply_defaults()
+                options = {option: builtin_numbers(value) for option, value in list(bound.arguments.items())[1:]}
+                for option in options.keys() & variable:  # **options stand in kwargs one by one
+                    del options[option]
+                self.config = {"density": name, "options": {**options, **kwargs, **self.resolved_options}}
 
         cls.__init__ = remember  # type: ignore[method-assign, assignment]
         _DENSITIES[name] = cls
@@ -60,15 +65,7 @@ def register(name: str) -> Callable[[type[DensityT]], type[DensityT]]:
 
 
 def names(kind: type[Density] = Density) -> list[str]:
-    """Return the names of all registered densities of a kind.
-
-    Args:
-        kind: a class; its subclasses are listed.
-
-    Example:
-        >>> "inverse-flow" in names()
-        True
-    """
+    """Return the names of all registered densities of a class and its subclasses."""
     return sorted(name for name, cls in _DENSITIES.items() if issubclass(cls, kind))
 
 
@@ -106,39 +103,16 @@ def create(name: str, event_shape: Sequence[int], **options: Any) -> Density:
     return build(event_shape, **options)
 
 
-def _options(cls: type[Density]) -> list[str] | None:
-    """Return the names of a constructor's options, None if it takes any.
-
-    Those behind ``**options: Unpack[SomeTypedDict]`` are the keys of the dictionary.
-    """
-    found: list[str] = []
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            found.append(name)
-            continue
-        unpacked = get_args(get_type_hints(cls.__init__).get(name))
-        if not unpacked:
-            return None
-        found += get_type_hints(unpacked[0])
-    return [name for name in found if name != "event_shape"]
-
-
 def _refusal(called: str, cls: type[Density], options: dict[str, Any]) -> str | None:
     """Return the sentence that refuses options which a class does not have, None if it has them all."""
-    known = _options(cls) if options else None
-    if known is None:
-        return None
-    unknown = ", ".join(option for option in options if option not in known and option != "event_shape")
+    known: list[str] = []
+    for name, parameter in inspect.signature(cls).parameters.items() if options else ():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            known.append(name)
+        elif unpacked := get_args(get_type_hints(cls.__init__).get(name)):  # **options: Unpack[SomeTypedDict]
+            known += get_type_hints(unpacked[0])
+        else:  # it takes any
+            return None
+    unknown = ", ".join(option for option in options if option not in known)
+    known = [name for name in known if name != "event_shape"]
     return f"{called} has no option {unknown}; it has {', '.join(known)}" if unknown else None
-
-
-def _flat(bound: inspect.BoundArguments) -> dict[str, Any]:
-    """Return all arguments by name, without ``self``, defaults included, and ``**options`` one by one."""
-    bound.apply_defaults()
-    flat: dict[str, Any] = {}
-    for name, value in list(bound.arguments.items())[1:]:
-        if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            flat.update(value)
-        else:
-            flat[name] = builtin_numbers(value)
-    return flat

@@ -1,5 +1,6 @@
 """Flows: `Flow`, the ready-made image flows, and their registry."""
 
+from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.flow import ImageFlow
 from inverseflow.flows.image.named import (
@@ -20,7 +21,7 @@ from inverseflow.flows.image.named import (
 from inverseflow.flows.image.options import StepOptions
 from inverseflow.flows.image.planar import PlanarFlow
 from inverseflow.flows.image.step import Step
-from inverseflow.flows.registry import create, flow_class, names, register
+from inverseflow.flows.registry import create, flow_class, names
 
 __all__ = [
     "ARMAFlow",

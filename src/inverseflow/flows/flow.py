@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from typing_extensions import Self
 
-from inverseflow.bijections import (
-    Bijection,
-    CheckpointedCompose,
-    Compose,
-    Dequantize,
-    Multiscale,
-    initialize_from_data,
-)
+from inverseflow.bijections import Bijection, CheckpointedCompose, Compose, Dequantize, Multiscale, initialize_from_data
 from inverseflow.densities import Density, DensityDistribution, load, save
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.errors import LayerError
-from inverseflow.flows.error_context import name_failing_layer
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class Flow(Density):
@@ -43,9 +32,6 @@ class Flow(Density):
         levels: number of gray levels of integer data, None for continuous data.
         preprocessing: a fixed bijection applied first (after dequantization), None for none.
         base: density of the flat latent ``(B, D)``; a standard normal by default.
-
-    Shape:
-        x: ``(B, *event_shape)``; context: ``(B, K)``; log_prob: ``(B,)``; latent: ``(B, D)``.
 
     Raises:
         ValueError: if a layer can't take the shape that reaches it, or the latent has another number of dimensions.
@@ -81,12 +67,7 @@ class Flow(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density of each datum in nats; for gray levels a one-sample estimate of its lower bound.
 
-        Args:
-            x: ``(B, *event_shape)``; gray levels of an integer dtype if the flow has `levels`.
-            context: ``(B, K)`` for a conditional flow; an unconditional one ignores it.
-
-        Returns:
-            ``(B,)``.
+        Arguments as for `Density.log_prob`; gray levels have an integer dtype.
         """
         self._check_batch(x, self.event_shape)
         if self.dequantize is None:
@@ -125,20 +106,9 @@ class Flow(Density):
         With `levels` the log density belongs to the continuous point in units of gray levels, before it is rounded
         down: `log_prob` of the sample returns it if its noise happens to be the fraction that was cut off.
 
-        Args:
-            n: number of samples.
-            context: ``(n, K)``, one for each sample, or ``(1, K)`` or ``(K,)`` for all.
-            temperature: standard deviation of the base's noise; the log density is the model's, at temperature 1.
-            generator: source of the noise.
-
-        Returns:
-            ``(n, *event_shape)`` and ``(n,)`` in nats.
-
-        Raises:
-            TypeError: if n is not an integer.
-            ValueError: if n or the temperature is negative, or the number of contexts is neither 1 nor n.
+        Arguments and errors as for `Density.sample`; the log density is the model's, at temperature 1.
         """
-        n, context, temperature = self._sampling_arguments(n, context, temperature)
+        n, context, temperature = self._sampling_args(n, context, temperature)
         z = self.base.sample(n, temperature=temperature, generator=generator)
         x, log_det = self._from_latent(z, context)
         return x, self.base.log_prob(z) - log_det
@@ -150,10 +120,6 @@ class Flow(Density):
         up to rounding: in float32 an ill-conditioned layer can lose the data. `round_trip_error` measures it; bound the
         layers (``max_row_sum``), train at a lower learning rate or compute in float64 if it is large.
 
-        Args:
-            x: ``(B, *event_shape)``.
-            context: ``(B, K)`` for a conditional flow.
-
         Returns:
             ``(B, D)``; `latent_slices` tells the scales apart.
         """
@@ -162,12 +128,7 @@ class Flow(Density):
         return self._to_latent(x, context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the data that have these latents.
-
-        Args:
-            z: ``(B, D)``.
-            context: ``(B, K)`` for a conditional flow.
-        """
+        """Return the data ``(B, *event_shape)`` that have these latents ``(B, D)``."""
         self._check_batch(z, (self.dims,))
         return self._from_latent(z, context)[0]
 
@@ -177,10 +138,6 @@ class Flow(Density):
 
         It is rounding, which grows with the condition number of the layers, in the unit of x; infinite if a value is
         not finite. A flow trained at a high learning rate can lose its inverse altogether, and nothing else shows it.
-
-        Example:
-            >>> Flow(ActNorm(2), (2,)).round_trip_error(torch.randn(3, 2))
-            tensor([0., 0., 0.])
         """
         z = self.encode(x, context)
         dtype = torch.promote_types(z.dtype, torch.float32)
@@ -195,11 +152,7 @@ class Flow(Density):
         return {"scale_1": slice(0, self.dims)}
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let every ActNorm that is not yet initialized whiten the part of this batch that reaches it.
-
-        Raises:
-            RuntimeError: if the flow is in evaluation mode.
-        """
+        """Let every ActNorm that is not yet initialized whiten its part of this batch; in training mode only."""
         self._check_batch(x, self.event_shape)
         initialize_from_data(self, x, context)
 
@@ -246,7 +199,7 @@ class Flow(Density):
         try:
             x, log_det = self.bijection.inverse(z.reshape(z.shape[0], *self._latent_shape), context)
         except LayerError as error:
-            name_failing_layer(error, self)
+            _name_failing_layer(error, self)
             raise
         if self.dequantize is not None:
             x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -263,8 +216,15 @@ class Flow(Density):
         return None if context is None else context.to(self._layer_dtype())
 
     def _layer_dtype(self) -> torch.dtype:
-        tensors: Iterator[Tensor] = chain(self.bijection.parameters(), self.bijection.buffers(), self.buffers())
-        for tensor in tensors:  # torch 2.6 can't compile a `next` with a default
+        # A loop, since torch 2.6 can't compile a `next` with a default.
+        for tensor in chain(self.bijection.parameters(), self.bijection.buffers(), self.buffers()):
             if tensor.is_floating_point():
                 return tensor.dtype
         return torch.get_default_dtype()
+
+
+def _name_failing_layer(error: LayerError, model: nn.Module) -> None:
+    """Put the path and the class of the layer that failed in front of an error's message."""
+    path = {module: path for path, module in model.named_modules()}.get(error.layer)
+    place = f"{path} ({type(error.layer).__name__})" if path else type(model).__name__
+    error.args = (f"{place}: {error}", *error.args[1:])

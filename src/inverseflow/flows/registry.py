@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from inverseflow.densities import registry
-from inverseflow.densities.registry import register
 from inverseflow.flows.flow import Flow
-
-__all__ = ["create", "flow_class", "names", "register"]
 
 
 def names() -> list[str]:
@@ -23,11 +20,6 @@ def flow_class(name: str) -> type[Flow]:
 
 
 def create(name: str, event_shape: Sequence[int], **options: Any) -> Flow:
-    """Build a registered flow; arguments and errors as for `inverseflow.densities.create`.
-
-    Example:
-        >>> create("glow", (1, 8, 8), levels=17, scales=1, steps=1, width=8).dims
-        64
-    """
+    """Build a registered flow; arguments and errors as for `inverseflow.densities.create`."""
     flow_class(name)  # refuses the name of another density
     return cast(Flow, registry.create(name, event_shape, **options))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -12,38 +11,29 @@ from torch import Tensor, nn
 from inverseflow.bijections import Compose, Multiscale
 from inverseflow.flows import Flow
 
-
-@dataclass(frozen=True)
-class _Line:
-    label: str
-    shape: str
-    parameters: str
+_Line = tuple[str, str, str]
+"""Label, shape and number of parameters."""
 
 
 def architecture(flow: Flow) -> str:
     """Return the layers of a flow of images, one on a line. Consecutive steps that are alike are shown once."""
     shapes = _output_shapes(flow)
     parts = [("", flow.dequantize), ("", flow.preprocessing), ("", flow.bijection), ("base ", flow.base)]
-    lines = [_Line(type(flow).__name__, f"{tuple(flow.event_shape)}", f"{_count(flow):,}")]
+    lines = [("layer", "shape", "parameters"), (type(flow).__name__, str(flow.event_shape), f"{_count(flow):,}")]
     present = [(prefix, part) for prefix, part in parts if isinstance(part, nn.Module)]
     for number, (prefix, part) in enumerate(present):
         lines += _branch([part], prefix, "", number == len(present) - 1, shapes)
-    widths = [max(len(line.label) for line in lines), max(len(line.shape) for line in lines)]
-    rows = [_Line("layer", "shape", "parameters"), *lines]
-    return "\n".join(f"{row.label:<{widths[0]}}  {row.shape:<{widths[1]}}  {row.parameters}".rstrip() for row in rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(f"{label:<{widths[0]}}  {shape:<{widths[1]}}  {count}".rstrip() for label, shape, count in lines)
 
 
 def _branch(alike: list[nn.Module], prefix: str, indent: str, last: bool, shapes: dict[nn.Module, str]) -> list[_Line]:
     module = alike[0]
     count = _count(module)
     times = prefix if prefix.endswith("× ") else ""
-    line = _Line(
-        f"{indent}{'└─ ' if last else '├─ '}{prefix}{_label(alike)}",
-        shapes.get(module, ""),
-        f"{times}{count:,}" if count else "",
-    )
+    label = f"{indent}{'└─ ' if last else '├─ '}{prefix}{_label(alike)}"
+    lines = [(label, shapes.get(module, ""), f"{times}{count:,}" if count else "")]
     below = indent + ("   " if last else "│  ")
-    lines = [line]
     children = _children(alike)
     for number, (name, child) in enumerate(children, start=1):
         lines += _branch(child, name, below, number == len(children), shapes)

@@ -21,7 +21,7 @@ from inverseflow.bijections import (
     SelfNormalizingConv2d,
     Woodbury,
 )
-from inverseflow.flows.image.layers import LAYERS, build_layer
+from inverseflow.flows.image.layers import build_layer
 from inverseflow.flows.image.options import StepOptions
 from inverseflow.names import LayerName
 from inverseflow.ops import CORNERS
@@ -56,13 +56,13 @@ def build(name, shape, *, index=0, conv1x1="none", **options):
     return build_layer(StepOptions(name, conv1x1=conv1x1, **options), shape, index=index)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", get_args(LayerName))
 def test_a_name_builds_its_layer(name):
     assert type(build(name, SHAPE)) is KINDS[name]
 
 
 def test_every_name_has_its_layer():
-    assert set(get_args(LayerName)) == set(LAYERS)
+    assert set(get_args(LayerName)) == set(KINDS)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from inverseflow.bijections import Shape
 from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
-from inverseflow.flows.image.layers import LAYERS, complete
+from inverseflow.flows.image.layers import complete, layer_defaults
 from inverseflow.flows.image.options import LAYER_OPTIONS, Preprocessing, StepKwargs, StepOptions
 from inverseflow.flows.image.step import image_multiscale, image_preprocessing
 from inverseflow.names import LayerName
@@ -47,10 +47,6 @@ class ImageFlow(Flow):
         coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
         width: hidden channels of the couplings' networks, and of ``"mintnet"``.
         context_channels: length of the context vector, None for an unconditional flow.
-
-    Shape:
-        x: ``(B, C, H, W)``, gray levels (uint8 up to 256) or, with ``levels=None``, floating-point;
-        log_prob: ``(B,)`` in nats; latent: ``(B, C H W)``.
 
     Raises:
         ValueError: if the shape can't be squeezed that often, an argument is out of its range, or the layer does not
@@ -93,7 +89,7 @@ class ImageFlow(Flow):
         bijection = image_multiscale(options, event_shape, scales=scales, steps=steps)
         prepared = image_preprocessing(preprocessing, alpha, levels)
         super().__init__(bijection, event_shape, levels=levels, preprocessing=prepared)
-        absent = {"layer", "actnorm", *LAYER_OPTIONS} - set(LAYERS[layer])
+        absent = {"layer", "actnorm", *LAYER_OPTIONS} - set(layer_defaults(layer))
         self.resolved_options = {
             **{"levels": levels, "scales": scales, "steps": steps, "preprocessing": preprocessing, "alpha": alpha},
             **{name: value for name, value in asdict(options).items() if name not in absent},

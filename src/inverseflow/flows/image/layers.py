@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from inverseflow.bijections import (
     Bijection,
@@ -29,29 +28,18 @@ from inverseflow.flows.image.options import LAYER_OPTIONS, Conv1x1Form, StepOpti
 from inverseflow.names import LayerName
 from inverseflow.ops import CORNERS
 
-_KERNEL: Mapping[str, Any] = {"kernel_size": 3}
-_ONE_SIDED: Mapping[str, Any] = {**_KERNEL, "max_row_sum": None}
 
-LAYERS: dict[LayerName, Mapping[str, Any]] = {
-    "none": {},
-    "inverse": _ONE_SIDED,
-    "cinc": _ONE_SIDED,
-    "finc": _ONE_SIDED,
-    "emerging": _ONE_SIDED,
-    "arma": _ONE_SIDED,
-    "arma-adjacent": _ONE_SIDED,
-    "arma-same": _ONE_SIDED,
-    "periodic": _KERNEL,
-    "exponential": {**_KERNEL, "max_spectral_norm": 0.9},
-    "exact": _KERNEL,
-    "self-normalizing": _KERNEL,
-    "woodbury": {},
-    "memory-efficient-woodbury": {},
-    "butterfly": {},
-    "macow": _KERNEL,
-    "mintnet": _KERNEL,
-}
-"""Which of `LAYER_OPTIONS` each layer has, with their defaults."""
+def layer_defaults(layer: LayerName) -> dict[str, Any]:
+    """Return which of `LAYER_OPTIONS` a layer has, with their defaults."""
+    match layer:
+        case "none" | "woodbury" | "memory-efficient-woodbury" | "butterfly":
+            return {}
+        case "inverse" | "cinc" | "finc" | "emerging" | "arma" | "arma-adjacent" | "arma-same":
+            return {"kernel_size": 3, "max_row_sum": None}
+        case "exponential":
+            return {"kernel_size": 3, "max_spectral_norm": 0.9}
+        case _:
+            return {"kernel_size": 3}
 
 
 def build_layer(options: StepOptions, shape: Shape, *, index: int = 0) -> Bijection | None:
@@ -62,18 +50,17 @@ def build_layer(options: StepOptions, shape: Shape, *, index: int = 0) -> Biject
         if layer is not None:
             layer.output_shape(tuple(shape))
     except ValueError as error:
-        raise ValueError(
-            f"the layer {options.layer!r} can't be built for an event of shape {tuple(shape)}: {error}"
-        ) from error
+        name = repr(options.layer)
+        raise ValueError(f"the layer {name} can't be built for an event of shape {tuple(shape)}: {error}") from error
     return layer
 
 
 def complete(options: StepOptions) -> StepOptions:
     """Fill in the layer's own defaults, or raise a ValueError if an option is given that the layer does not have."""
-    defaults = LAYERS[options.layer]
+    defaults = layer_defaults(options.layer)
     for name in LAYER_OPTIONS:
         if name not in defaults and getattr(options, name) is not None:
-            able = ", ".join(repr(layer) for layer, theirs in LAYERS.items() if name in theirs)
+            able = ", ".join(repr(layer) for layer in get_args(LayerName) if name in layer_defaults(layer))
             raise ValueError(
                 f"the layer {options.layer!r} has no {name}, got {name}={getattr(options, name)}; leave it out, or "
                 f"choose one of {able}"

@@ -7,9 +7,7 @@ preprocessing, optimizer and sizes remain this library's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -17,10 +15,6 @@ from inverseflow.bijections import Shape
 from inverseflow.densities import register
 from inverseflow.flows.image.flow import ImageFlow
 from inverseflow.flows.image.options import FlowKwargs, KernelFlowKwargs, OneSidedFlowKwargs, SpectralFlowKwargs
-
-
-def _paper(**options: Any) -> Mapping[str, Any]:
-    return MappingProxyType(options)
 
 
 @register("inverse-flow")
@@ -33,7 +27,7 @@ class InverseFlow(ImageFlow):
         >>> bits = InverseFlow((1, 8, 8), steps=2).bits_per_dim(torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8))
     """
 
-    paper_options = _paper()
+    paper_options = MappingProxyType({})
 
     def __init__(self, event_shape: Shape, **options: Unpack[OneSidedFlowKwargs]) -> None:
         super().__init__(event_shape, layer="inverse", **options)
@@ -49,7 +43,7 @@ class Glow(ImageFlow):
         >>> images = Glow((3, 8, 8), steps=2, spline="none").sample(2)
     """
 
-    paper_options = _paper(spline="none")
+    paper_options = MappingProxyType({"spline": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[FlowKwargs]) -> None:
         super().__init__(event_shape, layer="none", **options)
@@ -66,7 +60,7 @@ class CInCFlow(ImageFlow):
         >>> flow = CInCFlow((1, 8, 8), coupling="quad")
     """
 
-    paper_options = _paper(spline="none", conv1x1="none", coupling="quad")
+    paper_options = MappingProxyType({"spline": "none", "conv1x1": "none", "coupling": "quad"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[OneSidedFlowKwargs]) -> None:
         super().__init__(event_shape, layer="cinc", **options)
@@ -82,7 +76,7 @@ class FInCFlow(ImageFlow):
         >>> flow = FInCFlow((1, 8, 8), spline="none")
     """
 
-    paper_options = _paper(spline="none")
+    paper_options = MappingProxyType({"spline": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[OneSidedFlowKwargs]) -> None:
         super().__init__(event_shape, layer="finc", **options)
@@ -92,15 +86,14 @@ class FInCFlow(ImageFlow):
 class EmergingFlow(ImageFlow):
     """Image flow with emerging convolutions: two one-sided convolutions from opposite corners.
 
-    From Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019,
-    section 3.1. There is no spline there, and the 1×1 convolution stands right before the emerging one, as with
-    ``conv1x1="none"`` here.
+    From Hoogeboom, van den Berg and Welling, `Emerging Convolutions <https://arxiv.org/abs/1901.11137>`_, 2019, without
+    a spline, and with the 1×1 convolution right before the emerging one, as with ``conv1x1="none"`` here.
 
     Example:
         >>> flow = EmergingFlow((1, 8, 8), conv1x1="none")
     """
 
-    paper_options = _paper(spline="none", conv1x1="none")
+    paper_options = MappingProxyType({"spline": "none", "conv1x1": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[OneSidedFlowKwargs]) -> None:
         super().__init__(event_shape, layer="emerging", **options)
@@ -117,7 +110,7 @@ class PeriodicFlow(ImageFlow):
         >>> flow = PeriodicFlow((1, 16, 16))
     """
 
-    paper_options = _paper(spline="none", conv1x1="none")
+    paper_options = MappingProxyType({"spline": "none", "conv1x1": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[KernelFlowKwargs]) -> None:
         super().__init__(event_shape, layer="periodic", **options)
@@ -127,14 +120,13 @@ class PeriodicFlow(ImageFlow):
 class ExponentialFlow(ImageFlow):
     """Image flow with convolution exponentials.
 
-    From Hoogeboom et al., `The Convolution Exponential <https://arxiv.org/abs/2006.01910>`_, 2020, which has no spline,
-    and another coupling network.
+    From Hoogeboom et al., `The Convolution Exponential <https://arxiv.org/abs/2006.01910>`_, 2020, without a spline.
 
     Example:
         >>> flow = ExponentialFlow((1, 8, 8), max_spectral_norm=0.8)
     """
 
-    paper_options = _paper(spline="none")
+    paper_options = MappingProxyType({"spline": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[SpectralFlowKwargs]) -> None:
         super().__init__(event_shape, layer="exponential", **options)
@@ -152,7 +144,7 @@ class SelfNormalizingFlow(ImageFlow):
         >>> flow = SelfNormalizingFlow((1, 8, 8), kernel_size=1)
     """
 
-    paper_options = _paper(kernel_size=1, spline="none", conv1x1="none")
+    paper_options = MappingProxyType({"kernel_size": 1, "spline": "none", "conv1x1": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[KernelFlowKwargs]) -> None:
         super().__init__(event_shape, layer="self-normalizing", **options)
@@ -169,7 +161,7 @@ class WoodburyFlow(ImageFlow):
         >>> flow = WoodburyFlow((1, 8, 8), conv1x1="none")
     """
 
-    paper_options = _paper(spline="none", conv1x1="none")
+    paper_options = MappingProxyType({"spline": "none", "conv1x1": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[FlowKwargs]) -> None:
         super().__init__(event_shape, layer="woodbury", **options)
@@ -186,7 +178,7 @@ class MaCowFlow(ImageFlow):
         >>> flow = MaCowFlow((1, 8, 8), kernel_size=5)
     """
 
-    paper_options = _paper(spline="none")
+    paper_options = MappingProxyType({"spline": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[KernelFlowKwargs]) -> None:
         super().__init__(event_shape, layer="macow", **options)
@@ -203,7 +195,7 @@ class ButterflyFlow(ImageFlow):
         >>> flow = ButterflyFlow((1, 8, 8), steps=8)
     """
 
-    paper_options = _paper(spline="none")
+    paper_options = MappingProxyType({"spline": "none"})
 
     def __init__(self, event_shape: Shape, **options: Unpack[FlowKwargs]) -> None:
         super().__init__(event_shape, layer="butterfly", **options)
@@ -220,7 +212,7 @@ class MintNetFlow(ImageFlow):
         >>> flow = MintNetFlow((1, 8, 8), steps=2)
     """
 
-    paper_options = _paper()
+    paper_options = MappingProxyType({})
 
     def __init__(self, event_shape: Shape, **options: Unpack[KernelFlowKwargs]) -> None:
         own: KernelFlowKwargs = {"spline": "none", "conv1x1": "none", "coupling": "none", **options}

@@ -56,51 +56,41 @@ LAYER_OPTIONS = ("kernel_size", "max_row_sum", "max_spectral_norm")
 """The options that some layers have and others don't; None stands for the layer's own default."""
 
 
-class LayerKwargs(TypedDict, total=False):
-    """The options of a k×k layer."""
-
-    kernel_size: int | None
-    max_row_sum: float | None
-    max_spectral_norm: float | None
-
-
-class SplineKwargs(TypedDict, total=False):
-    """The options of the splines, and the width of networks."""
+class PlanarKwargs(TypedDict, total=False):
+    """The options of a step without 1×1 convolution and coupling."""
 
     spline: SplineSharing
     spline_bins: int
     spline_bound: float
     width: int
+    kernel_size: int | None
+    max_row_sum: float | None
+    max_spectral_norm: float | None
 
 
-class MixingKwargs(SplineKwargs, total=False):
-    """The options of a step that do not depend on its layer."""
+class StepKwargs(PlanarKwargs, total=False):
+    """The options of a step with any layer."""
 
     conv1x1: Conv1x1Form
     coupling: CouplingForm
     context_channels: int | None
 
 
-class PlanarKwargs(SplineKwargs, LayerKwargs, total=False):
-    """The options of a step without 1×1 convolution and coupling."""
-
-
-class StepKwargs(MixingKwargs, LayerKwargs, total=False):
-    """The options of a step with any layer."""
-
-
-class MultiscaleKwargs(TypedDict, total=False):
-    """The options of an image flow that do not concern a step."""
+class FlowKwargs(TypedDict, total=False):
+    """The options of an image flow whose layer has no options of its own."""
 
     levels: int | None
     scales: int
     steps: int
     preprocessing: Preprocessing
     alpha: float
-
-
-class FlowKwargs(MultiscaleKwargs, MixingKwargs, total=False):
-    """The options of an image flow whose layer has no options of its own."""
+    spline: SplineSharing
+    spline_bins: int
+    spline_bound: float
+    conv1x1: Conv1x1Form
+    coupling: CouplingForm
+    width: int
+    context_channels: int | None
 
 
 class KernelFlowKwargs(FlowKwargs, total=False):

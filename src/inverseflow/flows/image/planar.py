@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 from typing_extensions import Unpack
 
 from inverseflow.bijections import Bijection, Compose, Shape, Squeeze
 from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
-from inverseflow.flows.image.layers import LAYERS, complete
+from inverseflow.flows.image.layers import complete, layer_defaults
 from inverseflow.flows.image.options import PlanarKwargs, Preprocessing, StepOptions
 from inverseflow.flows.image.step import image_preprocessing, image_shape, image_step
 from inverseflow.names import LayerName
@@ -44,7 +43,7 @@ class PlanarFlow(Flow):
         95242
     """
 
-    paper_options: ClassVar[Mapping[str, Any] | None] = MappingProxyType({})
+    paper_options = MappingProxyType[str, Any]({})
 
     def __init__(
         self,
@@ -70,5 +69,5 @@ class PlanarFlow(Flow):
             layers.append(image_step(replace(options, spline="none") if last else options, shape, index))
         prepared = image_preprocessing(preprocessing, alpha, levels)
         super().__init__(Compose(*layers), event_shape, levels=levels, preprocessing=prepared)
-        saved = ("spline", "spline_bins", "spline_bound", "width", *LAYERS[layer])
+        saved = ("spline", "spline_bins", "spline_bound", "width", *layer_defaults(layer))
         self.resolved_options = {name: getattr(options, name) for name in saved}
