@@ -15,7 +15,7 @@ from inverseflow.cli.main import main
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.presets import load_preset
 from inverseflow.training.run import Run
-from inverseflow.training.run.metrics import read_metrics
+from inverseflow.training.run.folder import read_metrics
 
 
 def test_a_run_reports_everything_that_was_asked_for(trained):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from inverseflow.training.loop.recorder import Recorder
+from inverseflow.training.loop.callbacks import Recorder
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.trainer import train
 

@@ -22,14 +22,14 @@ from inverseflow.data import ImageSplits, TensorImages
 from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
 from inverseflow.flows import Flow
 from inverseflow.training import trainer
+from inverseflow.training.loop.callbacks import Recorder
 from inverseflow.training.loop.module import FlowModule
-from inverseflow.training.loop.recorder import Recorder
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.report import closing_lines
 from inverseflow.training.run import Run
 from inverseflow.training.run.checkpoint import read_checkpoint
+from inverseflow.training.run.folder import read_metrics
 from inverseflow.training.run.lock import RunLock
-from inverseflow.training.run.metrics import read_metrics
 from inverseflow.training.trainer import train
 
 TINY = TrainOptions(
@@ -83,7 +83,7 @@ def differences(first: object, second: object, place: str = "") -> list[str]:
         return [
             text
             for key in first
-            if key != "Recorder"
+            if not str(key).startswith("Timer")
             for text in differences(first[key], second[key], f"{place}.{key}")
         ]
     if isinstance(first, (list, tuple)):

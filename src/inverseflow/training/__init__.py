@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow.training.evaluation import Evaluation, bits_of_images, evaluate
+    from inverseflow.training.evaluation import Evaluation, evaluate
     from inverseflow.training.model import build_flow, load_data, load_flow
     from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
     from inverseflow.training.presets import load_preset, preset_names
@@ -23,7 +23,6 @@ __all__ = [
     "Report",
     "Run",
     "TrainOptions",
-    "bits_of_images",
     "build_flow",
     "evaluate",
     "load_data",
@@ -34,27 +33,21 @@ __all__ = [
 ]
 
 # Names are fetched when they are first used: the command line makes its help without torch and Lightning.
-_HOMES = {
-    "Evaluation": "evaluation",
-    "ModelOptions": "options",
-    "OptimizerOptions": "options",
-    "Report": "report",
-    "Run": "run",
-    "TrainOptions": "options",
-    "bits_of_images": "evaluation",
-    "build_flow": "model",
-    "evaluate": "evaluation",
-    "load_data": "model",
-    "load_flow": "model",
-    "load_preset": "presets",
-    "preset_names": "presets",
-    "train": "trainer",
+_NAMES = {
+    "evaluation": ("Evaluation", "evaluate"),
+    "model": ("build_flow", "load_data", "load_flow"),
+    "options": ("ModelOptions", "OptimizerOptions", "TrainOptions"),
+    "presets": ("load_preset", "preset_names"),
+    "report": ("Report",),
+    "run": ("Run",),
+    "trainer": ("train",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

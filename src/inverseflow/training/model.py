@@ -1,9 +1,6 @@
 """Build the flow of a run, or load the trained one."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 from inverseflow import flows
 from inverseflow.data import ImageSplits, load_images
@@ -12,7 +9,7 @@ from inverseflow.flows import Flow
 from inverseflow.training.loop.process import is_first_process
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
-from inverseflow.training.run.checkpoint import check_architecture, flow_weights, load_weights, read_checkpoint
+from inverseflow.training.run.checkpoint import check_architecture, load_weights
 from inverseflow.utils.seeding import seeded
 
 
@@ -29,8 +26,11 @@ def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int,
         OptionError: if the flow has no such option or cannot be built with its value.
     """
     try:
+        paper = getattr(flows.flow_class(options.name), "paper_options", None) if options.paper_options else {}
+        if paper is None:
+            raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
         with seeded(seed, "weights"):
-            return flows.create(options.name, event_shape, levels=levels, **_flow_options(options))
+            return flows.create(options.name, event_shape, levels=levels, **{**paper, **options.given()})
     except (TypeError, ValueError) as error:
         raise OptionError(f"cannot build {options.name} for images {event_shape}: {error}") from error
 
@@ -62,7 +62,7 @@ def load_flow(run: Run) -> Flow:
     path = _best_checkpoint(run)
     data = load_data(options)
     flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
-    load_weights(flow, read_checkpoint(path), path)
+    load_weights(flow, path)
     return flow
 
 
@@ -70,12 +70,11 @@ def load_initial_weights(flow: Flow, source: Path) -> None:
     """Load into a flow the weights of another run, or of the exported model in the folder `source`."""
     run = Run(source)
     folder = run.model if run.model.is_dir() else source
-    if (folder / "config.json").is_file():
-        weights = Flow.from_pretrained(folder).state_dict()
-    else:
+    if not (folder / "config.json").is_file():
         run.settings()  # says what is wrong with the folder, if anything is
-        folder = _best_checkpoint(run)
-        weights = flow_weights(read_checkpoint(folder))
+        load_weights(flow, _best_checkpoint(run))
+        return
+    weights = Flow.from_pretrained(folder).state_dict()
     check_architecture(flow, weights, folder)
     flow.load_state_dict(weights)
 
@@ -85,12 +84,3 @@ def _best_checkpoint(run: Run) -> Path:
     if not path.is_file():
         raise RunError(f"{run.path} has no trained model yet; continue it with --resume")
     return path
-
-
-def _flow_options(options: ModelOptions) -> dict[str, Any]:
-    if not options.paper_options:
-        return options.given()
-    paper = getattr(flows.flow_class(options.name), "paper_options", None)
-    if paper is None:
-        raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
-    return {**paper, **options.given()}

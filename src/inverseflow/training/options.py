@@ -3,18 +3,26 @@
 Imports nothing heavy: the command line makes its help from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from inverseflow.errors import OptionError
 from inverseflow.names import LayerName
-from inverseflow.utils.arguments import convert_fields
+from inverseflow.utils.arguments import convert_fields, finite_number, whole_number
 
 DataName = Literal["digits", "mnist", "cifar10", "folder"]
+_MOST = 2**31 - 1
+
+
+def _from_1_to(most: int) -> partial[int]:
+    return partial(whole_number, at_least=1, at_most=most)
+
+
+Steps = Annotated[int, _from_1_to(_MOST)]
+Positive = Annotated[float, partial(finite_number, above=0)]
 
 
 @dataclass(frozen=True)
@@ -50,33 +58,22 @@ class ModelOptions:
     name: str = "inverse-flow"
     layer: LayerName | None = None
     paper_options: bool = False
-    scales: int | None = None
-    steps: int | None = None
-    kernel_size: int | None = None
-    width: int | None = None
+    scales: Annotated[int, _from_1_to(64)] | None = None
+    steps: Annotated[int, _from_1_to(10_000)] | None = None
+    kernel_size: Annotated[int, _from_1_to(1_000)] | None = None
+    width: Annotated[int, _from_1_to(100_000)] | None = None
     spline: Literal["none", "shared", "channel", "element"] | None = None
-    spline_bins: int | None = None
-    spline_bound: float | None = None
+    spline_bins: Annotated[int, _from_1_to(10_000)] | None = None
+    spline_bound: Positive | None = None
     conv1x1: Literal["none", "dense", "lu"] | None = None
     coupling: Literal["affine", "quad", "none"] | None = None
-    max_row_sum: float | None = None
-    max_spectral_norm: float | None = None
+    max_row_sum: Positive | None = None
+    max_spectral_norm: Positive | None = None
     preprocessing: Literal["logit", "center"] | None = None
-    alpha: float | None = None
+    alpha: Annotated[float, partial(finite_number, at_least=0, below=0.5)] | None = None
 
     def __post_init__(self) -> None:
-        limits = {
-            "scales": _from_1_to(64),
-            "steps": _from_1_to(10_000),
-            "spline_bins": _from_1_to(10_000),
-            "kernel_size": _from_1_to(1_000),
-            "width": _from_1_to(100_000),
-            "max_row_sum": {"above": 0},
-            "max_spectral_norm": {"above": 0},
-            "spline_bound": {"above": 0},
-            "alpha": {"at_least": 0, "below": 0.5},
-        }
-        convert_fields(self, limits, _MODEL)
+        convert_fields(self, "model.")
 
     def given(self) -> dict[str, Any]:
         """Return the options that were given and are the flow's own."""
@@ -101,26 +98,17 @@ class OptimizerOptions:
             exported model use the averaged weights. Null averages nothing.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     schedule: Literal["constant", "cosine", "step"] = "constant"
-    step_every: int = 10_000
-    step_factor: float = 0.5
-    warmup_steps: int = 100
-    weight_decay: float = 0.0
-    clip_norm: float | None = 50.0
-    ema: float | None = None
+    step_every: Steps = 10_000
+    step_factor: Annotated[float, partial(finite_number, above=0, at_most=1)] = 0.5
+    warmup_steps: Annotated[int, partial(whole_number, at_least=0, at_most=_MOST)] = 100
+    weight_decay: Annotated[float, partial(finite_number, at_least=0)] = 0.0
+    clip_norm: Annotated[float, partial(finite_number, above=0, remedy="; null clips nothing")] | None = 50.0
+    ema: Annotated[float, partial(finite_number, above=0, below=1, remedy="; null averages nothing")] | None = None
 
     def __post_init__(self) -> None:
-        limits = {
-            "learning_rate": {"above": 0},
-            "step_every": _from_1_to(_MAX_STEPS),
-            "step_factor": {"above": 0, "at_most": 1},
-            "warmup_steps": {"at_least": 0, "at_most": _MAX_STEPS},
-            "weight_decay": {"at_least": 0},
-            "clip_norm": {"above": 0, "remedy": "null clips nothing"},
-            "ema": {"above": 0, "below": 1, "remedy": "null averages nothing"},
-        }
-        convert_fields(self, limits, _OPTIMIZER)
+        convert_fields(self, "optimizer.")
 
 
 @dataclass(frozen=True)
@@ -163,28 +151,28 @@ class TrainOptions:
 
     data: DataName
     data_dir: Path | None = None
-    image_size: int | None = None
+    image_size: Annotated[int, _from_1_to(2**16)] | None = None
     crop: Literal["resize", "center"] = "resize"
     channels: Literal[1, 3] | None = None
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False
     init_from: Path | None = None
-    max_steps: int = 1000
-    batch_size: int = 64
-    seed: int = 0
+    max_steps: Steps = 1000
+    batch_size: Annotated[int, _from_1_to(2**20)] = 64
+    seed: Annotated[int, partial(whole_number, at_least=0, at_most=2**63 - 1)] = 0
     horizontal_flip: bool = False
-    validate_every: int = 500
-    validation_images: int | None = None
-    checkpoint_every: int = 500
-    log_every: int = 10
-    initialization_images: int = 512
-    evaluation_draws: int = 3
+    validate_every: Steps = 500
+    validation_images: Steps | None = None
+    checkpoint_every: Steps = 500
+    log_every: Steps = 10
+    initialization_images: Steps = 512
+    evaluation_draws: Annotated[int, _from_1_to(10_000)] = 3
     model: ModelOptions = field(default_factory=ModelOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     accelerator: str = "auto"
     devices: str = "auto"
-    num_nodes: int = 1
+    num_nodes: Annotated[int, _from_1_to(2**16)] = 1
     strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     gradient_checkpointing: bool = False
@@ -194,17 +182,7 @@ class TrainOptions:
         devices: Any = self.devices
         if type(devices) is int:
             object.__setattr__(self, "devices", str(devices))
-        limits = {
-            **dict.fromkeys(("max_steps", "validate_every", "checkpoint_every", "log_every"), _from_1_to(_MAX_STEPS)),
-            "batch_size": _from_1_to(2**20),
-            "validation_images": {"at_least": 1},
-            "initialization_images": {"at_least": 1},
-            "evaluation_draws": _from_1_to(10_000),
-            "num_nodes": _from_1_to(2**16),
-            "image_size": _from_1_to(2**16),
-            "seed": {"at_least": 0, "at_most": 2**63 - 1},
-        }
-        convert_fields(self, limits)
+        convert_fields(self)
         if self.resume and self.overwrite:
             raise OptionError("resume and overwrite exclude each other")
 
@@ -218,18 +196,18 @@ class TrainOptions:
         return mapping
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> TrainOptions:
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> "TrainOptions":
         """Return the options that `to_mapping` came from.
 
         Raises:
             OptionError: if a setting is missing, unknown, or has a value that cannot work.
         """
         values = dict(mapping)
-        values["model"] = _from_mapping(ModelOptions, values.get("model", {}), _MODEL)
-        values["optimizer"] = _from_mapping(OptimizerOptions, values.get("optimizer", {}), _OPTIMIZER)
+        values["model"] = _from_mapping(ModelOptions, values.get("model", {}), "model.")
+        values["optimizer"] = _from_mapping(OptimizerOptions, values.get("optimizer", {}), "optimizer.")
         return _from_mapping(cls, values, "")
 
-    def resumed_with(self, new: TrainOptions) -> TrainOptions:
+    def resumed_with(self, new: "TrainOptions") -> "TrainOptions":
         """Return the options of a run that was started with these and is continued with `new` ones.
 
         Raises:
@@ -247,8 +225,6 @@ class TrainOptions:
         return replace(new, resume=True)
 
 
-_MODEL, _OPTIMIZER = "model.", "optimizer."
-_MAX_STEPS = 2**31 - 1
 _CHANGEABLE_ON_RESUME = frozenset(
     [
         *("data_dir", "quiet", "max_steps", "validate_every", "checkpoint_every", "log_every", "evaluation_draws"),
@@ -256,10 +232,6 @@ _CHANGEABLE_ON_RESUME = frozenset(
     ]
 )
 _Options = TypeVar("_Options", ModelOptions, OptimizerOptions, TrainOptions)
-
-
-def _from_1_to(most: int) -> dict[str, Any]:
-    return {"at_least": 1, "at_most": most}
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,35 +1,31 @@
 """A training run from its options to its report."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from inverseflow.data import ImageSplits
 from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, RunError, TrainingInterrupted
 from inverseflow.flows import Flow
-from inverseflow.training.loop.average import AveragedWeights
+from inverseflow.training.loop.callbacks import AveragedWeights, Recorder, StepProgress
 from inverseflow.training.loop.checkpoints import AtomicCheckpointIO, Checkpoints
 from inverseflow.training.loop.loader import ImageData, StepBatches
 from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.loop.process import StopRequest, is_first_process
-from inverseflow.training.loop.progress import StepProgress
-from inverseflow.training.loop.recorder import Recorder
 from inverseflow.training.model import build_flow, load_data, load_initial_weights
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.report import Report, finish
 from inverseflow.training.run import Run
-from inverseflow.training.run.checkpoint import Start, find_start, load_weights, naming_damage, read_checkpoint
+from inverseflow.training.run.checkpoint import Start, find_start, load_weights, naming_damage
 from inverseflow.training.run.lock import RunLock
 from inverseflow.utils.seeding import derived_seed, seeded
 
@@ -90,8 +86,8 @@ def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) ->
 
     with StopRequest() as stop:
         checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, start)
-        recorder = Recorder(run.metrics, options.log_every)
-        trainer = _trainer(options, run, start, checkpoints, recorder)
+        timer = Timer()
+        trainer = _trainer(options, run, start, [timer, Recorder(run.metrics, options.log_every), checkpoints])
         if len(validation) < trainer.world_size:
             raise OptionError(
                 f"there are {len(validation)} validation images for {trainer.world_size} processes, and each needs "
@@ -107,7 +103,6 @@ def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) ->
         module = FlowModule(
             flow,
             options.optimizer,
-            max_steps=options.max_steps,
             seed=options.seed,
             augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
         )
@@ -129,7 +124,7 @@ def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) ->
 
     path, best_step, bits = checkpoints.exported(trainer.global_step)
     flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
-    load_weights(flow, read_checkpoint(path), path)
+    load_weights(flow, path)
     if not options.quiet:
         _tell(f"measuring on {len(data.test)} test image{'s' * (len(data.test) != 1)}")
     lock.check()
@@ -137,8 +132,7 @@ def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) ->
         "steps": trainer.global_step,
         "best_step": best_step,
         "val_bits_per_dim": bits,
-        "train_seconds": recorder.seconds,
-        "ms_per_step": recorder.ms_per_step,
+        "train_seconds": timer.time_elapsed(),
     }
     return finish(run, options, data, flow, training, trainer.strategy.root_device)
 
@@ -159,16 +153,15 @@ def _initialize(flow: Flow, options: TrainOptions, data: ImageSplits) -> None:
         raise OptionError(f"cannot initialize the flow on {count} training images: {error}") from error
 
 
-def _trainer(
-    options: TrainOptions, run: Run, start: Start | None, checkpoints: Checkpoints, recorder: Recorder
-) -> Trainer:
-    callbacks: list[Callback] = [recorder, checkpoints]
+def _trainer(options: TrainOptions, run: Run, start: Start | None, callbacks: list[Callback]) -> Trainer:
     if options.optimizer.ema is not None:
         callbacks.insert(0, AveragedWeights(options.optimizer.ema))
     if not options.quiet and is_first_process():
-        callbacks.append(StepProgress(recorder))
+        callbacks.append(StepProgress(next(each for each in callbacks if isinstance(each, Recorder))))
     purged = None if start is None else start.step + 1  # TensorBoard hides the events of steps that are made again
-    logger = _EventLogger(run.path, name="", version=run.tensorboard.name, default_hp_metric=False, purge_step=purged)
+    logger = TensorBoardLogger(
+        run.path, name="", version=run.tensorboard.name, default_hp_metric=False, purge_step=purged
+    )
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -186,19 +179,9 @@ def _trainer(
             logger=logger,
             enable_progress_bar=False,
             enable_model_summary=False,
-            default_root_dir=run.path,
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         raise OptionError(f"Lightning refuses these settings: {error}") from error
-
-
-class _EventLogger(TensorBoardLogger):
-    """Lightning's TensorBoardLogger, whose last words do not hide why training failed."""
-
-    def finalize(self, status: str) -> None:
-        """Write what is left and close the file."""
-        with suppress(OSError) if status == "failed" else nullcontext():
-            super().finalize(status)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Checks of arguments: numbers are converted or refused where they enter."""
 
-from __future__ import annotations
-
 import math
 import operator
 import os
@@ -9,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from inverseflow.errors import OptionError
 
@@ -44,6 +42,7 @@ def finite_number(
     below: float = math.inf,
     at_least: float = -math.inf,
     at_most: float = math.inf,
+    remedy: str = "",
 ) -> float:
     """Return a number that has ``__float__``, such as NumPy's, as a `float`; raise TypeError or ValueError.
 
@@ -60,7 +59,7 @@ def finite_number(
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(f"{name} must be a number, got {_shown(value)}") from None
     if not (math.isfinite(number) and above < number < below and at_least <= number <= at_most):
-        raise ValueError(f"{name} must {_interval(above, below, at_least, at_most)}, got {value}")
+        raise ValueError(f"{name} must {_interval(above, below, at_least, at_most)}, got {value}{remedy}")
     return number
 
 
@@ -105,39 +104,32 @@ def builtin_numbers(value: Any) -> Any:
     return value
 
 
-def convert_fields(options: Any, limits: dict[str, dict[str, Any]], prefix: str = "") -> None:
+def convert_fields(options: Any, prefix: str = "") -> None:
     """Convert every field of a frozen dataclass to its annotated type, in place; raise OptionError.
 
-    Args:
-        options: the dataclass.
-        limits: keyword arguments of `whole_number` or `finite_number` by field, and the ``remedy`` of an error.
-        prefix: put before the names of the fields in errors.
+    ``Annotated[KIND, check]`` has ``check(NAME, VALUE)`` convert a value. Names in errors begin with `prefix`.
     """
-    hints = get_type_hints(type(options))
+    hints = get_type_hints(type(options), include_extras=True)
     for item in fields(options):
-        bounds = dict(limits.get(item.name, {}))
-        remedy = bounds.pop("remedy", None)
         try:
-            value = _converted(prefix + item.name, getattr(options, item.name), hints[item.name], bounds)
+            value = _converted(prefix + item.name, getattr(options, item.name), hints[item.name])
         except (TypeError, ValueError) as error:
-            raise OptionError(f"{error}; {remedy}" if remedy else str(error)) from None
+            raise OptionError(str(error)) from None
         object.__setattr__(options, item.name, value)
 
 
-def _converted(name: str, value: Any, annotation: Any, bounds: dict[str, Any]) -> Any:
+def _converted(name: str, value: Any, annotation: Any) -> Any:
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     if value is None and type(None) in kinds:
         return None
     (kind,) = (kind for kind in kinds if kind is not type(None))
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[1](name, value)
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         if not any(type(value) is type(choice) and value == choice for choice in choices):
             raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
         return value
-    if kind is int:
-        return whole_number(name, value, **bounds)
-    if kind is float:
-        return finite_number(name, value, **bounds)
     if kind is Path and isinstance(value, (str, os.PathLike)):
         if "\0" in os.fspath(value):
             raise ValueError(f"{name} must be a path without NUL characters, got {os.fspath(value)!r}")

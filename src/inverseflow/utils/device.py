@@ -1,7 +1,5 @@
 """Choice of the device to compute on."""
 
-from __future__ import annotations
-
 import torch
 
 from inverseflow.errors import OptionError

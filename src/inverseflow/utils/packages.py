@@ -1,7 +1,5 @@
 """The optional packages: which there are, what they are for, and how to say that one is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

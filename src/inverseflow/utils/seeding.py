@@ -1,7 +1,5 @@
 """Seeds derived from a purpose, so that a run can be stopped and resumed anywhere with the same random numbers."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Timing of several functions in turn, so that a change of the machine's speed affects all of them."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ import torch
 
 from inverseflow.bijections import Conv1x1
 from inverseflow.flows import Flow
-from inverseflow.training.loop.average import AveragedWeights
+from inverseflow.training.loop.callbacks import AveragedWeights
 from inverseflow.training.loop.module import FlowModule, learning_rate_factor
 from inverseflow.training.options import OptimizerOptions
 
@@ -46,7 +46,7 @@ def test_the_average_forgets_its_first_weights_even_in_a_short_run():
 
 
 def test_clipping_shortens_the_gradient_and_leaves_the_weights_alone():
-    module = FlowModule(Flow(Conv1x1(2), (2,)), OptimizerOptions(clip_norm=0.5), max_steps=1, seed=0)
+    module = FlowModule(Flow(Conv1x1(2), (2,)), OptimizerOptions(clip_norm=0.5), seed=0)
     module._trainer = SimpleNamespace(strategy=None, world_size=1)
     module.train_bits_per_dim = torch.tensor(1.0)
     weight = module.flow.bijection.weight

@@ -1,7 +1,7 @@
 import pytest
 
 from inverseflow.errors import RunError
-from inverseflow.training.run.metrics import append_metrics, begin_metrics, read_metrics
+from inverseflow.training.run.folder import append_metrics, begin_metrics, read_metrics
 
 
 def test_rows_are_kept_when_a_run_is_resumed_up_to_the_step_it_resumes_from(tmp_path):

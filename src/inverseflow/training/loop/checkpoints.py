@@ -1,7 +1,5 @@
 """Write checkpoints during training: complete files, and none of a model that is not finite."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,14 @@ from torch import Tensor
 from inverseflow.errors import CheckpointError, TrainingInterrupted
 from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.loop.process import StopRequest
-from inverseflow.training.run import Run
-from inverseflow.training.run.checkpoint import Start, read_checkpoint, reason
+from inverseflow.training.run.checkpoint import Start, reason
+from inverseflow.training.run.folder import Run, read_metrics
 from inverseflow.training.run.lock import RunLock
-from inverseflow.training.run.metrics import read_metrics
 from inverseflow.utils.files import write_torch
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints atomically and read only plain data.
+    """Write checkpoints atomically.
 
     Lightning's own stages a file in the system's temporary folder, from where moving it need not be atomic.
     """
@@ -34,10 +31,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             kept = "the previous one is complete" if path.exists() else "there is no previous one"
             raise CheckpointError(f"cannot write the checkpoint {path}: {reason(error)}; {kept}") from error
-
-    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read a checkpoint, on the CPU."""
-        return read_checkpoint(Path(path))
 
 
 class Checkpoints(Checkpoint):

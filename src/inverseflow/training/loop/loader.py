@@ -1,8 +1,7 @@
 """The images of a training step, as a function of the seed, the step and the rank."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -15,6 +14,7 @@ from inverseflow.data import Images
 from inverseflow.utils.seeding import derived_seed
 
 
+@dataclass(eq=False)
 class StepBatches(Sampler[list[int]]):
     """Sampler of the image indices of each training step, without end.
 
@@ -23,16 +23,13 @@ class StepBatches(Sampler[list[int]]):
     a resumed run continues where it stopped. Lightning's own resume starts the pass again, in another order.
     """
 
-    def __init__(
-        self, num_images: int, batch_size: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
-    ) -> None:
-        self.num_images = num_images
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
-        self._order: tuple[int, list[int]] = (-1, [])
+    num_images: int
+    batch_size: int
+    seed: int
+    start: int = 0
+    rank: int = 0
+    world_size: int = 1
+    _order: tuple[int, list[int]] = (-1, [])
 
     def __iter__(self) -> Iterator[list[int]]:
         return map(self.at, count(self.start))

@@ -1,7 +1,5 @@
 """The training step: minimize bits per dimension by Adam."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
@@ -45,18 +43,11 @@ class FlowModule(LightningModule):
     """
 
     def __init__(
-        self,
-        flow: Density,
-        options: OptimizerOptions,
-        *,
-        max_steps: int,
-        seed: int,
-        augmentation: Augmentation | None = None,
+        self, flow: Density, options: OptimizerOptions, *, seed: int, augmentation: Augmentation | None = None
     ) -> None:
         super().__init__()
         self.flow = flow
         self.options = options
-        self.max_steps = max_steps
         self.seed = seed
         self.augmentation = augmentation
         self.train_bits_per_dim = torch.tensor(math.nan)
@@ -68,7 +59,8 @@ class FlowModule(LightningModule):
         """Return Adam, and a schedule that moves on after every step."""
         options = self.options
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(options, self.max_steps))
+        factor = learning_rate_factor(options, self.trainer.max_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -125,7 +117,7 @@ class FlowModule(LightningModule):
         try:
             torch.manual_seed(seed)
             with torch.no_grad():
-                bits = self._in_training_precision(self._images).mean()
+                bits = self._bits_per_dim(self._images).mean()
             what = f"the model is not finite after step {self.trainer.global_step}"
             self._require_finite(bits, what, self._images, seed)
         finally:
@@ -133,19 +125,15 @@ class FlowModule(LightningModule):
 
     def _require_finite(self, bits: Tensor, what: str, images: Tensor, seed: int) -> None:
         if self._on_any_rank(not bool(torch.isfinite(bits))):
-            place = self._first_place(lambda: self._find(images, seed))
-            raise NonFiniteError(_sentence(what, place))
+            raise NonFiniteError(_sentence(what, self._first_place(images, seed)))
 
     @property
     def _is_sharded(self) -> bool:
         return isinstance(self.trainer.strategy, FSDPStrategy)
 
     def _bits_per_dim(self, images: Tensor) -> Tensor:
-        return self.flow.to_bits_per_dim(self.flow(images))
-
-    def _in_training_precision(self, images: Tensor) -> Tensor:
         with self.trainer.precision_plugin.train_step_context():
-            return self._bits_per_dim(images)
+            return self.flow.to_bits_per_dim(self.flow(images))
 
     def _augmented(self, images: Tensor) -> Tensor:
         if self.augmentation is None:
@@ -164,21 +152,22 @@ class FlowModule(LightningModule):
         return bool(self.trainer.strategy.reduce_boolean_decision(condition, all=False))
 
     def _explain_step(self) -> str:
-        def find() -> str | None:
-            assert self._images is not None
-            found = self._find(self._augmented(self._images), self._step_seed("noise"))
-            if found is None:
-                name = last_non_finite_gradient(self.flow.named_parameters())
-                found = None if name is None else f"{_GRADIENT}{name}"
-            return found
-
-        place = self._first_place(find)
+        assert self._images is not None
+        place = self._first_place(self._augmented(self._images), self._step_seed("noise"), gradients=True)
         what = "gradient" if place is None or place.startswith(_GRADIENT) else "loss"
         return _sentence(f"the {what} is not finite in step {self.trainer.global_step + 1}", place)
 
-    def _first_place(self, find: Callable[[], str | None]) -> str | None:
+    def _first_place(self, images: Tensor, seed: int, *, gradients: bool = False) -> str | None:
         """Return where the first value is that is not finite, on the first rank that has one."""
-        place = None if self._is_sharded else find()
+
+        def run() -> None:
+            torch.manual_seed(seed)
+            self._bits_per_dim(images)
+
+        place = None if self._is_sharded else first_non_finite_layer(self.flow, run)
+        if place is None and gradients:
+            name = last_non_finite_gradient(self.flow.named_parameters())
+            place = None if name is None else f"{_GRADIENT}{name}"
         if self.trainer.world_size == 1:
             return place
         places: list[str | None] = [None] * self.trainer.world_size
@@ -186,13 +175,6 @@ class FlowModule(LightningModule):
         found = [f"{place} on rank {rank}" for rank, place in enumerate(places) if place is not None]
         found.sort(key=lambda place: place.startswith(_GRADIENT))  # a bad loss on one rank is in all gradients
         return found[0] if found else None
-
-    def _find(self, images: Tensor, seed: int) -> str | None:
-        def run() -> None:
-            torch.manual_seed(seed)
-            self._in_training_precision(images)
-
-        return first_non_finite_layer(self.flow, run)
 
 
 _GRADIENT = "the gradient of "

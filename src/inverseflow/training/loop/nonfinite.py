@@ -1,7 +1,5 @@
 """Find the origin of a value that is not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """This process: its rank before the processes have met, and the signals that stop it. Imports nothing heavy."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -31,7 +29,7 @@ class StopRequest:
         self.requested = False
         self._former: dict[int, Any] = {}
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # no other thread may handle signals
             self._former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         return self

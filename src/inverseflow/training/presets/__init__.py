@@ -1,7 +1,5 @@
 """Named settings for a training run: the YAML files of this folder."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 from typing import Any
 

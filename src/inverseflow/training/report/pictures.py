@@ -1,7 +1,5 @@
 """Pictures of a run: grids of images, reconstructions, and curves."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,8 +1,7 @@
 """Results of a training run: measurements, pictures and the exported model."""
 
-from __future__ import annotations
-
 import platform
+import statistics
 import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,17 +15,19 @@ from torch import Tensor
 from inverseflow.data import ImageSplits
 from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
-from inverseflow.training.evaluation import Evaluation, baseline_bits, evaluate
+from inverseflow.training.baselines import baseline_bits
+from inverseflow.training.evaluation import Evaluation, evaluate
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.report.pictures import save_curves, save_grid, save_reconstructions
 from inverseflow.training.run import Run
-from inverseflow.training.run.metrics import read_metrics
+from inverseflow.training.run.folder import read_metrics
 from inverseflow.utils.files import atomic_folder, write_json
 from inverseflow.utils.seeding import seeded
 
 _PICTURED = 100
 _RECONSTRUCTED = 64
 _BASELINE_IMAGES = 50_000
+_PACKAGES = ("inverseflow", "torch", "lightning", "numpy")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def finish(
     problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_images else []
     problems += _draw(run, flow, data, options.seed)
     baselines = dict(_baselines(data))
-    save_curves(run.curves, read_metrics(run.metrics), baselines, f"{data.title}, {options.model.name}")
+    metrics = read_metrics(run.metrics)
+    times = [row["ms_per_step"] for row in metrics if "ms_per_step" in row]
+    save_curves(run.curves, metrics, baselines, f"{data.title}, {options.model.name}")
     with atomic_folder(run.model) as temporary:
         flow.save_pretrained(temporary)
     report = Report(
@@ -96,10 +99,8 @@ def finish(
         evaluation=measured,
         problems=problems,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("inverseflow", "torch", "lightning", "numpy")},
-        },
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        ms_per_step=statistics.fmean(times) if times else None,
         **training,
     )
     write_json(run.report, asdict(report))
@@ -107,23 +108,18 @@ def finish(
 
 
 def _draw(run: Run, flow: Flow, data: ImageSplits, seed: int) -> list[str]:
-    """Write samples.png and reconstructions.png, and return sentences about those that fail."""
-    problems = []
+    """Write samples.png and reconstructions.png, and return a sentence if the flow fails."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pixels are not a number")  # the report says so
-        try:
-            with torch.inference_mode(), seeded(seed, "samples"):
-                samples = flow.sample(_PICTURED)
-            save_grid(run.samples, samples, data.levels)
-        except LayerError as error:
-            problems.append(f"no samples can be drawn: {error}")
         try:
             images = data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test))))
             with seeded(0, "reconstruction"):
                 reconstruct(run.reconstructions, flow, images, data)
+            with torch.inference_mode(), seeded(seed, "samples"):
+                save_grid(run.samples, flow.sample(_PICTURED), data.levels)
         except LayerError as error:
-            problems.append(f"no images can be reconstructed: {error}")
-    return problems
+            return [f"no pictures can be drawn: {error}"]
+    return []
 
 
 @lru_cache(maxsize=1)  # several runs on the same images have the same baselines

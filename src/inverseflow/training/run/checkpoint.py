@@ -1,7 +1,5 @@
 """Read checkpoints, load weights from them, and decide where a resumed run continues."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +13,7 @@ from torch import Tensor, nn
 
 from inverseflow.errors import CheckpointError, InverseFlowError, OptionError
 from inverseflow.training.options import TrainOptions
-from inverseflow.training.run.folder import Run
-from inverseflow.training.run.metrics import read_metrics
+from inverseflow.training.run.folder import Run, read_metrics
 
 _RESUME_FIELDS = {
     "pytorch-lightning_version": str,
@@ -31,16 +28,12 @@ _AVERAGE_FIELDS = {"current_model_state": dict, "averaging_state": dict}
 
 @dataclass(frozen=True)
 class Start:
-    """Where a resumed run continues."""
+    """Where a resumed run continues: a checkpoint and its step; sentences about it for the user."""
 
     path: Path
-    """The checkpoint."""
     step: int
-    """Its training step."""
     best_is_lost: bool
-    """Whether the best validation has to be found anew, because best.ckpt is lost."""
     notes: tuple[str, ...]
-    """What the user should know about it, a sentence each."""
 
 
 def find_start(run: Run, flow: nn.Module, options: TrainOptions) -> Start | None:
@@ -50,10 +43,10 @@ def find_start(run: Run, flow: nn.Module, options: TrainOptions) -> Start | None
     """
     path, notes = run.last, []
     if not run.last.is_file():
-        if not run.best.is_file():
-            _check_never_saved(run)
-            return None
         path, notes = run.best, [f"{run.last} is lost; the run continues from {run.best.name}"]
+    if not path.is_file():
+        _check_never_saved(run)
+        return None
     try:
         checkpoint = read_checkpoint(path)
         check_architecture(flow, flow_weights(checkpoint), path)
@@ -121,8 +114,7 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path, flow: nn.Module, 
         for name, kind in (_RESUME_FIELDS | (_AVERAGE_FIELDS if averaged else {})).items():
             if not isinstance(checkpoint[name], kind):
                 raise TypeError(f"{name} is of type {type(checkpoint[name]).__name__}")
-        for callback in ("Checkpoints", "Recorder"):
-            checkpoint["callbacks"][callback]
+        checkpoint["callbacks"]["Checkpoints"]
         (optimizer,), (_,) = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
         if not optimizer["state"]:
             raise ValueError("its optimizer has no state")
@@ -131,7 +123,7 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path, flow: nn.Module, 
             if number in shapes and any(moments[name].shape != shapes[number] for name in ("exp_avg", "exp_avg_sq")):
                 raise ValueError(f"its optimizer's moments of parameter {number} are not of shape {shapes[number]}")
         if averaged:
-            check_architecture(flow, _without_prefix(checkpoint["current_model_state"]), path)
+            check_architecture(flow, flow_weights(checkpoint, "current_model_state"), path)
             checkpoint["averaging_state"]["n_averaged"]
 
 
@@ -147,16 +139,16 @@ def naming_damage(path: Path, restoring: Callable[[], bool] = lambda: True) -> I
         raise CheckpointError(f"{path} is damaged: {what}") from error
 
 
-def load_weights(flow: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+def load_weights(flow: nn.Module, path: Path) -> None:
     """Load the weights of a checkpoint into a flow: the averaged ones if training averaged them."""
-    weights = flow_weights(checkpoint)
+    weights = flow_weights(read_checkpoint(path))
     check_architecture(flow, weights, path)
     flow.load_state_dict(weights)
 
 
-def flow_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+def flow_weights(checkpoint: Mapping[str, Any], field: str = "state_dict") -> dict[str, Tensor]:
     """Return the weights of the flow in a checkpoint by their names in the flow."""
-    return _without_prefix(checkpoint["state_dict"])
+    return {name.removeprefix("flow."): value for name, value in checkpoint[field].items()}
 
 
 def check_architecture(flow: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -172,10 +164,6 @@ def check_architecture(flow: nn.Module, weights: Mapping[str, Tensor], path: Pat
         else:
             continue
         raise CheckpointError(f"{path} is of another architecture: {difference}")
-
-
-def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("flow."): value for name, value in weights.items()}
 
 
 def reason(error: Exception) -> str:

@@ -1,9 +1,9 @@
 """The run folder and the names of the files in it."""
 
-from __future__ import annotations
-
+import csv
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,8 +13,9 @@ import yaml
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run.lock import LOCK_NAME
-from inverseflow.training.run.metrics import begin_metrics
-from inverseflow.utils.files import delete_temporary, is_temporary, write_text
+from inverseflow.utils.files import atomic_write, delete_temporary, errors_naming, is_temporary, write_text
+
+_COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")
 
 
 class Run:
@@ -89,15 +90,7 @@ class Run:
         return f"inverseflow train {quote(data)} {self._out_option} --resume"
 
     def check_free(self, *, resume: bool, overwrite: bool) -> None:
-        """Check that a run may be written here, and change nothing.
-
-        Args:
-            resume: whether a run in the folder is continued.
-            overwrite: whether a run in the folder is deleted.
-
-        Raises:
-            RunError: if the folder holds a run and neither is set, or holds something else.
-        """
+        """Check that a run may be written here, and change nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another folder with --out")
         if str(self.path) != str(self.path).encode(errors="replace").decode():
@@ -116,17 +109,7 @@ class Run:
             )
 
     def prepare(self, options: TrainOptions, *, overwrite: bool, step: int = 0) -> None:
-        """Make the folder, write the settings into it, and begin metrics.csv with the rows up to a step.
-
-        Args:
-            options: the settings.
-            overwrite: first delete what a previous run left in the folder, and nothing else.
-            step: where the run continues.
-
-        Raises:
-            RunError: if metrics.csv is damaged.
-            OSError: if the folder cannot be written to.
-        """
+        """Make the folder, write the settings into it, and begin metrics.csv with the rows up to a step."""
         delete_temporary(self.path)  # left by a process that was killed while it wrote
         delete_temporary(self.checkpoints)
         if overwrite and self.exists:
@@ -138,11 +121,7 @@ class Run:
         begin_metrics(self.metrics, step)
 
     def remove_results(self) -> None:
-        """Delete the results of a finished run: the exported model, the report and the pictures.
-
-        Raises:
-            OSError: if they cannot be deleted.
-        """
+        """Delete the results of a finished run: the exported model, the report and the pictures."""
         _remove(self.report, self.model, self.samples, self.reconstructions, self.curves)
 
     @property
@@ -170,3 +149,35 @@ def _remove(*entries: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the rows without their empty cells, and without a last row that was cut off."""
+    try:
+        with errors_naming(path), path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+        numbers = [{name: float(value) for name, value in row.items() if value} for row in rows]
+        if all("step" in row for row in numbers):
+            return numbers
+    except (ValueError, csv.Error):
+        pass
+    raise RunError(f"{path} is damaged; move it away to go on without the rows so far")
+
+
+def begin_metrics(path: Path, step: int) -> None:
+    """Make the file, with the rows up to a step that the previous file had: later steps are made again."""
+    kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(_as_text, kept))
+
+
+def append_metrics(path: Path, row: Mapping[str, float]) -> None:
+    """Append one row."""
+    with errors_naming(path), path.open("a", newline="") as file:
+        csv.DictWriter(file, _COLUMNS).writerow(_as_text(row))
+
+
+def _as_text(row: Mapping[str, float]) -> dict[str, str]:
+    return {name: str(int(value)) if name == "step" else f"{value:.6g}" for name, value in row.items()}

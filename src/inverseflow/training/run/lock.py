@@ -1,7 +1,5 @@
 """The lock of a run folder: one training process at a time."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket
@@ -31,7 +29,7 @@ class RunLock:
         self._path = folder / LOCK_NAME
         self._file: int | None = None
 
-    def __enter__(self) -> RunLock:
+    def __enter__(self) -> "RunLock":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,8 +3,6 @@
 Neither uses any code of the flows.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

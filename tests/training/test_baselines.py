@@ -6,7 +6,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from inverseflow.data import load_images
-from inverseflow.training.evaluation.baselines import gaussian_bits, pixel_histogram_bits
+from inverseflow.training.baselines import gaussian_bits, pixel_histogram_bits
 
 LEVELS = 5
 

@@ -10,7 +10,7 @@ from inverseflow import flows
 from inverseflow.data import TensorImages
 from inverseflow.densities import Density
 from inverseflow.errors import ConvergenceError, NonFiniteError
-from inverseflow.training.evaluation import bits_of_images, evaluate
+from inverseflow.training.evaluation import evaluate
 from inverseflow.utils.seeding import seeded
 
 LEVELS = 8
@@ -37,27 +37,6 @@ def test_bits_are_the_mean_over_images_of_the_mean_over_draws(flow, images):
     assert measured.bits_per_dim_stderr == pytest.approx(float(bits.mean(0).std()) / math.sqrt(60), rel=1e-5)
     assert measured.bits_per_dim_draw_std == pytest.approx(float(bits.mean(1).std()), rel=1e-4)
     assert (measured.images, measured.draws) == (60, 4)
-
-
-def test_the_bits_of_images_are_those_that_are_averaged(flow, images):
-    bits = bits_of_images(flow, images, seed=3, batch_size=25)
-    measured = evaluate(flow, images, draws=1, batch_size=25, seed=3)
-
-    assert bits.shape == (60,) and bits.dtype == torch.float64
-    assert float(bits.mean()) == pytest.approx(measured.bits_per_dim, rel=1e-9)
-    assert not torch.equal(bits, bits_of_images(flow, images, seed=4, batch_size=25))
-
-
-def test_two_flows_meet_the_same_noise(flow, images):
-    with seeded(1, "weights"):
-        other = flows.create("glow", (1, 4, 4), levels=LEVELS, scales=1, steps=1, width=8)
-    drawn = []
-    for each in (flow, other):
-        hook = each.preprocessing.register_forward_pre_hook(lambda module, inputs: drawn.append(inputs[0].clone()))
-        bits_of_images(each, images, batch_size=60)
-        hook.remove()
-
-    assert torch.equal(*drawn)
 
 
 def test_the_bits_agree_across_batch_sizes_within_their_noise(flow, images):
@@ -97,9 +76,8 @@ def test_one_image_has_no_standard_error(flow, images):
 def test_bits_that_are_not_finite_are_an_error(flow, images):
     broken = copy.deepcopy(flow)
     torch.nn.init.constant_(next(broken.parameters()), 1e30)
-    for measure in (evaluate, bits_of_images):
-        with pytest.raises(NonFiniteError, match="bits per dimension of 60 of 60 images are not finite"):
-            measure(broken, images)
+    with pytest.raises(NonFiniteError, match="bits per dimension of 60 of 60 images are not finite"):
+        evaluate(broken, images)
 
 
 @pytest.mark.parametrize("name", ["draws", "batch_size", "importance_samples", "round_trip_images"])

@@ -1,9 +1,6 @@
 """Measure a trained density: its likelihood on images, and how exact the inverse of a flow is."""
 
-from __future__ import annotations
-
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +17,7 @@ from inverseflow.errors import LayerError, NonFiniteError
 from inverseflow.flows import Flow
 from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.seeding import seeded
+from inverseflow.utils.timing import time_in_turn
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,12 @@ def evaluate(
                 weighted.append(_importance_bits(density, batch, importance_samples))
             on_batch()
         bits = torch.cat(per_image, dim=1)  # (draws, N)
-        _check_finite(bits)
+        diverged = int((~bits.isfinite()).any(0).sum())
+        if diverged:
+            raise NonFiniteError(
+                f"the bits per dimension of {diverged} of {len(images)} images are not finite: the model has diverged; "
+                "train it again at a smaller optimizer.learning_rate"
+            )
         if isinstance(density, Flow):
             few = images.select(range(min(round_trip_images, len(images))))
             round_trip = _round_trip(density, few, batch_size, device)
@@ -142,31 +145,6 @@ def evaluate(
         sample_ms_per_100=sample_ms,
         **round_trip,
     )
-
-
-def bits_of_images(density: Density, images: Images, *, seed: int = 0, batch_size: int = 250) -> Tensor:
-    """Return the bits per dimension of each image at one draw of the noise, the same draw for every density.
-
-    So two densities can be compared image by image: the standard error of the mean difference is smaller than the
-    standard error of either mean.
-
-    Args:
-        density: a density of gray levels, on any device.
-        images: test images.
-        seed: seed of the noise.
-        batch_size: images at a time; another size draws other noise.
-
-    Returns:
-        ``(N,)`` in float64, on the CPU.
-
-    Raises:
-        NonFiniteError: if the bits per dimension of an image are not finite.
-    """
-    device = next(density.parameters()).device
-    with _measuring(density, seed):
-        bits = torch.cat([density.bits_per_dim(batch).double() for batch in _batches(images, batch_size, device)])
-    _check_finite(bits[None])
-    return bits.cpu()
 
 
 @contextmanager
@@ -191,16 +169,6 @@ def _batches(images: Images, batch_size: int, device: torch.device) -> Iterator[
 def _importance_bits(density: Density, batch: Tensor, samples: int) -> Tensor:
     log_probs = torch.stack([density.log_prob(batch).double() for _ in range(samples)])
     return density.to_bits_per_dim(torch.logsumexp(log_probs, 0) - math.log(samples))
-
-
-def _check_finite(bits: Tensor) -> None:
-    """Check bits per dimension of shape (draws, N)."""
-    bad = int((~bits.isfinite()).any(0).sum())
-    if bad:
-        raise NonFiniteError(
-            f"the bits per dimension of {bad} of {bits.shape[1]} images are not finite: the model has diverged; "
-            "train it again at a smaller optimizer.learning_rate"
-        )
 
 
 def _standard_error(values: Tensor) -> float | None:
@@ -231,14 +199,8 @@ def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.devic
 
 
 def _sample_ms_per_100(density: Density, device: torch.device) -> float | None:
-    times = []
-    for _ in range(4):
-        began = time.perf_counter()
-        try:
-            density.sample(100)
-        except LayerError:
-            return None
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
-    return 1e3 * sorted(times[1:])[1]
+    sampling = {"": lambda: density.sample(100)}
+    try:
+        return time_in_turn(sampling, rounds=3, at_least_ms=0, at_most_ms=0, device=device)[""].median
+    except LayerError:
+        return None
