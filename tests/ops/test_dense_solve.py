@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from inverseflow.ops import dense_solve
+from inverseflow.ops import (
+    conv2d_spectral_norm_bound,
+    dense_solve,
+    same_conv2d_log_det,
+    same_conv2d_solve,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -32,3 +37,23 @@ def test_it_solves_and_checks_inside_of_vmap():
     matrices[2] = 0
     with pytest.raises(ValueError, match="1 of 4 matrices of size 3 are singular"):
         torch.vmap(dense_solve)(matrices, right)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_single_precision_and_the_solution_returned_in_its_own(dtype):
+    matrix, right = (torch.randn(4, n) + 3 * torch.eye(4, n) for n in (4, 2))
+    matrix, right = matrix.to(dtype), right.to(dtype)
+    x, log_det = dense_solve(matrix, right)
+    expected, expected_log_det = dense_solve(matrix.float(), right.float())
+    assert (x.dtype, log_det.dtype) == (dtype, torch.float32)
+    torch.testing.assert_close(x, expected.to(dtype))
+    torch.testing.assert_close(log_det, expected_log_det)
+    weight = (0.1 * torch.randn(2, 2, 3, 3)).to(dtype)
+    weight[:, :, 1, 1] += 3 * torch.eye(2, dtype=dtype)
+    image = torch.randn(2, 2, 5, 6).to(dtype)
+    solved, log_det = same_conv2d_solve(image, weight)
+    torch.testing.assert_close(solved, same_conv2d_solve(image.float(), weight.float())[0].to(dtype))
+    torch.testing.assert_close(log_det, same_conv2d_log_det(weight.float(), (5, 6)))
+    torch.testing.assert_close(
+        conv2d_spectral_norm_bound(weight, (5, 6)), conv2d_spectral_norm_bound(weight.float(), (5, 6))
+    )

@@ -69,6 +69,12 @@ def test_what_is_not_a_number_is_an_error_and_no_answer():
         fixed_point(torch.cos, column(0.0, torch.nan), max_iterations=100)
 
 
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, torch.inf, torch.nan])
+def test_a_tolerance_that_means_nothing_is_refused(tolerance):
+    with pytest.raises(ValueError, match="tolerance must be positive and finite, got"):
+        fixed_point(torch.cos, column(0.0), tolerance=tolerance)
+
+
 def test_no_events_take_one_evaluation():
     solution = fixed_point(torch.cos, torch.zeros(0, 3))
     assert solution.value.shape == (0, 3)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from inverseflow.ops.precision import at_least_single as at_least_single
+
 
 def pixels(x: Tensor) -> int:
     """Return the number of spatial positions of one event: H·W for an image, 1 for a vector."""
@@ -26,8 +28,3 @@ def per_channel(parameter: Tensor, x: Tensor) -> Tensor:
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all axes but the first, in at least single precision."""
     return x.flatten(1).sum(1, dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def at_least_single(x: Tensor) -> Tensor:
-    """Return x in float32 if it has half precision, else x itself."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.errors import SingularError
+from inverseflow.ops.precision import at_least_single
 from inverseflow.ops.torch_internals import unwrap_functorch
 
 
@@ -16,10 +17,10 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         matrix: A, ``(*batch, D, D)``, real or complex.
-        right: b, ``(*batch, D, N)``, of the same dtype.
+        right: b, ``(*batch, D, N)``, of the same dtype. Half precision is computed in float32.
 
     Returns:
-        x of the shape of b, and :math:`\log|\det A|` of shape ``batch``.
+        x of the shape and dtype of b, and :math:`\log|\det A|` of shape ``batch``, in float32 or more.
 
     Raises:
         SingularError: if a matrix is singular. Not checked in compiled code, where x becomes infinite or nan.
@@ -29,10 +30,10 @@ def dense_solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         (tensor([[ 1.],
                 [-1.]]), tensor(0.6931))
     """
-    factors, pivots, info = torch.linalg.lu_factor_ex(matrix)
+    factors, pivots, info = torch.linalg.lu_factor_ex(at_least_single(matrix))
     check_regular(info, matrix.shape[-1])
     log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-    return torch.linalg.lu_solve(factors, pivots, right), log_det
+    return torch.linalg.lu_solve(factors, pivots, at_least_single(right)).to(right.dtype), log_det
 
 
 def check_regular(info: Tensor, side: int) -> None:

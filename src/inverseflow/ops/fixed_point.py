@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,13 @@ def default_tolerance(dtype: torch.dtype) -> float:
     return float(torch.finfo(dtype).eps ** 0.75)
 
 
+def check_tolerance(tolerance: float) -> float:
+    """Return the tolerance, or refuse one that no residual or every residual would meet."""
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance must be positive and finite, got {tolerance}")
+    return tolerance
+
+
 @torch.no_grad()
 def fixed_point(
     update: Callable[[Tensor], Tensor], start: Tensor, *, tolerance: float | None = None, max_iterations: int = 1000
@@ -54,6 +62,7 @@ def fixed_point(
         The solution and its residual. It has no gradient: see `invert_triangular`.
 
     Raises:
+        ValueError: if the tolerance is not positive and finite.
         ConvergenceError: if the residual of an event is above the tolerance, or nan, after the last iteration.
 
     Example:
@@ -63,7 +72,7 @@ def fixed_point(
         >>> solution.residual < 1e-11
         True
     """
-    tolerance = default_tolerance(start.dtype) if tolerance is None else tolerance
+    tolerance = default_tolerance(start.dtype) if tolerance is None else check_tolerance(tolerance)
     x = start
     damping, previous = torch.ones_like(x), torch.zeros_like(x)
     residual = x.new_full((len(x),), torch.inf)

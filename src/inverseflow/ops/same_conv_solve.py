@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.ops.dense_solve import check_regular, dense_solve
+from inverseflow.ops.precision import at_least_single
 from inverseflow.ops.same_conv import shifts
 
 _SMALLEST_BLOCK = 64
@@ -28,7 +29,7 @@ def same_conv2d_log_det(weight: Tensor, size: tuple[int, int]) -> Tensor:
         size: height and width of the image.
 
     Returns:
-        A scalar; minus infinity where the convolution is singular.
+        A scalar, minus infinity if the convolution is singular. It is in float32 for a kernel of half precision.
 
     Raises:
         ValueError: if the numbers of input and output channels differ.
@@ -43,7 +44,7 @@ def same_conv2d_log_det(weight: Tensor, size: tuple[int, int]) -> Tensor:
         tensor(4.8283)
     """
     layout = _layout(weight, size)
-    strip = _strip(weight, layout)
+    strip = _strip(at_least_single(weight), layout)
     if layout.blocks == 1:
         log_det: Tensor = torch.linalg.slogdet(strip).logabsdet
     else:
@@ -77,7 +78,8 @@ def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         weight: kernel, ``(C, C, kH, kW)``.
 
     Returns:
-        x, of the shape of y, and :math:`\log|\det A|` of one image, a scalar.
+        x, of the shape of y, and :math:`\log|\det A|` of one image, a scalar. Half precision is computed in float32:
+        x is returned in the dtype of y, the log-determinant in float32.
 
     Raises:
         ValueError: if the numbers of input and output channels differ.
@@ -93,7 +95,7 @@ def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         (True, True)
     """
     layout = _layout(weight, (y.shape[2], y.shape[3]))
-    strip, right = _strip(weight, layout), layout.columns(y)
+    strip, right = _strip(at_least_single(weight), layout), layout.columns(at_least_single(y))
     if layout.blocks == 1:
         x, log_det = dense_solve(strip, right)
     else:
@@ -101,7 +103,7 @@ def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         check_regular(torch.stack([step.info for step in steps]).amax(0), layout.side)
         log_det = torch.stack([step.log_det for step in steps]).sum(0)
         x = _substitute_backwards(steps, right)
-    return layout.images(x, y), layout.copies * log_det
+    return layout.images(x, y).to(y.dtype), layout.copies * log_det
 
 
 def same_conv2d_factor_numel(shape: tuple[int, ...], size: tuple[int, int]) -> int:

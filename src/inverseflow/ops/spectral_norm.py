@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from inverseflow.errors import ConvergenceError
+from inverseflow.ops.fixed_point import check_tolerance
+from inverseflow.ops.precision import at_least_single
 from inverseflow.ops.same_conv import same_conv2d, same_conv2d_transposed
 
 
@@ -44,6 +46,7 @@ def conv2d_spectral_norm(
         The norm, the residual and the number of iterations.
 
     Raises:
+        ValueError: if the tolerance is not positive and finite.
         ConvergenceError: if the residual is above the tolerance after the last iteration.
 
     Reference:
@@ -54,6 +57,7 @@ def conv2d_spectral_norm(
         >>> conv2d_spectral_norm(torch.full((1, 1, 1, 3), 1.0), (1, 3)).value  # 1 + √2
         2.414
     """
+    check_tolerance(tolerance)
     kernel = weight.detach().to(torch.float64)
     start = torch.randn(1, kernel.shape[1], *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     v = start.to(kernel.device)
@@ -94,7 +98,8 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
         squarings: n, the number of squarings.
 
     Returns:
-        A scalar in the dtype of the weight. No value is read on the way, so it can be compiled.
+        A scalar in the dtype of the weight, or float32 if that is half precision. No value is read on the way, so it
+        can be compiled.
 
     Reference:
         Delattre et al., Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration, 2023.
@@ -103,6 +108,7 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
         >>> conv2d_spectral_norm_bound(torch.full((1, 1, 1, 3), 1.0), (1, 3))
         tensor(3.)
     """
+    weight = at_least_single(weight)
     torus = size[0] + weight.shape[2] - 1, size[1] + weight.shape[3] - 1
     tiny = torch.finfo(weight.dtype).tiny
     largest = weight.detach().abs().amax().clamp_min(tiny)  # divided out, so that no square overflows

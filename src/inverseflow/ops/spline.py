@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inverseflow.ops.precision import at_least_single
+
 MIN_BIN = 1e-3
 MIN_DERIVATIVE = 1e-3
 
@@ -39,7 +41,7 @@ def rational_quadratic_spline(
     so that their gradients are never nan.
 
     Args:
-        x: points, ``(*functions, M)``: M points for each function.
+        x: points, ``(*functions, M)``: M points for each function. Half precision is computed in float32.
         widths: unnormalized bin widths, ``(*functions, n)``.
         heights: unnormalized bin heights, ``(*functions, n)``.
         derivatives: unnormalized derivatives at the n - 1 inner knots, ``(*functions, n - 1)``.
@@ -64,11 +66,14 @@ def rational_quadratic_spline(
         (True, True)
     """
     _check(x, widths, heights, derivatives, bound)
+    dtype = x.dtype
+    x, widths, heights, derivatives = map(at_least_single, (x, widths, heights, derivatives))
     inside = (x > -bound) & (x < bound)
     clipped = x.clamp(-bound, bound)
     segment = _segment_under(clipped, widths, heights, derivatives, bound, inverse)
     value, log_derivative = _inverse(clipped, segment) if inverse else _forward(clipped, segment)
-    return torch.where(inside, value, x), torch.where(inside, log_derivative, torch.zeros_like(x))
+    log_derivative = torch.where(inside, log_derivative, torch.zeros_like(x))
+    return torch.where(inside, value, x).to(dtype), log_derivative.to(dtype)
 
 
 def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> None:
