@@ -9,41 +9,25 @@ from inverseflow.training.run import Run
 
 
 def check_run(run: Run) -> None:
-    """Check that there is a run in the folder, with settings that can be used.
-
-    Raises:
-        RunError: if there is none.
-    """
+    """Check that there is a run in the folder, with settings that can be used."""
     run.options()
 
 
 def check_counts(**values: int | None) -> None:
-    """Check that each value that was given is at least 1.
-
-    Raises:
-        OptionError: if one is not. The message names it.
-    """
+    """Check that each value that was given is at least 1."""
     for name, value in values.items():
         if value is not None and value < 1:
             raise OptionError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
 
 
 def check_seed(seed: int) -> None:
-    """Check that a random generator accepts the seed.
-
-    Raises:
-        OptionError: if it does not.
-    """
+    """Check that a random generator accepts the seed."""
     if not 0 <= seed < 2**63:
         raise OptionError(f"--seed must be at least 0 and below 2^63, got {seed}")
 
 
 def check_output(path: Path | None, *suffixes: str) -> None:
-    """Check that the name of an output file ends in one of `suffixes`, if any are given, and that it is not a folder.
-
-    Raises:
-        OptionError: if it does not, or is one.
-    """
+    """Check that an output is no folder, and that its name ends in one of `suffixes` if any are given."""
     if path is None:
         return
     if suffixes and path.suffix not in suffixes:

@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 
 
 def load_flow(run: Run, device: str) -> Flow:
-    """Load the trained flow of a run, and say so on standard error if the run is unfinished.
-
-    Args:
-        run: the run.
-        device: its name, or "auto".
-    """
+    """Load the trained flow of a run, and say so on standard error if the run is unfinished."""
     from inverseflow import training
     from inverseflow.utils.device import find_device
 
@@ -37,12 +32,7 @@ def load_flow(run: Run, device: str) -> Flow:
 
 
 def load_data(run: Run, data_dir: Path | None = None) -> ImageSplits:
-    """Load the images of a run.
-
-    Args:
-        run: the run.
-        data_dir: the folder that holds the data now, if it has moved.
-    """
+    """Load the images of a run."""
     from inverseflow import training
 
     options = run.options()
@@ -57,11 +47,7 @@ def sample_images(images: Images, count: int, seed: int) -> torch.Tensor:
 
 
 def number_of_images(images: Images, number: int | None, usual: int) -> int:
-    """Return how many of the test images to take: the number that was asked for, or the usual one if there are so many.
-
-    Raises:
-        OptionError: if more were asked for than there are.
-    """
+    """Return how many test images to take: the number that was asked for, or the usual one if there are so many."""
     if number is not None and number > len(images):
         raise OptionError(f"--number must be at most {len(images)}, the number of test images, got {number}")
     return min(usual, len(images)) if number is None else number
