@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from traceback import format_exception
 from typing import Literal
 
 import torch
@@ -49,7 +48,7 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
         names = ["z" if method == "decode" else "x", *(["context"] if _context_channels(density) else [])]
         exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[method], verbose=False)
     except torch.onnx.OnnxExporterError as error:
-        operators = re.findall(r"OpOverload\(op='([\w.]+)'", "".join(format_exception(error)))
+        operators = re.findall(r"OpOverload\(op='([\w.]+)'", _causes(error))
         missing = f"the operator {operators[-1]} has no ONNX form" if operators else str(error).strip()
         raise NotImplementedError(f"{type(density).__name__}.{method} can't be exported to ONNX: {missing}") from error
     finally:
@@ -99,3 +98,8 @@ def _example(density: Density, method: Method) -> tuple[Tensor, ...]:
 def _context_channels(density: Density) -> int | None:
     found = (getattr(module, "context_channels", None) for module in density.modules())
     return next((channels for channels in found if channels is not None), None)
+
+
+def _causes(error: BaseException | None) -> str:
+    """Return the messages of an error and of its causes."""
+    return "" if error is None else f"{error}\n{_causes(error.__cause__)}"

@@ -57,8 +57,7 @@ def save(density: Density, folder: str | Path) -> None:
 def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     """Rebuild a density from its configuration and load its weights, without running code from the files.
 
-    Building stops as soon as the configuration asks for clearly more than the weights hold, so that a file of a few
-    kilobytes can't fill the memory.
+    Building stops once the configuration asks for clearly more than the weights hold: a small file can't fill memory.
 
     Args:
         folder_or_hub_id: a folder, or ``owner/name`` on the Hugging Face hub.
