@@ -43,17 +43,17 @@ class Evaluation:
     """Its standard error over the images; None for one image."""
     importance_samples: int | None
     """K."""
-    log_det_round_trip_error: float | None
+    log_det_round_trip_error: float | None = None
     """Largest |log-det of the map + log-det of its inverse| of an image, in nats per dimension; None if not finite."""
-    max_reconstruction_error: int | None
+    max_reconstruction_error: int | None = None
     """Largest difference between a pixel and its reconstruction through the latent, in gray levels, after rounding.
 
     None if a reconstruction is not finite or the inverse fails."""
-    changed_images: int | None
+    changed_images: int | None = None
     """Number of images whose reconstruction differs in any pixel; None if the density is not a flow."""
-    round_trip_images: int
+    round_trip_images: int = 0
     """Number of images taken through the latent and back for these three; 0 if the density is not a flow."""
-    sample_ms_per_100: float | None
+    sample_ms_per_100: float | None = None
     """Time to draw 100 images in milliseconds: the median of three, after a warm-up; None if sampling fails."""
 
     @property
@@ -112,8 +112,7 @@ def evaluate(
         whole_number("importance_samples", importance_samples, at_least=1)
     device = next(density.parameters()).device
     per_image, weighted = [], []
-    round_trip: dict[str, Any] = {"log_det_round_trip_error": None, "max_reconstruction_error": None}
-    round_trip |= {"changed_images": None, "round_trip_images": 0}
+    round_trip: dict[str, Any] = {}
     with _measuring(density, seed):
         for batch in _batches(images, batch_size, device):
             per_image.append(torch.stack([density.bits_per_dim(batch).double() for _ in range(draws)]))

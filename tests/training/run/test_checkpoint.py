@@ -98,6 +98,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
         ({"global_step": -1}, "its global_step is -1"),
         ({"state_dict": [1, 2]}, "its state_dict is not a mapping from names to tensors"),
         ({"state_dict": {"flow.a": 1.0}}, "its state_dict is not a mapping from names to tensors"),
+        ({"state_dict": {1: torch.zeros(1)}}, "its state_dict is not a mapping from names to tensors"),
         ({"state_dict": {"flow.a": torch.tensor([1.0, torch.nan])}}, r"flow\.a has values that are not finite"),
         ({"current_model_state": {"flow.a": torch.tensor(torch.inf)}}, r"flow\.a has values that are not finite"),
     ],

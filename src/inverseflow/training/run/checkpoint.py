@@ -94,7 +94,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path} is damaged: it is not a checkpoint of a training run")
     weights, step = content["state_dict"], content.get("global_step")
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
+    ):
         raise CheckpointError(f"{path} is damaged: its state_dict is not a mapping from names to tensors")
     if type(step) is not int or step < 0:
         raise CheckpointError(f"{path} is damaged: its global_step is {'missing' if step is None else repr(step)}")
