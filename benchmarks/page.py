@@ -51,11 +51,11 @@ For a GPU, add `--device cuda` and write `cuda` for `cpu` in the file names.
   and only above one mebibyte, because the system counts pages in lots of up to a quarter of a mebibyte. Each shape is
   measured in a separate process whose glibc allocator returns freed memory immediately. Otherwise memory that the
   allocator keeps from earlier calls would count as used.
-* **native**, **blocked**, **dense** and **triton** are the backends, each forced by `inverseflow.ops.backend`; the
-  default is in bold. **jacobi** is plain fixed-point iteration with as many sweeps as the image has anti-diagonals.
-  **antidiagonal** is the published GPU algorithm with one launch for each anti-diagonal. dense, jacobi and antidiagonal
-  run only where they take a reasonable time, and without gradient. Backends other than the default run only up to two
-  million elements.
+* **native**, **blocked** and **dense** are the backends, each forced by `inverseflow.ops.backend`; the default is in
+  bold. **triton** is our backend for GPUs. The package does not contain it; the benchmarks register it to measure it.
+  **jacobi** is plain fixed-point iteration with as many sweeps as the image has anti-diagonals. **antidiagonal** is the
+  published GPU algorithm with one launch for each anti-diagonal. dense, jacobi and antidiagonal run only where they
+  take a reasonable time, and without gradient. Backends other than the default run only up to two million elements.
 """
 _MODELS = """
 Untrained flows of equal architecture on random images. FT is the time of the log-likelihood of a batch, ST the time to

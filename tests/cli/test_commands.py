@@ -123,7 +123,7 @@ def test_doctor_tells_versions_devices_and_backends(run):
     code, text, _ = run("doctor")
 
     assert code == 0
-    for word in ("torch", torch.__version__, "cpu", "blocked", "available"):
+    for word in ("torch", torch.__version__, "cpu", "native", "blocked", "dense", "available"):
         assert word in text
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inverseflow.errors import BackendError
-from inverseflow.ops import available_backends, backend, explain, inv_conv2d
+from inverseflow.ops import available_backends, backend, causal_conv2d, dispatch, explain, inv_conv2d, register_backend
 from inverseflow.ops.dispatch import chosen_name
 
 IMAGE = torch.ones(1, 2, 3, 4)
@@ -21,8 +21,8 @@ def solved(name):
 
 def test_every_available_backend_gives_the_same_answer():
     expected = solved("dense")
-    for name, reason in available_backends().items():
-        if reason is None and name != "triton":  # the GPU's has tests of its own
+    for name in ("native", "blocked"):
+        if available_backends()[name] is None:
             torch.testing.assert_close(solved(name), expected)
 
 
@@ -104,3 +104,56 @@ def test_explain_checks_and_converts_as_the_solve_does():
         explain(image, weight, groups=0)
     with pytest.raises(ValueError, match="shape"):
         explain(image[0], weight)
+
+
+class Identity:
+    """A backend whose every result is the image (or the weight) that it is given."""
+
+    def unavailable(self):
+        return None
+
+    def refuses(self, image):
+        return "it takes no float64" if image.dtype == torch.float64 else None
+
+    def convolve(self, x, weight, corner, groups, diagonal, transposed):
+        return x.clone()
+
+    def solve(self, y, weight, corner, groups, diagonal, transposed):
+        return y.clone()
+
+    def weight_gradient(self, x, grad, weight, corner, groups, diagonal):
+        return torch.full_like(weight, 7.0)
+
+    def variant(self, image, kernel, groups):
+        return "does nothing"
+
+
+@pytest.fixture
+def identity(monkeypatch):
+    monkeypatch.setattr(dispatch, "_BACKENDS", dict(dispatch._BACKENDS))
+    module = Identity()
+    register_backend("identity", module)
+    return module
+
+
+@pytest.mark.parametrize("operator", [causal_conv2d, inv_conv2d])
+def test_a_registered_backend_serves_operators_and_gradients_where_it_is_forced(identity, operator):
+    x, weight = torch.randn(1, 2, 3, 3, requires_grad=True), torch.randn(2, 2, 2, 2, requires_grad=True)
+    with backend("identity"):
+        assert torch.equal(operator(x, weight), x)
+        of_x, of_weight = torch.autograd.grad(operator(x, weight).sum(), (x, weight))
+        assert explain(x, weight) == "identity: does nothing"
+        with pytest.raises(BackendError, match="'identity' was asked for but cannot .* it takes no float64"):
+            operator(x.double(), weight.double())
+    assert torch.equal(of_x, torch.ones_like(x)) and bool((of_weight.abs() == 7).all())
+    assert not torch.equal(operator(x, weight), x)
+
+
+def test_a_registered_backend_is_listed_last_and_its_name_is_taken(identity):
+    register_backend("identity", identity)  # again
+    assert list(available_backends().items())[-1] == ("identity", None)
+    for name in ("identity", "blocked"):
+        with pytest.raises(ValueError, match=f"there is a backend '{name}' already"):
+            register_backend(name, Identity())
+    with pytest.raises(TypeError, match="'mine' lacks unavailable, .*; see Backend"):
+        register_backend("mine", torch)

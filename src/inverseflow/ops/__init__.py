@@ -2,7 +2,7 @@
 
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops.dense_solve import dense_solve
-from inverseflow.ops.dispatch import available_backends, backend
+from inverseflow.ops.dispatch import Backend, available_backends, backend, register_backend
 from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular
 from inverseflow.ops.growth import Growth, growth
 from inverseflow.ops.inv_conv import causal_conv2d, explain, inv_conv2d
@@ -13,6 +13,7 @@ from inverseflow.ops.spline import rational_quadratic_spline
 
 __all__ = [
     "CORNERS",
+    "Backend",
     "Corner",
     "FixedPoint",
     "Growth",
@@ -29,6 +30,7 @@ __all__ = [
     "inv_conv2d",
     "invert_triangular",
     "rational_quadratic_spline",
+    "register_backend",
     "same_conv2d",
     "same_conv2d_factor_numel",
     "same_conv2d_log_det",

@@ -1,13 +1,12 @@
 """Choose the backend that serves a call, or force one.
 
-============  ========================  ===============================================================
-backend       serves                    chosen
-============  ========================  ===============================================================
-``native``    CPU, float32 / float64    first, where the extension was built
-``blocked``   everything                otherwise
-``triton``    CUDA, float32 / bfloat16  only when forced: it has run in Triton's interpreter, and never on a GPU
-``dense``     small problems            only when forced: it is the oracle of the tests
-============  ========================  ===============================================================
+============  ======================  ===============================================
+backend       serves                  chosen
+============  ======================  ===============================================
+``native``    CPU, float32 / float64  first, where the extension was built
+``blocked``   everything              otherwise
+``dense``     small problems          only when forced: it is the oracle of the tests
+============  ======================  ===============================================
 """
 
 from __future__ import annotations
@@ -21,11 +20,15 @@ from torch import Tensor
 
 from inverseflow.errors import BackendError
 from inverseflow.ops._backends import blocked, dense, native
-from inverseflow.ops._backends.triton import launch as triton
 
 
 class Backend(Protocol):
-    """The functions of a module of ``_backends``."""
+    """What a backend offers, as a module or an object: the three operators on tensors of one device and dtype.
+
+    A is the one-sided convolution of `causal_conv2d`. Tensors have at least one element. ``diagonal`` says what is on
+    the diagonal of the last tap: ``"free"`` (what the weight has there), ``"unit"`` (ones) or ``"zero"`` (zeros). The
+    entries of the weight that A does not depend on may hold anything.
+    """
 
     def unavailable(self) -> str | None:
         """Say why the backend cannot be used here, or return None."""
@@ -51,7 +54,7 @@ class Backend(Protocol):
         """Say in a few words how the backend will serve a call."""
 
 
-_BACKENDS: dict[str, Backend] = {"native": native, "blocked": blocked, "triton": triton, "dense": dense}
+_BACKENDS: dict[str, Backend] = {"native": native, "blocked": blocked, "dense": dense}
 _CHOSEN_FROM = ("native", "blocked")
 _forced: ContextVar[str | None] = ContextVar("forced_backend", default=None)
 
@@ -66,13 +69,38 @@ def available_backends() -> dict[str, str | None]:
     return {name: module.unavailable() for name, module in _BACKENDS.items()}
 
 
+def register_backend(name: str, module: Backend) -> None:
+    """Add a backend, which serves the calls inside of `backend` of its name and no others.
+
+    Args:
+        name: the name; the same module may be registered again under it, another one may not.
+        module: a module or an object with the functions of `Backend`.
+
+    Raises:
+        ValueError: if another backend has the name.
+        TypeError: if a function is missing.
+
+    Example:
+        >>> register_backend("mine", torch.nn.functional)
+        Traceback (most recent call last):
+        ...
+        TypeError: the backend 'mine' lacks unavailable, refuses, convolve, solve, weight_gradient, variant; see Backend
+    """
+    needed = (function for function in vars(Backend) if not function.startswith("_"))
+    missing = [function for function in needed if not callable(getattr(module, function, None))]
+    if missing:
+        raise TypeError(f"the backend {name!r} lacks {', '.join(missing)}; see Backend")
+    if _BACKENDS.setdefault(name, module) is not module:
+        raise ValueError(f"there is a backend {name!r} already; choose another name")
+
+
 @contextmanager
 def backend(name: str) -> Iterator[None]:
     """Force one backend inside a ``with`` block, in this thread.
 
     Args:
-        name: ``"native"`` (C++, CPU), ``"blocked"`` (pure PyTorch, any device), ``"triton"`` (CUDA) or ``"dense"`` (one
-            dense matrix in float64, the oracle).
+        name: ``"native"`` (C++, CPU), ``"blocked"`` (pure PyTorch, any device), ``"dense"`` (one dense matrix in
+            float64, the oracle) or a name given to `register_backend`.
 
     Raises:
         ValueError: if the backend is unknown.

@@ -7,10 +7,16 @@ channels innermost. Names in capitals are compile-time constants.
 
 from __future__ import annotations
 
-from inverseflow.ops._backends.triton.language import jit, tl
+from collections.abc import Callable
+from typing import Any
+
+import triton
+import triton.language as tl
+
+_jit: Callable[[Callable[..., None]], Any] = triton.jit
 
 
-@jit
+@_jit
 def window_matrix(
     kernel: tl.tensor,
     matrix: tl.tensor,
@@ -100,7 +106,7 @@ def window_matrix(
     tl.store(matrix + group * K * U + k * U + u, value, mask=(u < U) & (k < K))
 
 
-@jit
+@_jit
 def solve_tiles(
     y: tl.tensor,
     x: tl.tensor,
@@ -174,7 +180,7 @@ def solve_tiles(
         tl.debug_barrier()
 
 
-@jit
+@_jit
 def correlate(
     x: tl.tensor,
     grad: tl.tensor,
