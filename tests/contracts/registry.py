@@ -101,11 +101,6 @@ def perturb(module: nn.Module) -> nn.Module:
     return module
 
 
-def conv1d(in_channels: int, out_channels: int) -> nn.Module:
-    """Build a small conditioner for sequences."""
-    return nn.Sequential(nn.Conv1d(in_channels, 3, 3, padding=1), nn.Tanh(), nn.Conv1d(3, out_channels, 1))
-
-
 def conv3d(in_channels: int, out_channels: int) -> nn.Module:
     """Build a small conditioner for volumes."""
     return nn.Sequential(nn.Conv3d(in_channels, 3, 1), nn.Tanh(), nn.Conv3d(3, out_channels, 1))
@@ -146,45 +141,34 @@ LAYERS = [
     Case("Dequantize-3-levels", partial(Dequantize, 3), VECTOR, levels=3),
     Case("Dequantize-16-bit", partial(Dequantize, 65536), SEQUENCE, levels=65536),
     Case("Logit", Logit, IMAGE, unit=True),
-    Case("Logit-squashed", partial(Logit, 0.05), VECTOR, unit=True),
     Case("Logit-bare", partial(Logit, 0.0), VOLUME, unit=True),
     Case("Scale", partial(Scale, 2.0, shift=-0.5), IMAGE),
     Case("Scale-negative", partial(Scale, -0.3), VECTOR),
     Case("ActNorm", partial(ActNorm, 4), IMAGE),
     Case("ActNorm-vector", partial(ActNorm, 4), VECTOR),
-    Case("ActNorm-sequence", partial(ActNorm, 3), SEQUENCE),
     Case("ActNorm-volume", partial(ActNorm, 3), VOLUME),
     Case("Conv1x1", partial(Conv1x1, 4), IMAGE),
     Case("Conv1x1-vector", partial(Conv1x1, 4), VECTOR),
-    Case("Conv1x1-sequence", partial(Conv1x1, 3), SEQUENCE),
     Case("Conv1x1-one-channel", partial(Conv1x1, 1), (1, 2, 3)),
     Case("LUConv1x1", partial(LUConv1x1, 4), IMAGE),
     Case("LUConv1x1-vector", partial(LUConv1x1, 4), VECTOR),
-    Case("LUConv1x1-volume", partial(LUConv1x1, 3), VOLUME),
     Case("LUConv1x1-one-channel", partial(LUConv1x1, 1), (1, 2, 3), idle=("lower", "upper")),
     Case("CausalConv2d", partial(CausalConv2d, 4), IMAGE),
     Case("CausalConv2d-top-right", partial(CausalConv2d, 3, (2, 3), corner="top_right"), (3, 4, 5)),
     Case("CausalConv2d-bottom-left", partial(CausalConv2d, 2, (1, 3), corner="bottom_left"), (2, 4, 5)),
     Case("CausalConv2d-bottom-right", partial(CausalConv2d, 2, (5, 2), corner="bottom_right"), (2, 3, 4)),
-    Case("CausalConv2d-groups", partial(CausalConv2d, 6, 2, groups=3), (6, 3, 2)),
     Case("CausalConv2d-free-diagonal", partial(CausalConv2d, 3, 2, diagonal="free"), (3, 3, 4)),
     Case("CausalConv2d-bound", partial(CausalConv2d, 4, max_row_sum=0.9, groups=2), (4, 3, 4)),
     Case("CausalConv2d-pointwise", partial(CausalConv2d, 3, 1), (3, 2, 3)),
     Case("InverseConv2d", partial(InverseConv2d, 4), IMAGE),
-    Case("InverseConv2d-top-right", partial(InverseConv2d, 2, (3, 2), corner="top_right"), (2, 5, 4)),
-    Case("InverseConv2d-bottom-left", partial(InverseConv2d, 3, (2, 3), corner="bottom_left"), (3, 4, 5)),
     Case("InverseConv2d-bottom-right", partial(InverseConv2d, 2, (2, 6), corner="bottom_right"), (2, 3, 4)),
     Case("InverseConv2d-groups", partial(InverseConv2d, 4, 2, groups=2), (4, 3, 2)),
     Case("InverseConv2d-all", partial(InverseConv2d, 4, 2, diagonal="free", max_row_sum=0.5, groups=2), (4, 3, 4)),
     Case("FInCConv2d", partial(FInCConv2d, 4), IMAGE),
-    Case("FInCConv2d-flat-kernel", partial(FInCConv2d, 8, (1, 2)), (8, 2, 3)),
     Case("FInCConv2d-all", partial(FInCConv2d, 4, (3, 2), diagonal="free", max_row_sum=0.9), (4, 3, 4)),
     Case("EmergingConv2d", partial(EmergingConv2d, 4), IMAGE),
     Case("EmergingConv2d-plain", partial(EmergingConv2d, 3, (5, 3), conv1x1="none"), (3, 3, 4)),
     Case("EmergingConv2d-dense-bound", partial(EmergingConv2d, 2, conv1x1="dense", max_row_sum=0.9), (2, 3, 4)),
-    Case(
-        "EmergingConv2d-one-channel", partial(EmergingConv2d, 1), (1, 3, 4), idle=("layers.0.lower", "layers.0.upper")
-    ),
     Case("RationalConv2d", partial(RationalConv2d, 4), IMAGE),
     Case(
         "RationalConv2d-one-corner",
@@ -192,17 +176,12 @@ LAYERS = [
         (3, 4, 5),
     ),
     Case("RationalConv2d-bound", partial(RationalConv2d, 4, 2, diagonal="free", max_row_sum=0.5), (4, 3, 4)),
-    Case("RationalConv2d-one-channel", partial(RationalConv2d, 1, (1, 3), corner="bottom_left"), (1, 2, 4)),
     Case("PeriodicConv2d", partial(PeriodicConv2d, 3), (3, 4, 5)),
-    Case("PeriodicConv2d-one-channel", partial(PeriodicConv2d, 1), (1, 3, 6)),
     Case("PeriodicConv2d-even-kernel", partial(PeriodicConv2d, 2, (2, 3)), (2, 5, 4)),
     Case("PeriodicConv2d-pointwise", partial(PeriodicConv2d, 3, 1), (3, 1, 2)),
     Case("ExponentialConv2d", partial(ExponentialConv2d, 3), (3, 4, 5)),
-    Case("ExponentialConv2d-one-channel", partial(ExponentialConv2d, 1, (5, 3), max_spectral_norm=0.5), (1, 3, 4)),
     Case("ExponentialConv2d-strong", partial(ExponentialConv2d, 2, max_spectral_norm=3.0), (2, 4, 3)),
-    Case("ExponentialConv2d-pointwise", partial(ExponentialConv2d, 3, 1), (3, 2, 3)),
     Case("ExactConv2d", partial(ExactConv2d, 3), (3, 3, 4)),
-    Case("ExactConv2d-one-channel", partial(ExactConv2d, 1), (1, 3, 5)),
     Case("ExactConv2d-even-kernel", partial(ExactConv2d, 2, (2, 3)), (2, 3, 4)),
     Case("ExactConv2d-pointwise", partial(ExactConv2d, 3, 1), (3, 2, 3)),
     Case("SelfNormalizingConv2d", partial(SelfNormalizingConv2d, 2), (2, 3, 4), surrogate=True),
@@ -214,7 +193,6 @@ LAYERS = [
         idle=("inverse_weight",),
     ),
     Case("Woodbury", partial(Woodbury, 4, size=(3, 5), channel_rank=2, spatial_rank=3), IMAGE),
-    Case("Woodbury-one-channel", partial(Woodbury, 1, size=(2, 3), channel_rank=2, spatial_rank=1), (1, 2, 3)),
     Case(
         "MemoryEfficientWoodbury",
         partial(MemoryEfficientWoodbury, 4, size=(3, 5), channel_rank=2, spatial_rank=2),
@@ -222,28 +200,24 @@ LAYERS = [
     ),
     Case(
         "MemoryEfficientWoodbury-one-row",
-        partial(MemoryEfficientWoodbury, 3, size=(1, 4), channel_rank=1, spatial_rank=3),
-        (3, 1, 4),
+        partial(MemoryEfficientWoodbury, 2, size=(1, 3), channel_rank=1, spatial_rank=2),
+        (2, 1, 3),
     ),
     Case("MaskedConvFlow", partial(MaskedConvFlow, 4), IMAGE),
-    Case("MaskedConvFlow-rows-below", partial(MaskedConvFlow, 1, order="B", kernel_size=(1, 5)), (1, 4, 3)),
+    Case("MaskedConvFlow-rows-below", partial(MaskedConvFlow, 1, order="B", kernel_size=(1, 5)), (1, 3, 2)),
     Case("MaskedConvFlow-columns-left", partial(MaskedConvFlow, 3, order="C", width=4), (3, 4, 5)),
     Case("MaskedConvFlow-columns-right", partial(MaskedConvFlow, 2, order="D", kernel_size=(3, 1)), (2, 2, 5)),
     Case("MaCow", partial(MaCow, 3, width=4), (3, 3, 4)),
-    Case("MaCow-one-channel", partial(MaCow, 1, kernel_size=(3, 1)), (1, 4, 3)),
     Case("Butterfly", partial(Butterfly, 4, size=(2, 6), factors=(0, 1, 3)), (4, 2, 6)),
     Case("Butterfly-shared", partial(Butterfly, 3, size=(4, 2), factors=(2, 0, 2), shared=True), (3, 4, 2)),
     Case("Butterfly-shared-of-any-size", partial(Butterfly, 2, factors=(1,), shared=True), (2, 2, 3)),
     Case("Butterfly-vector", partial(Butterfly, 4, size=(), factors=(0, 1)), VECTOR),
     Case("MintNet", partial(MintNet, 3, size=(3, 4), width=9), (3, 3, 4), iterative=True),
     Case("MintNet-mirrored", partial(MintNet, 2, size=(4, 3), width=4, order="B"), (2, 4, 3), iterative=True),
-    Case("MintNet-wide", partial(MintNet, 4, size=(3, 5), width=8, kernel_size=5), IMAGE, iterative=True),
-    Case("MintNet-one-channel", partial(MintNet, 1, size=(2, 5), width=1), (1, 2, 5), iterative=True),
+    Case("MintNet-one-channel", partial(MintNet, 1, size=(2, 3), width=1), (1, 2, 3), iterative=True),
     Case("AffineCoupling", lambda: AffineCoupling(4, ConvNet(2, 4, 3)), IMAGE),
-    Case("AffineCoupling-odd", lambda: AffineCoupling(3, ConvNet(1, 4, 3)), (3, 2, 4)),
     Case("AffineCoupling-odd-swap", lambda: AffineCoupling(3, ConvNet(2, 2, 3), swap=True), (3, 2, 4)),
     Case("AffineCoupling-vector", lambda: AffineCoupling(4, MLP(2, 4, 5), max_log_scale=0.3), VECTOR),
-    Case("AffineCoupling-sequence", lambda: AffineCoupling(3, conv1d(1, 4)), SEQUENCE),
     Case("AffineCoupling-volume", lambda: AffineCoupling(3, conv3d(1, 4)), VOLUME),
     Case(
         "AffineCoupling-conditional",
@@ -258,7 +232,6 @@ LAYERS = [
         context=(2, 2, 4),
     ),
     Case("AdditiveCoupling", lambda: AdditiveCoupling(4, ConvNet(2, 2, 3)), IMAGE),
-    Case("AdditiveCoupling-vector-swap", lambda: AdditiveCoupling(5, MLP(3, 2, 4), swap=True), (5,)),
     Case(
         "AdditiveCoupling-conditional",
         lambda: AdditiveCoupling(4, MLP(2 + 3, 2, 4), context_channels=3),
@@ -268,7 +241,6 @@ LAYERS = [
     Case("QuadCoupling", partial(QuadCoupling, 4, partial(ConvNet, width=3)), IMAGE),
     Case("QuadCoupling-two-blocks", partial(QuadCoupling, 6, partial(ConvNet, width=3), blocks=2), (6, 2, 3)),
     Case("QuadCoupling-vector", partial(QuadCoupling, 6, partial(MLP, width=5), blocks=3, max_log_scale=0.3), (6,)),
-    Case("QuadCoupling-volume", partial(QuadCoupling, 3, conv3d, blocks=3), VOLUME),
     Case(
         "QuadCoupling-conditional",
         partial(QuadCoupling, 4, partial(ConvNet, width=3), context_channels=2),
@@ -281,14 +253,11 @@ LAYERS = [
     Case("SplineActivation-shared", partial(SplineActivation, bins=4, bound=1.5), IMAGE),
     Case("SplineActivation-channels", partial(SplineActivation, 4, bins=4, bound=1.5), IMAGE),
     Case("SplineActivation-elements", partial(SplineActivation, 2, size=(2, 3), bins=3, bound=2.0), (2, 2, 3)),
-    Case("SplineActivation-vector", partial(SplineActivation, 4, bins=2, bound=1.0), VECTOR),
-    Case("SplineActivation-vector-elements", partial(SplineActivation, 4, size=(), bins=3), VECTOR),
     Case("SplineActivation-volume", partial(SplineActivation, 3, bins=3, bound=1.0), VOLUME),
     Case("Squeeze", Squeeze, (2, 4, 6)),
     Case("Squeeze-by-3", partial(Squeeze, 3), (1, 6, 3)),
     Case("Permute-reverse", partial(Permute.reverse, 4), IMAGE),
     Case("Permute-vector", partial(Permute, [2, 0, 3, 1]), VECTOR),
-    Case("Permute-volume", partial(Permute, [2, 0, 1]), VOLUME),
     Case("Compose", lambda: Compose(Squeeze(), ActNorm(8), Conv1x1(8), CausalConv2d(8, 2)), (2, 4, 2)),
     Case("Compose-conditional", conditional_stack, VECTOR, context=(3,)),
     Case("Compose-nothing", Compose, IMAGE),
@@ -401,10 +370,26 @@ def each(cases: list[Case]):
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
-ONE_OF_EACH_CLASS = list({type(case.build()): case for case in reversed(LAYERS)}.values())
-"""The first layer of each class."""
+ONE_OF_EACH_CLASS = list({type(case.build()): case for case in reversed(LAYERS)}.values())[::-1]
+"""The first layer of each class, for properties of the class."""
+
+KINDS_OF_FLOWS = [
+    case
+    for case in FLOWS
+    if case.name
+    in (
+        "inverse-flow",
+        "inverse-flow-continuous",
+        "inverse-flow-discrete-conditional",
+        "glow",
+        "image-quad",
+        "planar",
+    )
+]
+"""Flows that differ in more than one layer: data, context, scales, coupling, or the image wing at all."""
 
 each_layer = each(LAYERS)
+each_layer_class = each(ONE_OF_EACH_CLASS)
 each_continuous_layer = each([case for case in LAYERS if case.levels is None])
 each_flow = each(FLOWS)
 each_continuous_flow = each([case for case in FLOWS if case.levels is None])

@@ -9,11 +9,12 @@ from inverseflow.bijections import Bijection, Compose, Dequantize, Logit, Scale,
 from tests.contracts.registry import (
     FLOWS,
     LAYERS,
+    ONE_OF_EACH_CLASS,
     each,
     each_continuous_flow,
     each_discrete_flow,
     each_flow,
-    each_layer,
+    each_layer_class,
 )
 
 ANY_CHANNELS = (Dequantize, Logit, Scale, Squeeze)
@@ -25,16 +26,16 @@ def bound_to_channels(case):
     return not of_any and case.name not in ("Compose", "Compose-nothing", "Inverse-squeeze")
 
 
-CHANNEL_LAYERS = [case for case in LAYERS if bound_to_channels(case)]
-PARAMETRIC_LAYERS = [case for case in LAYERS if case.levels is None and list(case.build().parameters())]
+CHANNEL_LAYERS = [case for case in ONE_OF_EACH_CLASS if bound_to_channels(case)]
+PARAMETRIC_LAYERS = [case for case in ONE_OF_EACH_CLASS if case.levels is None and list(case.build().parameters())]
 PLANAR_LAYERS = [
     case
-    for case in LAYERS
+    for case in ONE_OF_EACH_CLASS
     if case.build().spatial_axes == 2
     or "Conv2d" in case.name
     or case.name.startswith(("MaCow", "Squeeze", "Inverse-squeeze", "Multiscale-l"))
 ]
-TIED_LAYERS = [case for case in LAYERS if case.build().size]
+TIED_LAYERS = [case for case in ONE_OF_EACH_CLASS if case.build().size]
 CONDITIONAL = [case for case in LAYERS + FLOWS if case.context is not None]
 
 
@@ -53,7 +54,7 @@ def shape_in_text(shape):
     return re.escape(str(tuple(shape)))
 
 
-@each_layer
+@each_layer_class
 def test_a_vector_without_a_batch_is_refused_with_its_shape(case):
     layer = case.build()
     for direction in both_directions(layer):
@@ -106,7 +107,7 @@ def test_a_layer_tied_to_a_size_refuses_another_with_both(case):
         Compose(Scale(2.0), layer).output_shape(bad)
 
 
-@each([case for case in LAYERS if case.levels is None])
+@each([case for case in ONE_OF_EACH_CLASS if case.levels is None])
 def test_integers_are_refused_by_a_layer_of_floating_point_numbers(case):
     layer = case.build()
     for direction in both_directions(layer):

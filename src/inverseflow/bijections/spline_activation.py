@@ -71,7 +71,7 @@ class SplineActivation(Bijection):
         knots = [at_least_single(knot) for knot in (self.widths, self.heights, self.derivatives)]
         functions = len(self.widths)
         by_function = x.reshape(x.shape[0], functions, elements(x) // functions).transpose(0, 1)
-        points = by_function.reshape(functions, -1) if x.numel() else x.new_empty(functions, 0)
+        points = by_function.flatten(1)
         value, log_derivative = rational_quadratic_spline(points, *knots, bound=self.bound, inverse=inverse)
-        value, log_derivative = (y.view(by_function.shape).transpose(0, 1) for y in (value, log_derivative))
-        return value.reshape(x.shape), sum_event(log_derivative)
+        value = value.view(by_function.shape).transpose(0, 1).reshape(x.shape)
+        return value, sum_event(log_derivative.view(by_function.shape).transpose(0, 1))
