@@ -17,13 +17,13 @@ demo: $(INSTALLED)  ## train a flow on 8×8 digits and draw samples, into runs/d
 	$(BIN)/inverseflow train digits --out runs/demo --overwrite
 
 test: $(INSTALLED)  ## run the tests and the examples in the docstrings, on two processes
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-slow: $(INSTALLED)  ## run the tests that are too slow for `make test`
 	$(BIN)/python -m pytest -m slow --timeout 900
 
 test-pure: $(INSTALLED)  ## run the tests of the operators and layers as if there were no compiler
-	INVERSEFLOW_NATIVE=0 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
+	INVERSEFLOW_NATIVE=0 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
 	    tests/ops tests/contracts tests/bijections
 
 # Without triton, which torch pins, and without what only training needs.
@@ -35,7 +35,7 @@ test-versions:  ## test operators, layers and flows with the oldest and the newe
 	    build/versions/bin/python -m pip install --quiet "torch==$$torch" $(TESTED) && \
 	    build/versions/bin/python -m pip install --quiet --editable '.[hub]' && \
 	    build/versions/bin/python -c 'import torch; print("== torch", torch.__version__)' && \
-	    build/versions/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
+	    build/versions/bin/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
 	        tests/ops tests/bijections tests/contracts tests/flows || exit 1; \
 	done
 	rm -rf build/versions
