@@ -64,10 +64,9 @@ void solve_rows_by_channels(const Problem& p, std::int64_t pixels, int threads) 
 
 // An estimate of the fraction of all threads' multiply-adds that a choice keeps busy with wanted products.
 //
-// The shares are counted. The numbers were set by hand, in 2025 and for this code, on one processor with AVX2 and one
-// with AVX-512, until the choice was within some percent of the fastest walk on the shapes of benchmarks/cases.py; no
-// program fits them. All walks give the same bits, so a wrong number costs time and nothing else. To try others, time
-// each walk as tests/ops/_backends/test_native.py forces them.
+// The shares are counted. The numbers come from timing the walks on processors with AVX2 and with AVX-512; there is no
+// record of the fit and no program repeats it. All walks give the same bits, so a wrong number costs time and nothing
+// else. To try others, time each walk as tests/ops/_backends/test_native.py forces them.
 template <int L>
 double score(const Problem& p, int threads, const Choice& choice) {
     const Sizes& n = p.n;
