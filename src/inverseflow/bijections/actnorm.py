@@ -27,8 +27,7 @@ class ActNorm(Bijection):
         Kingma and Dhariwal, Glow, 2018, section 3.1, https://arxiv.org/abs/1807.03039.
 
     Example:
-        >>> layer = ActNorm(3)
-        >>> x = 5 + 2 * torch.randn(64, 3, 8, 8)
+        >>> layer, x = ActNorm(3), 5 + 2 * torch.randn(64, 3, 8, 8)
         >>> initialize_from_data(layer, x)
         >>> layer(x)[0].std().item()
         1.0
@@ -106,16 +105,11 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         context: the batch's context, for a conditional bijection.
 
     Raises:
-        ValueError: if the batch is empty, or an ActNorm can't whiten its input, because a value is not finite for
-            example. The message names the layer.
-        RuntimeError: if the module is in evaluation mode, or the forward pass does not reach an ActNorm, inside an
-            `Inverse` for example.
+        ValueError: if the batch is empty, or an ActNorm, which the message names, can't whiten its input.
+        RuntimeError: if the module is in evaluation mode, or the forward pass does not reach an ActNorm.
 
     Example:
-        >>> flow = Compose(ActNorm(2), ActNorm(2))
-        >>> initialize_from_data(flow, torch.randn(100, 2))
-        >>> all(bool(layer.initialized) for layer in flow.layers)
-        True
+        >>> initialize_from_data(Compose(ActNorm(2), ActNorm(2)), torch.randn(100, 2))
     """
     if x.shape[0] == 0:
         raise ValueError("data-dependent initialization needs data, got an empty batch")
@@ -144,11 +138,10 @@ def _whiten_as(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     """Return a hook that whitens the first input of a layer and names the layer where that fails."""
 
     def whiten_first(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if not isinstance(layer, ActNorm) or layer.initialized:
-            return
-        try:
-            layer.whiten(inputs[0])
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}" if name else str(error)) from None
+        if isinstance(layer, ActNorm) and not layer.initialized:
+            try:
+                layer.whiten(inputs[0])
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}" if name else str(error)) from None
 
     return whiten_first

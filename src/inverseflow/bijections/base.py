@@ -1,10 +1,11 @@
-"""The contract of every invertible layer."""
+"""The contract of every invertible layer, and the list of those that hold others."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from inverseflow.errors import LayerError
 from inverseflow.utils.arguments import whole_number
 
 Shape = tuple[int, ...]
+Item = TypeVar("Item", bound=nn.Module)
 LogDet = Tensor | float
 Direction = Callable[[Tensor, Tensor | None], tuple[Tensor, LogDet]]
 
@@ -25,7 +27,8 @@ class Bijection(nn.Module, ABC):
     and the log-determinant *of their own direction*, as a number, a scalar or a ``(B,)`` tensor. This class checks
     the input of every layer. It returns contiguous images, and every log-determinant as a ``(B,)`` tensor in the
     input's dtype, but at least in float32. A layer that changes the shape of an event also overrides `output_shape`
-    and `input_shape`. Every constructor raises `TypeError` if an argument has another type.
+    and `input_shape`. The constructor of every layer raises `TypeError` if an argument has another type than it says,
+    and `ValueError` if it is out of the range that it says.
 
     Args:
         channels: number of channels C, None for any.
@@ -196,6 +199,19 @@ class Bijection(nn.Module, ABC):
             raise ValueError(f"{name} expects a context of shape {vector} or {image}, got {shape}")
         if context.device != x.device:
             raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
+
+
+class TypedModuleList(nn.ModuleList, Generic[Item]):
+    """A `torch.nn.ModuleList` that tells a type checker the type of its items."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Item]: ...
+
+        def __getitem__(self, index: int) -> Item: ...  # type: ignore[override]
+
+    def _get_name(self) -> str:
+        return "ModuleList"
 
 
 def _checked_size(size: Shape, spatial_axes: int | None) -> Shape:

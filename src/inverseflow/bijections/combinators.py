@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from inverseflow.bijections.base import Bijection, Direction, LogDet, Shape
-from inverseflow.bijections.module_list import TypedModuleList
+from inverseflow.bijections.base import Bijection, Direction, LogDet, Shape, TypedModuleList
 
 
 class Chain(Bijection):
@@ -88,13 +87,8 @@ class CheckpointedCompose(Compose):
     """Apply bijections one after the other, and on demand recompute their activations in the backward pass.
 
     With ``gradient_checkpointing = True`` only the input is stored for the backward pass, in either direction. This
-    takes less memory and about a third more time. Values and gradients stay the same.
-
-    Args:
-        layers: the bijections, first applied first.
-
-    Shape:
-        x: any that the first layer takes; z: the one that the last layer returns.
+    takes less memory and about a third more time. Values and gradients stay the same, and so do the arguments and
+    shapes of `Compose`.
 
     Raises:
         RuntimeError: if the parameters are replaced before the backward pass, by `torch.func.functional_call` for
@@ -106,8 +100,7 @@ class CheckpointedCompose(Compose):
     Example:
         >>> step = CheckpointedCompose(ActNorm(4), LUConv1x1(4))
         >>> step.gradient_checkpointing = True
-        >>> z, log_det = step(torch.randn(2, 4))
-        >>> log_det.sum().backward()
+        >>> step(torch.randn(2, 4))[1].sum().backward()
     """
 
     gradient_checkpointing: bool = False
@@ -148,8 +141,7 @@ class Inverse(Bijection):
         x: any that f returns; z: any that f takes.
 
     Example:
-        >>> layer = ActNorm(3)
-        >>> x = torch.randn(2, 3, 4, 4)
+        >>> layer, x = ActNorm(3), torch.randn(2, 3, 4, 4)
         >>> torch.equal(Inverse(layer)(x)[0], layer.inverse(x)[0])
         True
     """

@@ -119,14 +119,13 @@ class AffineCoupling(_Affine):
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: if an argument is out of its range, or the network's output has another shape.
+        ValueError: if the network's output has another shape.
 
     Reference:
         Dinh et al., RealNVP, 2017, section 3.2, https://arxiv.org/abs/1605.08803.
 
     Example:
-        >>> layer = AffineCoupling(6, ConvNet(3, 6, width=16))
-        >>> z, log_det = layer(torch.randn(2, 6, 8, 8))
+        >>> z, log_det = AffineCoupling(6, ConvNet(3, 6, width=16))(torch.randn(2, 6, 8, 8))
     """
 
     def __init__(
@@ -155,10 +154,7 @@ class AdditiveCoupling(_Coupling):
         Dinh et al., NICE, 2015, section 3.2, https://arxiv.org/abs/1410.8516.
 
     Example:
-        >>> layer = AdditiveCoupling(4, MLP(2, 2, width=16))
-        >>> z, log_det = layer(torch.randn(3, 4))
-        >>> log_det
-        tensor([0., 0., 0.])
+        >>> z, log_det = AdditiveCoupling(4, MLP(2, 2, width=16))(torch.randn(3, 4))
     """
 
     outputs = 1
@@ -184,9 +180,6 @@ class SplitPrior(_Affine):
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
-
-    Raises:
-        ValueError: if an argument is out of its range.
 
     Reference:
         Kingma and Dhariwal, Glow, 2018, section 3.4 and its public code (the learned prior of a split),

@@ -32,10 +32,7 @@ class Conv1x1(Bijection):
         Kingma and Dhariwal, Glow, 2018, section 3.2, https://arxiv.org/abs/1807.03039.
 
     Example:
-        >>> layer = Conv1x1(4)
-        >>> x = torch.randn(2, 4, 5, 5)
-        >>> torch.allclose(layer.inverse(layer(x)[0])[0], x, atol=1e-5)
-        True
+        >>> z, log_det = Conv1x1(4)(torch.randn(2, 4, 5, 5))
     """
 
     full_precision = True
@@ -61,20 +58,13 @@ class LUConv1x1(Bijection):
     .. math:: W = P L (U + \operatorname{diag}(\sigma \odot e^{s})), \qquad \log|\det| = HW \sum_c s_c
 
     P is a fixed permutation and σ are fixed signs, both from a random rotation; L is unit lower triangular, U
-    strictly upper. Regular by construction. Computed in at least single precision, under autocast too.
-
-    Args:
-        channels: number of channels C.
-
-    Shape:
-        x: ``(B, C, *spatial)``; z: the same.
+    strictly upper. Regular by construction. The arguments, shapes and precision of `Conv1x1` apply.
 
     Reference:
         Kingma and Dhariwal, Glow, 2018, section 3.2, https://arxiv.org/abs/1807.03039.
 
     Example:
-        >>> layer = LUConv1x1(4)
-        >>> z, log_det = layer(torch.randn(2, 4, 5, 5))
+        >>> z, log_det = LUConv1x1(4)(torch.randn(2, 4, 5, 5))
         >>> torch.allclose(log_det, torch.zeros(2), atol=1e-4)  # it starts at a rotation
         True
     """

@@ -9,8 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape
-from inverseflow.bijections.module_list import TypedModuleList
+from inverseflow.bijections.base import Bijection, LogDet, Shape, TypedModuleList
 from inverseflow.utils.arguments import whole_shape
 
 
@@ -76,13 +75,12 @@ class Multiscale(Bijection):
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         latents: list[Tensor] = []
         total: LogDet = 0.0
-        for index, scale in enumerate(self.scales):
+        for scale, shape in zip(self.scales, self.latent_shapes, strict=True):
             x, log_det = scale(x, context)
             total = total + log_det
-            if index < len(self.scales) - 1:
-                x, leaving = x.split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], dim=1)
-                latents.append(leaving.flatten(1))
-        return torch.cat([*latents, x.flatten(1)], dim=1), total
+            x, leaving = x.tensor_split([x.shape[1] - shape[0]], dim=1)  # at the last scale, everything leaves
+            latents.append(leaving.flatten(1))
+        return torch.cat(latents, dim=1), total
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         sizes = [math.prod(shape) for shape in self.latent_shapes]

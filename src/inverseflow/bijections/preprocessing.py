@@ -118,9 +118,6 @@ class Logit(Bijection):
     Shape:
         x: ``(B, C, *spatial)`` in [0, 1], NaN for values outside; z: the same shape, on the real line.
 
-    Raises:
-        ValueError: if alpha is out of its range.
-
     Reference:
         Dinh et al., RealNVP, 2017, section 4.1, https://arxiv.org/abs/1605.08803.
 
@@ -160,9 +157,6 @@ class Scale(Bijection):
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
-
-    Raises:
-        ValueError: if an argument is not finite, or the scale is zero.
 
     Example:
         >>> Scale(2.0, shift=-0.5)(torch.tensor([[0.0, 1.0]]))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.base import Bijection, LogDet, TypedModuleList
 from inverseflow.bijections.coupling import AffineCoupling
-from inverseflow.bijections.module_list import TypedModuleList
 from inverseflow.utils.arguments import whole_number
 
 
@@ -24,10 +23,10 @@ class QuadCoupling(Bijection):
     inverse finds one block after the other.
 
     Args:
-        channels: number of channels C, a multiple of `blocks`.
+        channels: number of channels C.
         build_net: builds the network of a block from the number of its input channels (all blocks before, then the
             context) and of its output channels (2 C / n: all raw scales, then all shifts).
-        blocks: number of blocks n, at least 2.
+        blocks: number of blocks n, at least 2; it divides the channels.
         context_channels: channels of the context, None for an unconditional layer.
         max_log_scale: the bound m on every s, positive and finite.
 
@@ -35,8 +34,7 @@ class QuadCoupling(Bijection):
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: if an argument is out of its range, the blocks do not divide the channels, or a network's output has
-            another shape.
+        ValueError: if a network's output has another shape.
 
     Reference:
         Nagar et al., CInC Flow, 2021, https://arxiv.org/abs/2107.01358.

@@ -71,13 +71,10 @@ class Permute(Bijection):
     r"""Reorder the channels: :math:`z_c = x_{\pi(c)}`. Log-determinant 0.
 
     Args:
-        permutation: π as a list of channel numbers.
+        permutation: π as a list that holds each of the channels 0 … C-1 once.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
-
-    Raises:
-        ValueError: if the list is not a permutation of 0 … C-1.
 
     Example:
         >>> Permute([2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]

@@ -24,15 +24,12 @@ class SplineActivation(Bijection):
 
     Args:
         channels: None for one shared spline, else the number of channels C, each with its own spline.
-        size: with `channels`, the spatial shape, such as ``(H, W)``, to give every element its own spline.
+        size: only with `channels`: the spatial shape, such as ``(H, W)``, to give every element its own spline.
         bins: number of bins, at least 2.
         bound: half the length of the interval, positive and finite.
 
     Shape:
         x: ``(B, C, *spatial)``; z: the same.
-
-    Raises:
-        ValueError: if an argument is out of its range, or there is a size without channels.
 
     Reference:
         Durkan et al., Neural Spline Flows, 2019, section 3.1, https://arxiv.org/abs/1906.04032; as an activation:

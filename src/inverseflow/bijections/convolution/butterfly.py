@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.base import Bijection, LogDet, Shape, TypedModuleList
 from inverseflow.bijections.events import at_least_single, elements
-from inverseflow.bijections.module_list import TypedModuleList
 from inverseflow.utils.arguments import whole_number
 
 
@@ -37,8 +36,7 @@ class Butterfly(Bijection):
         x: ``(B, C, *spatial)``; z: the same.
 
     Raises:
-        ValueError: if there is no size although the blocks are not shared, an index is negative, or :math:`2^{i+1}`
-            does not divide the number of elements.
+        ValueError: if blocks that are not shared have no size, or :math:`2^{i+1}` does not divide D.
 
     Reference:
         Meng et al., ButterflyFlow, 2022, section 3, https://arxiv.org/abs/2209.13774.

@@ -6,8 +6,7 @@ from typing import Literal, get_args
 
 from inverseflow.bijections.base import Bijection
 from inverseflow.bijections.combinators import Chain
-from inverseflow.bijections.convolution.causal import CausalConv2d
-from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.convolution.causal import CausalConv2d, kernel_sides
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
 from inverseflow.utils.arguments import one_of
 
@@ -33,22 +32,11 @@ class EmergingConv2d(Chain):
     Shape:
         x: ``(B, C, H, W)``; z: the same.
 
-    Raises:
-        ValueError: if a side of the kernel is even, or another argument is out of its range.
-
     Reference:
         Hoogeboom, van den Berg and Welling, Emerging Convolutions, 2019, https://arxiv.org/abs/1901.11137.
 
     Example:
-        >>> layer = EmergingConv2d(4, kernel_size=3, conv1x1="none")
-        >>> impulse = torch.zeros(1, 4, 5, 5)
-        >>> impulse[:, :, 2, 2] = 1.0
-        >>> (layer(impulse)[0][0, 0] != 0).int()
-        tensor([[0, 0, 0, 0, 0],
-                [0, 1, 1, 1, 0],
-                [0, 1, 1, 1, 0],
-                [0, 1, 1, 1, 0],
-                [0, 0, 0, 0, 0]], dtype=torch.int32)
+        >>> z, log_det = EmergingConv2d(4, kernel_size=5, conv1x1="none")(torch.randn(2, 4, 8, 8))
     """
 
     def __init__(

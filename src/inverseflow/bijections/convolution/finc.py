@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.bijections.base import LogDet
-from inverseflow.bijections.convolution.one_sided import Diagonal, OneSidedConv2d
+from inverseflow.bijections.convolution.causal import Diagonal, OneSidedConv2d
 from inverseflow.utils.arguments import whole_number
 
 
@@ -20,15 +20,10 @@ class FInCConv2d(OneSidedConv2d):
 
     Args:
         channels: number of channels C, a multiple of 4.
-        kernel_size: side of the kernel, or ``(height, width)``.
-        diagonal: ``"unit"`` (log-determinant 0), or ``"free"`` for a learned d.
-        max_row_sum: bound on the taps of each output channel, as in `CausalConv2d`.
+        kernel_size, diagonal, max_row_sum: as in `CausalConv2d`.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
-
-    Raises:
-        ValueError: if the channels are no multiple of 4, or another argument is out of its range.
 
     Reference:
         Kallappa, Nagar and Varma, FInC Flow, VISAPP 2023, https://arxiv.org/abs/2301.09266.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from inverseflow.bijections.actnorm import ActNorm
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.combinators import Chain
-from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import sum_event
 from inverseflow.nets import ZeroConv2d
 from inverseflow.utils.arguments import finite_number, one_of, whole_number
@@ -33,8 +33,7 @@ class MaskedConvFlow(Bijection):
 
     The earlier rows are the rows above in order A and the rows below in order B. Orders C and D take columns instead:
     the columns to the left, and to the right. From data to latent all rows are computed at once. The inverse goes row
-    by row (column by column) in H (W) steps and is exact. Computed at full precision under autocast, so that both
-    directions stay inverses.
+    by row (column by column) in H (W) steps and is exact. Computed at full precision under autocast.
 
     Args:
         channels: number of channels C.
@@ -45,9 +44,6 @@ class MaskedConvFlow(Bijection):
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
-
-    Raises:
-        ValueError: if an argument is out of its range, or the kernel's side across the rows is even.
 
     Reference:
         Ma et al., MaCow, 2019, section 3.1, https://arxiv.org/abs/1902.04208.
@@ -70,8 +66,7 @@ class MaskedConvFlow(Bijection):
         depth, side = kernel_sides(kernel_size)
         if side % 2 == 0:
             raise ValueError(
-                f"the second side of kernel_size must be odd, got {kernel_size}; the kernel is centered across the "
-                f"rows, so choose {side - 1} or {side + 1}"
+                f"the second side of kernel_size must be odd, got {kernel_size}; choose {side - 1} or {side + 1}"
             )
         if width is None:
             width = 4 * channels if channels <= 96 else min(2 * channels, 512)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
-from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import at_least_single, sum_event
 from inverseflow.ops import FixedPoint, invert_triangular
 from inverseflow.utils.arguments import finite_number, one_of, whole_number
@@ -32,10 +32,9 @@ class MintNet(Bijection):
 
     .. math:: \operatorname{diag} J_f = t + \sum_{j, i} |w^3_j|\,\phi'(h^2_j)\,|w^2_{ji}|\,\phi'(h^1_i)\,|w^1_i|
 
-    The inverse iterates :math:`x \leftarrow x + (z - f(x)) / \operatorname{diag} J_f(x)` until
-    :math:`|z - f(x)| / \operatorname{diag} J_f \le \text{tolerance} \cdot \max(1, \lVert x \rVert_\infty)` at every
-    element; `solve` also returns the residual. Starts near the identity. Computed in at least single precision, under
-    autocast too. Compiled code leaves its graph for the inverse.
+    The inverse iterates; see `inverseflow.ops.invert_triangular`. `solve` also returns the residual. Compiled code
+    leaves its graph for the inverse. Starts near the identity. Computed in at least single precision, under autocast
+    too.
 
     Args:
         channels: number of channels C.
@@ -50,7 +49,6 @@ class MintNet(Bijection):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: if an argument is out of its range, the kernel is even, or an image has another size.
         ConvergenceError: if the inverse, or its gradient, does not reach its tolerance.
 
     Reference:
@@ -145,11 +143,8 @@ class _MaskedConv2d(nn.Module):
         return F.conv2d(x, self._kernel(), at_least_single(self.bias), padding=self.weight.shape[-1] // 2)
 
     def _kernel(self) -> Tensor:
-        """Return the weight with later places masked and fixed signs at the own place.
-
-        Places are numbered in raster order within a channel, channel after channel. The masks are not buffers, because
-        they depend on the constructor's arguments only.
-        """
+        """Return the weight with later places masked and fixed signs at the own place."""
+        # Places are numbered in raster order within a channel, channel after channel. No masks are stored.
         weight, (copies_in, copies_out) = at_least_single(self.weight), self.copies
         taps, device = weight.shape[-1] ** 2, weight.device
         tap = torch.arange(taps, device=device).view(weight.shape[2:])

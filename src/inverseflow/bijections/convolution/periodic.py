@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
-from inverseflow.bijections.convolution.one_sided import kernel_sides
+from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import per_channel
 from inverseflow.ops import dense_solve
 from inverseflow.utils.arguments import whole_number
@@ -21,14 +21,12 @@ class PeriodicConv2d(Bijection):
     .. math:: z = K \circledast x + b, \qquad \hat z(\theta) = \hat K(\theta)\, \hat x(\theta), \qquad
         \log|\det| = \sum_\theta \log|\det \hat K(\theta)|
 
-    The sum runs over the H·W frequencies θ; :math:`\hat K(\theta)` is a complex C×C matrix. Only half of the
-    frequencies of a real kernel are computed; a frequency whose conjugate is in the other half counts twice. The
-    matrices, their determinants and their inverses are computed in double precision, because their errors add up over
-    H·W matrices. Everything else has the layer's precision, under autocast too.
+    The sum runs over the H·W frequencies θ; :math:`\hat K(\theta)` is a complex C×C matrix. These matrices, their
+    determinants and their inverses are computed in double precision, because their errors add up. Everything else has
+    the layer's precision, under autocast too.
 
     Starts at a random rotation of the channels with small taps around it. Only the likelihood keeps the matrices
-    regular: the log-determinant of a singular one is minus infinity. The parameters do not depend on the size of the
-    image; the log-determinant does.
+    regular: the log-determinant of a singular one is minus infinity.
 
     Args:
         channels: number of channels C.
@@ -38,7 +36,7 @@ class PeriodicConv2d(Bijection):
         x: ``(B, C, H, W)``, at least as large as the kernel; z: the same.
 
     Raises:
-        ValueError: if the kernel has no taps, or an image is smaller than the kernel.
+        ValueError: if an image is smaller than the kernel.
         SingularError: if a matrix to be inverted is singular.
 
     Reference:
@@ -46,11 +44,9 @@ class PeriodicConv2d(Bijection):
         https://arxiv.org/abs/1901.11137.
 
     Example:
-        >>> layer = PeriodicConv2d(3, kernel_size=3)
-        >>> x = torch.randn(2, 3, 8, 9)
-        >>> z, log_det = layer(x)
+        >>> layer, x = PeriodicConv2d(3, kernel_size=3), torch.randn(2, 3, 8, 9)
         >>> shifted, _ = layer(x.roll((1, 5), (2, 3)))
-        >>> torch.allclose(shifted, z.roll((1, 5), (2, 3)), atol=1e-5)
+        >>> torch.allclose(shifted, layer(x)[0].roll((1, 5), (2, 3)), atol=1e-5)
         True
     """
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.base import Bijection, LogDet, TypedModuleList
 from inverseflow.bijections.events import at_least_single, elements
-from inverseflow.bijections.module_list import TypedModuleList
 from inverseflow.ops.dense_solve import dense_solve
 from inverseflow.utils.arguments import whole_number
 
@@ -48,15 +46,16 @@ class _LowRankUpdates(Bijection):
 
     full_precision = True
 
-    def __init__(
-        self, channels: int, size: tuple[int, int], channel_rank: int, spatial_rank: int, *, joined: bool
-    ) -> None:
+    joined: bool
+    """Whether one update serves all pixels."""
+
+    def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
         channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2, size=size)
         self.channel_rank = whole_number("channel_rank", channel_rank, at_least=1)
         self.spatial_rank = whole_number("spatial_rank", spatial_rank, at_least=1)
         axes = tuple(size) if self.size is None else self.size
-        self.layout = (channels, math.prod(axes)) if joined else (channels, *axes)
+        self.layout = (channels, math.prod(axes)) if self.joined else (channels, *axes)
         ranks = (self.channel_rank, *[self.spatial_rank] * (len(self.layout) - 1))
         self.updates: TypedModuleList[_LowRankUpdate] = TypedModuleList(
             _LowRankUpdate(*each) for each in zip(self.layout, ranks, strict=True)
@@ -64,23 +63,19 @@ class _LowRankUpdates(Bijection):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         z = x.reshape(x.shape[0], *self.layout)
-        for axis, update in self._by_axis():
+        for axis, update in enumerate(self.updates, start=1):
             z = update(z.movedim(axis, -1)).movedim(-1, axis)
         return z.reshape(x.shape), self._log_det(x)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         x = z.reshape(z.shape[0], *self.layout)
-        for axis, update in reversed(list(self._by_axis())):
+        for axis, update in reversed(list(enumerate(self.updates, start=1))):
             x = update.inverse(x.movedim(axis, -1)).movedim(-1, axis)
         return x.reshape(z.shape), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
         vectors = [elements(x) // length for length in self.layout]  # the number along each axis
-        log_dets = [n * update.log_det() for n, (_, update) in zip(vectors, self._by_axis(), strict=True)]
-        return torch.stack(log_dets).sum()
-
-    def _by_axis(self) -> Iterable[tuple[int, _LowRankUpdate]]:
-        return enumerate(self.updates, start=1)
+        return torch.stack([n * update.log_det() for n, update in zip(vectors, self.updates, strict=True)]).sum()
 
 
 class Woodbury(_LowRankUpdates):
@@ -103,7 +98,6 @@ class Woodbury(_LowRankUpdates):
         x: ``(B, C, H, W)``; z: the same.
 
     Raises:
-        ValueError: if an argument is out of its range, or an image has another size.
         SingularError: if a matrix to be inverted is singular.
 
     Reference:
@@ -114,8 +108,7 @@ class Woodbury(_LowRankUpdates):
         >>> z, log_det = Woodbury(4, size=(8, 6), channel_rank=2, spatial_rank=5)(torch.randn(2, 4, 8, 6))
     """
 
-    def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
-        super().__init__(channels, size, channel_rank, spatial_rank, joined=True)
+    joined = True
 
 
 class MemoryEfficientWoodbury(_LowRankUpdates):
@@ -137,5 +130,4 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
         True
     """
 
-    def __init__(self, channels: int, *, size: tuple[int, int], channel_rank: int = 16, spatial_rank: int = 16) -> None:
-        super().__init__(channels, size, channel_rank, spatial_rank, joined=False)
+    joined = False
