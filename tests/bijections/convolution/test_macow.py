@@ -121,9 +121,9 @@ def test_a_unit_is_initialized_from_data():
 BAD_OPTIONS = {
     "an even side": (
         {"kernel_size": (2, 2)},
-        r"of kernel_size must be odd, got \(2, 2\); .* choose 1 or 3",
+        r"of kernel_size must be odd, got \(2, 2\); choose 1 or 3",
     ),
-    "another even side": ({"kernel_size": (3, 4)}, r"got \(3, 4\); .* choose 3 or 5"),
+    "another even side": ({"kernel_size": (3, 4)}, r"got \(3, 4\); choose 3 or 5"),
     "a side of zero": ({"kernel_size": (2, 0)}, r"kernel_size must be at least 1, got \(2, 0\)"),
     "no rows": ({"kernel_size": (0, 3)}, r"kernel_size must be at least 1, got \(0, 3\)"),
     "no width": ({"width": 0}, "at least 1, got 0"),
