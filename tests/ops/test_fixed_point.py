@@ -71,7 +71,7 @@ def test_what_is_not_a_number_is_an_error_and_no_answer():
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, torch.inf, torch.nan])
 def test_a_tolerance_that_means_nothing_is_refused(tolerance):
-    with pytest.raises(ValueError, match="tolerance must be positive and finite, got"):
+    with pytest.raises(ValueError, match="tolerance must be .*, got"):
         fixed_point(torch.cos, column(0.0), tolerance=tolerance)
 
 

@@ -280,8 +280,18 @@ BAD_ARGUMENTS = {
         ValueError,
         r"kernel \(C, C / groups, kH, kW\), got shape \(6, 6, 2\)",
     ),
-    "a kernel of other channels": ((IMAGE, KERNEL[:5, :5]), {}, ValueError, r"\(6, 6, kH, kW\), got \(5, 5, 2, 3\)"),
-    "a kernel that is not square": ((IMAGE, KERNEL[:, :5]), {}, ValueError, r"\(6, 6, kH, kW\), got \(6, 5, 2, 3\)"),
+    "a kernel of other channels": (
+        (IMAGE, KERNEL[:5, :5]),
+        {},
+        ValueError,
+        r"\(6, 6, kH, kW\) with at least one tap, got \(5, 5, 2, 3\)",
+    ),
+    "a kernel that is not square": (
+        (IMAGE, KERNEL[:, :5]),
+        {},
+        ValueError,
+        r"\(6, 6, kH, kW\) with at least one tap, got \(6, 5, 2, 3\)",
+    ),
     "a kernel for no groups": (
         (IMAGE, KERNEL),
         {"groups": 2},
@@ -296,8 +306,8 @@ BAD_ARGUMENTS = {
     ),
     "no groups": ((IMAGE, KERNEL), {"groups": 0}, ValueError, "groups=0 does not divide the 6 channels"),
     "a negative number of groups": ((IMAGE, KERNEL), {"groups": -2}, ValueError, "groups=-2"),
-    "a kernel without taps": ((IMAGE, KERNEL[:, :, :0]), {}, ValueError, r"at least one tap, got shape \(6, 6, 0, 3\)"),
-    "an unknown corner": ((IMAGE, KERNEL), {"corner": "middle"}, ValueError, "'middle': choose one of 'top_left', "),
+    "a kernel without taps": ((IMAGE, KERNEL[:, :, :0]), {}, ValueError, r"at least one tap, got \(6, 6, 0, 3\)"),
+    "an unknown corner": ((IMAGE, KERNEL), {"corner": "middle"}, ValueError, "'middle': choose 'top_left', "),
     "an integer image": (
         (IMAGE.int(), KERNEL),
         {},

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from inverseflow.ops import same_conv2d, same_conv2d_matrix, same_conv2d_transposed
+from inverseflow.ops import same_conv2d, same_conv2d_transposed
 from tests.ops.oracle import same_matrix
 
 SHAPES = {
@@ -26,14 +26,6 @@ def image(channels):
 
 
 @each_shape
-def test_the_matrix_is_that_of_the_definition(shape):
-    weight = kernel(shape)
-    torch.testing.assert_close(
-        same_conv2d_matrix(weight, (HEIGHT, WIDTH)), same_matrix(weight, HEIGHT, WIDTH), rtol=0, atol=0
-    )
-
-
-@each_shape
 def test_the_convolution_is_that_of_the_definition(shape):
     weight, x = kernel(shape), image(shape[1])
     expected = (x.flatten(1) @ same_matrix(weight, HEIGHT, WIDTH).T).view(3, shape[0], HEIGHT, WIDTH)
@@ -52,14 +44,3 @@ def test_the_transposed_convolution_has_the_transposed_matrix(shape):
 def test_it_is_the_same_padding_of_torch(shape):
     weight, x = kernel(shape), image(shape[1])
     torch.testing.assert_close(same_conv2d(x, weight), F.conv2d(x, weight, padding="same"))
-
-
-@each_shape
-def test_the_gradient_of_the_matrix_sums_the_entries_of_each_tap(shape):
-    weight = kernel(shape).requires_grad_()
-    matrix = same_conv2d_matrix(weight, (HEIGHT, WIDTH))
-    gradient = torch.randn_like(matrix)
-    (actual,) = torch.autograd.grad(matrix, weight, gradient)
-    oracle = weight.detach().clone().requires_grad_()
-    (expected,) = torch.autograd.grad(same_matrix(oracle, HEIGHT, WIDTH), oracle, gradient)
-    torch.testing.assert_close(actual, expected)

@@ -62,15 +62,13 @@ def _solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, t
 def _taps(weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> tuple[Tensor, list[int]]:
     """Return the taps (C, C / G, kH, kW) by their distance from the pixel, and the axes to flip the image along."""
     _, per_group, rows, columns = weight.shape
-    taps = weight.flip((2, 3))
-    lower = torch.ones(per_group, per_group, dtype=torch.bool, device=weight.device)
-    lower = lower.tril(0 if diagonal == "free" else -1).repeat(groups, 1)[:, :, None, None]
-    elsewhere = torch.ones(1, 1, rows, columns, dtype=torch.bool, device=weight.device)
-    elsewhere = elsewhere & ~F.pad(torch.ones(1, 1, 1, 1, dtype=torch.bool), (0, columns - 1, 0, rows - 1))
-    taps = torch.where(lower | elsewhere, taps, torch.zeros((), dtype=weight.dtype, device=weight.device))
+    others = (0, columns - 1, 0, rows - 1)
+    identity = torch.eye(per_group, dtype=weight.dtype, device=weight.device)
+    lower = torch.ones_like(identity, dtype=torch.bool).tril(0 if diagonal == "free" else -1)
+    read = F.pad(lower.repeat(groups, 1)[:, :, None, None], others, value=True)
+    taps = torch.where(read, weight.flip((2, 3)), torch.zeros((), dtype=weight.dtype, device=weight.device))
     if diagonal == "unit":
-        unit = torch.eye(per_group, dtype=weight.dtype, device=weight.device).repeat(groups, 1)[:, :, None, None]
-        taps = taps + F.pad(unit, (0, columns - 1, 0, rows - 1))
+        taps = taps + F.pad(identity.repeat(groups, 1)[:, :, None, None], others)
     if not transposed:
         return taps, mirrored_axes(corner)
     blocks = taps.reshape(groups, per_group, per_group, rows, columns)
@@ -103,16 +101,10 @@ def _inverse_triangular(matrix: Tensor, *, upper: bool, unit: bool = False) -> T
     return inverse / diagonal[..., None, :]
 
 
-def _searchsorted(
-    boundaries: Tensor,
-    values: Tensor,
-    *,
-    out_int32: bool = False,
-    right: bool = False,
-    side: str | None = None,
-    sorter: Tensor | None = None,
-) -> Tensor:
-    boundaries = boundaries if sorter is None else boundaries.gather(-1, sorter)
-    pairs = boundaries[..., None, :], values[..., None]
-    passed = pairs[0] <= pairs[1] if right or side == "right" else pairs[0] < pairs[1]
-    return passed.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+def _searchsorted(boundaries: Tensor, values: Tensor, **options: Any) -> Tensor:
+    if options.get("sorter") is not None:
+        boundaries = boundaries.gather(-1, options["sorter"])
+    right = options.get("right") or options.get("side") == "right"
+    boundaries, values = boundaries[..., None, :], values[..., None]
+    passed = boundaries <= values if right else boundaries < values
+    return passed.sum(-1, dtype=torch.int32 if options.get("out_int32") else torch.int64)

@@ -136,12 +136,11 @@ def chosen(image: Tensor) -> Backend:
 def chosen_name(image: Tensor) -> str:
     """Return the name of the backend that serves the call."""
     forced = _forced.get()
-    if forced is not None:
-        reason = _reason_against(forced, image)
-        if reason is not None:
-            raise BackendError(f"the backend {forced!r} was asked for but cannot serve this call: {reason}")
-        return forced
-    return next(name for name in _CHOSEN_FROM if _reason_against(name, image) is None)
+    if forced is None:
+        return next(name for name in _CHOSEN_FROM if _reason_against(name, image) is None)
+    if reason := _reason_against(forced, image):
+        raise BackendError(f"the backend {forced!r} was asked for but cannot serve this call: {reason}")
+    return forced
 
 
 def _reason_against(name: str, image: Tensor) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.errors import ConvergenceError
+from inverseflow.utils.arguments import finite_number
 
 MAX_DAMPING = 1024.0
 
@@ -30,13 +30,6 @@ class FixedPoint:
 def default_tolerance(dtype: torch.dtype) -> float:
     """Return a residual that iterations reach in this dtype: 2e-12 in float64, 6e-6 in float32."""
     return float(torch.finfo(dtype).eps ** 0.75)
-
-
-def check_tolerance(tolerance: float) -> float:
-    """Return the tolerance, or refuse one that no residual or every residual would meet."""
-    if not 0 < tolerance < math.inf:
-        raise ValueError(f"tolerance must be positive and finite, got {tolerance}")
-    return tolerance
 
 
 @torch.no_grad()
@@ -72,7 +65,7 @@ def fixed_point(
         >>> solution.residual < 1e-11
         True
     """
-    tolerance = default_tolerance(start.dtype) if tolerance is None else check_tolerance(tolerance)
+    tolerance = default_tolerance(start.dtype) if tolerance is None else finite_number("tolerance", tolerance, above=0)
     x = start
     damping, previous = torch.ones_like(x), torch.zeros_like(x)
     residual = x.new_full((len(x),), torch.inf)
@@ -165,7 +158,7 @@ def _invert_triangular(
 
 
 class _Jacobian:
-    """The Jacobian of f at one point, and the solution of linear systems with it, by the iteration that inverts f."""
+    """The Jacobian of f at one point; solves linear systems with it by the iteration that inverts f."""
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, options: dict[str, Any]) -> None:
         self._function = function
@@ -195,14 +188,18 @@ class _Jacobian:
         return scale * solution.value
 
 
+def _same_value(ctx: Any, x: Tensor, jacobian: _Jacobian) -> Tensor:
+    ctx.jacobian = jacobian
+    ctx.set_materialize_grads(False)  # zeros would cost a solve
+    return x.clone()
+
+
 class _Step(torch.autograd.Function):
     """x + J⁻¹ r for a residual r that is zero in value."""
 
     @staticmethod
     def forward(ctx: Any, residual: Tensor, x: Tensor, jacobian: _Jacobian) -> Tensor:
-        ctx.jacobian = jacobian
-        ctx.set_materialize_grads(False)  # zeros would cost a solve
-        return x.clone()
+        return _same_value(ctx, x, jacobian)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
@@ -219,9 +216,7 @@ class _SecondStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first_residual: Tensor, second_residual: Tensor, x: Tensor, jacobian: _Jacobian) -> Tensor:
-        ctx.jacobian = jacobian
-        ctx.set_materialize_grads(False)
-        return x.clone()
+        return _same_value(ctx, x, jacobian)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
@@ -243,10 +238,8 @@ class _SolveTransposed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the solution of invert_triangular can be differentiated twice, not three times; take the second "
-                "derivative without create_graph"
-            )
+            message = "the solution of invert_triangular can be differentiated twice, not three times; "
+            raise RuntimeError(message + "take the second derivative without create_graph")
         return ctx.jacobian.solve(gradient), None
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import operator
-
 import torch
 from torch import Tensor
 
 from inverseflow.ops import _operators
 from inverseflow.ops._corner import CORNERS, Corner
-from inverseflow.ops._diagonal import Diagonal
 from inverseflow.ops.dispatch import description
 from inverseflow.ops.torch_internals import dispatch_mode_active, unwrap_functorch
+from inverseflow.utils.arguments import one_of, whole_number
 
 
 def causal_conv2d(
@@ -61,7 +59,7 @@ def causal_conv2d(
         True
     """
     groups = _check("causal_conv2d", x, weight, corner, groups)
-    diagonal: Diagonal = "unit" if unitriangular else "free"
+    diagonal = "unit" if unitriangular else "free"
     y = _operators.convolve(*_in_full_precision(x, weight), corner, groups, diagonal, False)
     return _in_precision_of(x, y)
 
@@ -116,7 +114,7 @@ def inv_conv2d(
     groups = _check("inv_conv2d", y, weight, corner, groups)
     if not unitriangular:
         _check_diagonal(weight, groups)
-    diagonal: Diagonal = "unit" if unitriangular else "free"
+    diagonal = "unit" if unitriangular else "free"
     x = _operators.solve(*_in_full_precision(y, weight), corner, groups, diagonal, False)
     return _in_precision_of(y, x)
 
@@ -145,15 +143,12 @@ def explain(image: Tensor, weight: Tensor, *, groups: int = 1) -> str:
 
 
 def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -> int:
-    """Judge the arguments and return the number of groups as an `int`, whatever kind of integer it is."""
+    """Check the arguments and return the number of groups as an `int`."""
     for tensor in (image, weight):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} expects tensors, got {type(tensor).__name__}; convert with torch.as_tensor()")
     if type(groups) is not int:
-        try:
-            groups = operator.index(groups)
-        except TypeError:
-            raise TypeError(f"groups must be an integer, got {groups!r}") from None
+        groups = whole_number("groups", groups)
     if image.ndim != 4:
         raise ValueError(f"{name} expects an image (N, C, H, W), got shape {tuple(image.shape)}; add the missing axes")
     if weight.ndim != 4:
@@ -162,18 +157,15 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
         raise TypeError(
             f"{name} expects floating-point tensors, got {image.dtype} and {weight.dtype}; convert with .float() first"
         )
-    if corner not in CORNERS:
-        raise ValueError(f"unknown corner {corner!r}: choose one of {', '.join(map(repr, CORNERS))}")
+    one_of("corner", corner, CORNERS)
     channels = image.shape[1]
     if groups < 1 or channels % groups:
         raise ValueError(f"groups={groups} does not divide the {channels} channels of shape {tuple(image.shape)}")
-    if weight.shape[:2] != (channels, channels // groups):
+    if weight.shape[:2] != (channels, channels // groups) or 0 in weight.shape[2:]:
         raise ValueError(
             f"a kernel for {channels} channels in {groups} group(s) has shape "
-            f"({channels}, {channels // groups}, kH, kW), got {tuple(weight.shape)}"
+            f"({channels}, {channels // groups}, kH, kW) with at least one tap, got {tuple(weight.shape)}"
         )
-    if 0 in weight.shape[2:]:
-        raise ValueError(f"a kernel needs at least one tap, got shape {tuple(weight.shape)}")
     if image.device != weight.device:
         raise ValueError(f"{name} got an image on {image.device} and a kernel on {weight.device}; move one with .to()")
     if image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):

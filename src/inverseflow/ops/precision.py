@@ -7,9 +7,5 @@ from torch import Tensor
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """Return x in float32 if it has half precision, else x itself.
-
-    Args:
-        x: a floating-point or complex tensor.
-    """
+    """Return a floating-point or complex tensor in float32 if it has half precision, else itself."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,8 +1,7 @@
-"""The ordinary convolution that keeps the size of its image, its transpose, and its dense matrix."""
+"""The ordinary convolution that keeps the size of its image, and its transpose."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -55,41 +54,3 @@ def same_conv2d_transposed(y: Tensor, weight: Tensor) -> Tensor:
     top, left = (rows - 1) // 2, (columns - 1) // 2
     full = F.conv_transpose2d(y, weight)  # (N, C, H + kH - 1, W + kW - 1)
     return full[:, :, top : top + y.shape[2], left : left + y.shape[3]]
-
-
-def same_conv2d_matrix(weight: Tensor, size: tuple[int, int]) -> Tensor:
-    r"""Return the dense matrix of `same_conv2d` on images of a size, differentiable in the weight.
-
-    .. math:: A_{(o,h,w),(i,h',w')} = K_{o,i,\,h'-h+m_H,\,w'-w+m_W}
-
-    where that is a tap of the kernel, else zero: Toeplitz blocks of Toeplitz blocks. Rows and columns are in the
-    order of ``x.flatten(1)``. Its size is the square of that of an image: 36 MB in float32 for 12×16×16.
-
-    Args:
-        weight: kernel, ``(C', C, kH, kW)``.
-        size: height and width of the image.
-
-    Returns:
-        ``(C' · H · W, C · H · W)``.
-
-    Reference:
-        Keller et al., Self Normalizing Flows, 2021, section 4 (the exact baseline).
-
-    Example:
-        >>> same_conv2d_matrix(torch.tensor([[[[1.0, 2.0, 3.0]]]]), (1, 4))
-        tensor([[2., 3., 0., 0.],
-                [1., 2., 3., 0.],
-                [0., 1., 2., 3.],
-                [0., 0., 1., 2.]])
-    """
-    height, width = size
-    across = torch.einsum("oiab,bwv->oiawv", weight, shifts(weight.shape[3], width, weight))
-    matrix = torch.einsum("oiawv,ahu->ohwiuv", across, shifts(weight.shape[2], height, weight))
-    return matrix.reshape(weight.shape[0] * height * width, weight.shape[1] * height * width)
-
-
-def shifts(taps: int, length: int, like: Tensor) -> Tensor:
-    """Return for each tap of a line which pixel it reads for which, ``(taps, length, length)`` of zeros and ones."""
-    pixel = torch.arange(length, device=like.device)
-    tap = torch.arange(taps, device=like.device).view(-1, 1, 1)
-    return (pixel - pixel[:, None] + (taps - 1) // 2 == tap).to(like.dtype)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from inverseflow.ops.dense_solve import check_regular, dense_solve
 from inverseflow.ops.precision import at_least_single
-from inverseflow.ops.same_conv import shifts
 
 _SMALLEST_BLOCK = 64
 """Unknowns of a block, at least: in smaller blocks the calls cost more than the arithmetic."""
@@ -59,19 +58,17 @@ def same_conv2d_solve(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     .. math:: x = A^{-1} y, \qquad A = \begin{pmatrix} D & U \\ L & D & U \\ & L & D & \ddots \\ & & \ddots & \ddots
         \end{pmatrix}
 
-    with the unknowns in the order of pixels, channels innermost. A block is m rows of the image, where m is at least
-    the reach of the kernel up and down. The blocks are eliminated in order, each from its own equations and those of
-    the next block, with partial pivoting:
+    with the unknowns in the order of pixels, channels innermost. A block is m rows of the image, at least as many as
+    the kernel reaches. Blocks are eliminated in order, each from its own equations and those of the next block:
 
     .. math:: P_i \begin{pmatrix} S_i & T_i & \\ L & D & U \end{pmatrix}
         = \begin{pmatrix} I & \\ L_{i+1,i} & I \end{pmatrix}
         \begin{pmatrix} L_{ii} U_{ii} & U_{i,i+1} & U_{i,i+2} \\ & S_{i+1} & T_{i+1} \end{pmatrix}
 
     and solved backwards, :math:`x_i = U_{ii}^{-1} (y_i - U_{i,i+1} x_{i+1} - U_{i,i+2} x_{i+2})`. No other equations
-    contain the unknowns of the block, so pivots and accuracy are the same as for the dense matrix. It takes about
+    contain the unknowns of the block, so the accuracy is the same as for the dense matrix. It takes about
     :math:`8 n^3 H / m` operations with n = m·W·C, instead of :math:`\tfrac{2}{3} D^3` with D = H·W·C. Where that does
-    not pay, for some hundreds of unknowns or less than four blocks, the matrix is one block. The axes are swapped if
-    that makes the blocks smaller. Rows (or columns) not coupled by any tap are solved as independent systems.
+    not pay, the matrix is one block. Rows (or columns) not coupled by any tap are solved as independent systems.
 
     Args:
         y: image, ``(N, C, H, W)``.
@@ -129,11 +126,9 @@ class _Layout:
     swapped: bool
     """Whether the axes of image and kernel are swapped, in everything below."""
     image: tuple[int, int]
-    """Height and width of an image."""
     height: int
-    """Height of a system: of the image, or 1 if the kernel has one row."""
+    """Height of a system: of the image, or 1 if the kernel has one row. The width likewise."""
     width: int
-    """Width of a system."""
     channels: int
     rows: int
     """m, the number of rows in a block."""
@@ -156,10 +151,7 @@ class _Layout:
 
     @property
     def cost(self) -> int:
-        """Time of a factorization in multiples of D³ for a dense one of side D, fitted to measurements on a CPU.
-
-        The first term is what the calls of a step cost whatever its size.
-        """
+        """Time of a factorization, D³ for a dense one of side D; 200³ is the cost of calls. Fitted on a CPU."""
         return self.side**3 if self.blocks == 1 else self.blocks * (200**3 + 14 * self.block**3)
 
     @property
@@ -204,15 +196,22 @@ def _strip(weight: Tensor, layout: _Layout) -> Tensor:
     """Return a row of blocks, [L D U], ``(n, 3 n)``, or D alone if the matrix is one block."""
     weight = weight.transpose(2, 3) if layout.swapped else weight
     m = layout.rows
-    across = torch.einsum("oiab,bwv->awovi", weight, shifts(weight.shape[3], layout.width, weight))
+    across = torch.einsum("oiab,bwv->awovi", weight, _shifts(weight.shape[3], layout.width, weight))
     whole = layout.blocks == 1
-    down = shifts(weight.shape[2], m, weight) if whole else shifts(weight.shape[2], 3 * m, weight)[:, m : 2 * m]
+    down = _shifts(weight.shape[2], m, weight) if whole else _shifts(weight.shape[2], 3 * m, weight)[:, m : 2 * m]
     return torch.einsum("awovi,ahu->hwouvi", across, down).reshape(layout.block, -1)
+
+
+def _shifts(taps: int, length: int, like: Tensor) -> Tensor:
+    """Return for each tap of a line which pixel it reads for which, ``(taps, length, length)`` of zeros and ones."""
+    pixel = torch.arange(length, device=like.device)
+    tap = torch.arange(taps, device=like.device).view(-1, 1, 1)
+    return (pixel - pixel[:, None] + (taps - 1) // 2 == tap).to(like.dtype)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """The factors of an eliminated block."""
+    """An eliminated block."""
 
     factors: Tensor
     """L_ii strictly below the diagonal and U_ii, ``(n, n)``."""

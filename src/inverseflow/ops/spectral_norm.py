@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from inverseflow.errors import ConvergenceError
-from inverseflow.ops.fixed_point import check_tolerance
 from inverseflow.ops.precision import at_least_single
 from inverseflow.ops.same_conv import same_conv2d, same_conv2d_transposed
+from inverseflow.utils.arguments import finite_number
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def conv2d_spectral_norm(
         >>> conv2d_spectral_norm(torch.full((1, 1, 1, 3), 1.0), (1, 3)).value  # 1 + √2
         2.414
     """
-    check_tolerance(tolerance)
+    tolerance = finite_number("tolerance", tolerance, above=0)
     kernel = weight.detach().to(torch.float64)
     start = torch.randn(1, kernel.shape[1], *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     v = start.to(kernel.device)
@@ -113,17 +113,16 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
     tiny = torch.finfo(weight.dtype).tiny
     largest = weight.detach().abs().amax().clamp_min(tiny)  # divided out, so that no square overflows
     matrix = torch.fft.rfft2(weight / largest, s=torus).permute(2, 3, 0, 1)  # (frequencies, C', C)
-    log_norm = _frobenius(matrix).clamp_min(tiny).log()
-    log_bound = log_norm
+    log_norm = log_bound = _log_norm(matrix, tiny)
     for step in range(1, squarings + 1):
         matrix = matrix / log_norm.exp().clamp_min(tiny)[..., None, None]  # of a tiny norm it may round to zero
         matrix = matrix.mH @ matrix
-        log_norm = _frobenius(matrix).clamp_min(tiny).log()
+        log_norm = _log_norm(matrix, tiny)
         log_bound = log_bound + log_norm / 2**step
     bound: Tensor = largest * log_bound.exp().amax()
     return bound
 
 
-def _frobenius(matrix: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.matrix_norm(matrix)
-    return norm
+def _log_norm(matrix: Tensor, tiny: float) -> Tensor:
+    log_norm: Tensor = torch.linalg.matrix_norm(matrix).clamp_min(tiny).log()
+    return log_norm

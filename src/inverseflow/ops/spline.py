@@ -86,8 +86,8 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
             f"got {', '.join(map(str, dtypes))}; convert with .to()"
         )
     bins = widths.shape[-1]
-    if bins < 1:
-        raise ValueError(f"a spline needs at least one bin, got widths of shape {tuple(widths.shape)}")
+    if not 1 <= bins < 1 / MIN_BIN:
+        raise ValueError(f"a spline needs at least one bin, and fewer than {1 / MIN_BIN:g}, got {bins}")
     functions = x.shape[:-1]
     expected = ((*functions, bins), (*functions, bins), (*functions, bins - 1))
     got = tuple(tuple(parameter.shape) for parameter in (widths, heights, derivatives))
@@ -96,8 +96,6 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
             f"splines at points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}, "
             f"got {got}"
         )
-    if bins * MIN_BIN >= 1:
-        raise ValueError(f"{bins} bins of at least {MIN_BIN} of the interval each do not fit into it; use fewer")
 
 
 def _segment_under(

@@ -11,20 +11,9 @@ from torch import Tensor
 
 
 class KernelCache:
-    """Results that depend on a kernel alone, used again while the kernel has the same values.
+    """Results that depend on a kernel alone, reused while the kernel has the same values; of at most `most` bytes.
 
     Every call compares all elements, so in-place updates are always seen. Comparing is much cheaper than computing.
-
-    Args:
-        most: bytes of kernels and results to hold; the least recently used go first.
-
-    Example:
-        >>> kept, weight = KernelCache(1 << 20), torch.eye(3)
-        >>> first = kept.get(weight, "inverse", torch.inverse)
-        >>> kept.get(weight, "inverse", torch.inverse) is first
-        True
-        >>> kept.get(weight.mul_(2), "inverse", torch.inverse) is first
-        False
     """
 
     def __init__(self, most: int) -> None:
@@ -36,12 +25,8 @@ class KernelCache:
     def get(self, weight: Tensor, key: Hashable, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute(weight)``, from the cache if it is there. The result must not be written to.
 
-        Nothing is cached for a kernel on a GPU, where comparing would wait for it, or while its gradient is recorded.
-
-        Args:
-            weight: the kernel.
-            key: everything else that the result depends on.
-            compute: from the kernel to the result.
+        The key is everything else that the result depends on. Nothing is cached for a kernel on a GPU, where comparing
+        would wait for it, or while its gradient is recorded.
         """
         if weight.device.type != "cpu" or (torch.is_grad_enabled() and weight.requires_grad):
             return compute(weight)

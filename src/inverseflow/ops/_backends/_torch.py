@@ -30,7 +30,7 @@ def triangular(weight: Tensor, groups: int, diagonal: str, transposed: bool) -> 
     multiplied, so that unread ones may be nan.
     """
     kernel = weight.clone(memory_format=torch.contiguous_format)
-    last = _last_tap(kernel, groups).tril_(_last_diagonal_read(diagonal))
+    last = _read_last_tap(kernel, groups, diagonal)
     if diagonal == "unit":
         last.diagonal(dim1=1, dim2=2).fill_(1)
     if not transposed:
@@ -41,16 +41,14 @@ def triangular(weight: Tensor, groups: int, diagonal: str, transposed: bool) -> 
 
 def drop_unread(gradient: Tensor, groups: int, diagonal: str) -> Tensor:
     """Zero the entries of a contiguous weight gradient whose weights are not read, in place."""
-    _last_tap(gradient, groups).tril_(_last_diagonal_read(diagonal))
+    _read_last_tap(gradient, groups, diagonal)
     return gradient
 
 
-def _last_tap(kernel: Tensor, groups: int) -> Tensor:
-    return kernel.view(groups, -1, *kernel.shape[1:])[..., -1, -1]  # (G, C / G, C / G)
-
-
-def _last_diagonal_read(diagonal: str) -> int:
-    return 0 if diagonal == "free" else -1
+def _read_last_tap(kernel: Tensor, groups: int, diagonal: str) -> Tensor:
+    """Zero what is not read of the last tap, in place, and return the tap, ``(G, C / G, C / G)``."""
+    last = kernel.view(groups, -1, *kernel.shape[1:])[..., -1, -1]
+    return last.tril_(0 if diagonal == "free" else -1)
 
 
 def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
@@ -86,9 +84,12 @@ def _convolve_inside(x: Tensor, kernel: Tensor, corner: str, groups: int, transp
     return y.flatten(1, 2).flip(mirror)
 
 
-def solve_inside(y: Tensor, kernel: Tensor, corner: str, groups: int, transposed: bool) -> Tensor:
-    """Solve pixel by pixel, and channel by channel, from the corner of a kernel made by `triangular`."""
-    mirror = mirrored_axes(corner)
+def remedied(x: Tensor, y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+    """Return the solution x of A x = y, solved again pixel by pixel and channel by channel if it is not finite."""
+    if finite(x):
+        return x
+    kernel = triangular(weight, groups, diagonal, transposed)
+    mirror = mirrored_axes(opposite(corner) if transposed else corner)
     x = y.flip(mirror).unflatten(1, (groups, -1)).contiguous()  # (N, G, C, H, W)
     taps = list(_taps(kernel, groups, x))
     (_, _, last), others = taps[0], taps[1:]
@@ -141,10 +142,8 @@ def full_precision(image: Tensor) -> Iterator[None]:
     if not image.is_cuda:
         yield
         return
-    cudnn = torch.backends.cudnn
-    with cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    ):
+    now = torch.backends.cudnn
+    with now.flags(enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False):
         yield
 
 

@@ -7,26 +7,17 @@ matrix G that depends on the kernel alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from inverseflow.ops._backends._kernel_cache import KernelCache
-from inverseflow.ops._backends._torch import (
-    convolve,
-    finite,
-    refuses,
-    solve_inside,
-    triangular,
-    unavailable,
-    weight_gradient,
-)
+from inverseflow.ops._backends._torch import convolve, refuses, remedied, triangular, unavailable, weight_gradient
 from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """Rows and columns of one tile."""
 
     rows: int
@@ -39,22 +30,16 @@ __all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gra
 
 
 def solve(
-    y: Tensor,
-    weight: Tensor,
-    corner: str,
-    groups: int,
-    diagonal: str,
-    transposed: bool,
-    tile: Tile | None = None,
+    y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool, tile: Tile | None = None
 ) -> Tensor:
     """Solve tile by tile along the anti-diagonals of the grid of tiles."""
-    corner = opposite(corner) if transposed else corner
+    start = opposite(corner) if transposed else corner
     batch, channels, height, width = y.shape
     per_group = channels // groups
     above, left = min(weight.shape[2], height) - 1, min(weight.shape[3], width) - 1
     tile = tile or choose_tile(per_group, height, width)
     grid_rows, grid_columns = -(-height // tile.rows), -(-width // tile.columns)
-    bottom, right = starts_at_bottom(corner), starts_at_right(corner)
+    bottom, right = starts_at_bottom(start), starts_at_right(start)
 
     def made_of(weight: Tensor) -> Tensor:
         kernel = triangular(weight, groups, diagonal, transposed)
@@ -65,13 +50,13 @@ def solve(
     step = _matrices.get(weight, depends_on, made_of)  # (G, r w C, (r + above)(w + left) C)
     padded_rows, padded_columns = grid_rows * tile.rows, grid_columns * tile.columns
     top = padded_rows - height if bottom else above
-    start = padded_columns - width if right else left
+    first_column = padded_columns - width if right else left
     buffer = y.new_zeros(groups, padded_rows + above, padded_columns + left, per_group, batch)
-    image = buffer[:, top : top + height, start : start + width]  # (G, H, W, C, N)
+    image = buffer[:, top : top + height, first_column : first_column + width]  # (G, H, W, C, N)
     image.copy_(y.unflatten(1, (groups, per_group)).permute(1, 3, 4, 2, 0))
 
-    inner = (0 if bottom else above, 0 if right else left)
     stride = buffer.stride()
+    inner = (0 if bottom else above) * stride[1] + (0 if right else left) * stride[2]
     row_step, column_step = tile.rows * stride[1], tile.columns * stride[2]
     along = row_step + column_step if bottom ^ right else abs(row_step - column_step)
     for antidiagonal in range(grid_rows + grid_columns - 1):
@@ -83,20 +68,13 @@ def solve(
         ]
         strides = (stride[0], along, *stride[1:])
         origin = min(offsets)
-        window = buffer.as_strided(
-            (groups, tiles, tile.rows + above, tile.columns + left, per_group, batch), strides, origin
-        )
-        target = buffer.as_strided(
-            (groups, tiles, tile.rows, tile.columns, per_group, batch),
-            strides,
-            origin + inner[0] * stride[1] + inner[1] * stride[2],
-        )
+        size = (groups, tiles, tile.rows + above, tile.columns + left, per_group, batch)
+        window = buffer.as_strided(size, strides, origin)
+        target = buffer.as_strided((groups, tiles, *tile, per_group, batch), strides, origin + inner)
         solved = torch.matmul(step.unsqueeze(1), window.reshape(groups, tiles, -1, batch))
         target.copy_(solved.view(target.shape))
     x = image.permute(4, 0, 3, 1, 2).reshape(y.shape).contiguous()
-    if finite(x):
-        return x
-    return solve_inside(y, triangular(weight, groups, diagonal, transposed), corner, groups, transposed)
+    return remedied(x, y, weight, corner, groups, diagonal, transposed)
 
 
 def choose_tile(channels: int, height: int, width: int) -> Tile:
@@ -139,13 +117,11 @@ def window_matrix(kernel: Tensor, tile: Tile, groups: int, upper: bool, bottom: 
     unknowns = tile.rows * tile.columns * per_group
     inside = toeplitz[..., above:, left:, :].reshape(groups, unknowns, unknowns)
     pixels = torch.eye(tile.rows * tile.columns, dtype=kernel.dtype, device=kernel.device)
+    of_y = torch.einsum("st,goi->gsoti", pixels, last_inverse)
     given = toeplitz.neg()
-    given[..., above:, left:, :] = torch.einsum("st,goi->gsoti", pixels, last_inverse).reshape(
-        groups, tile.rows, tile.columns, per_group, tile.rows, tile.columns, per_group
-    )
-    matrix: Tensor = torch.linalg.solve_triangular(
-        inside, given.reshape(groups, unknowns, -1), upper=False, unitriangular=True
-    )
+    given[..., above:, left:, :] = of_y.reshape(groups, *tile, per_group, *tile, per_group)
+    right_hand = given.reshape(groups, unknowns, -1)
+    matrix: Tensor = torch.linalg.solve_triangular(inside, right_hand, upper=False, unitriangular=True)
     if bottom or right:
         axes = [axis for axis, mirrored in ((1, bottom), (2, right), (4, bottom), (5, right)) if mirrored]
         matrix = matrix.view(given.shape).flip(axes).reshape(matrix.shape)

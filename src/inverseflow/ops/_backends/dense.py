@@ -8,16 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._torch import (
-    convolve,
-    finite,
-    refuses,
-    solve_inside,
-    triangular,
-    unavailable,
-    weight_gradient,
-)
-from inverseflow.ops._corner import mirrored_axes, opposite
+from inverseflow.ops._backends._torch import convolve, refuses, remedied, triangular, unavailable, weight_gradient
+from inverseflow.ops._corner import mirrored_axes
 
 __all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
@@ -35,10 +27,7 @@ def solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, tr
         flat = torch.linalg.solve_triangular(left, right.reshape(left.shape[0], -1), upper=transposed)
         solved.append(flat.reshape(right.shape).permute(3, 2, 0, 1))
     x = torch.cat(solved, dim=1).flip(mirror).to(y.dtype).contiguous()
-    if finite(x):
-        return x
-    kernel = triangular(weight, groups, diagonal, transposed)
-    return solve_inside(y, kernel, opposite(corner) if transposed else corner, groups, transposed)
+    return remedied(x, y, weight, corner, groups, diagonal, transposed)
 
 
 def top_left_matrix(kernel: Tensor, height: int, width: int) -> Tensor:

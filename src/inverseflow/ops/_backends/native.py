@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +17,7 @@ _WORTH_A_SECOND_THREAD = 4e6
 """Floating-point operations of a call."""
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """Which of the kernels to use. All give the same result; each default is the best choice."""
 
     instruction_set: str = ""
@@ -45,18 +43,16 @@ else:
         if not _native.instruction_sets():
             _native, _reason = None, "the extension has no kernels for a processor without AVX2"
     except ImportError as error:
-        _reason = (
-            f"the extension could not be loaded; to build it, install again where a C++17 GCC or Clang is ({error})"
-        )
+        _reason = f"the extension can't be loaded; to build it, install again where a C++17 GCC or Clang is ({error})"
 
 
 def unavailable() -> str | None:
-    """Say why this backend cannot be used here, or return None."""
+    """Return why this backend cannot be used here, or None."""
     return _reason
 
 
 def refuses(image: Tensor) -> str | None:
-    """Say why this backend cannot serve a call, or return None."""
+    """Return why this backend cannot serve a call, or None."""
     if image.device.type != "cpu":
         return f"it runs on a CPU, and the image is on {image.device}"
     if image.dtype not in (torch.float32, torch.float64):
@@ -78,41 +74,21 @@ def variant(image: Tensor, weight: Tensor, groups: int) -> str:
 
 
 def solve(
-    y: Tensor,
-    weight: Tensor,
-    corner: str,
-    groups: int,
-    diagonal: str,
-    transposed: bool,
-    variant: Variant = _BEST,
+    y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool, variant: Variant = _BEST
 ) -> Tensor:
     """Solve by substitution; the corner is a matter of strides."""
-    return _apply(False, y, weight, corner, groups, diagonal, transposed, variant)
+    return _apply(False, variant, y, weight, corner, groups, diagonal, transposed)
 
 
 def convolve(
-    x: Tensor,
-    weight: Tensor,
-    corner: str,
-    groups: int,
-    diagonal: str,
-    transposed: bool,
-    variant: Variant = _BEST,
+    x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool, variant: Variant = _BEST
 ) -> Tensor:
     """Convolve with neighboring columns as lanes."""
-    return _apply(True, x, weight, corner, groups, diagonal, transposed, variant)
+    return _apply(True, variant, x, weight, corner, groups, diagonal, transposed)
 
 
-def _apply(
-    convolves: bool,
-    source: Tensor,
-    weight: Tensor,
-    corner: str,
-    groups: int,
-    diagonal: str,
-    transposed: bool,
-    variant: Variant,
-) -> Tensor:
+def _apply(convolves: bool, variant: Variant, source: Tensor, weight: Tensor, corner: str, *options: Any) -> Tensor:
+    groups, diagonal, transposed = options
     target = torch.empty_like(source, memory_format=torch.contiguous_format)
     weight = weight.contiguous()
     corner = opposite(corner) if transposed else corner
@@ -123,29 +99,16 @@ def _apply(
         target.data_ptr(),
         target.stride(),
         _address(weight, source),
-        source.shape,
-        weight.shape,
-        groups,
-        starts_at_bottom(corner),
-        starts_at_right(corner),
-        diagonal,
+        *_problem(source, weight, corner, groups, diagonal),
         transposed,
-        source.dtype == torch.float64,
-        _threads(variant, source, weight),
-        variant.instruction_set,
+        *_means(variant, source, weight),
         (variant.walk, variant.lanes, variant.pixels),
     )
     return target
 
 
 def weight_gradient(
-    x: Tensor,
-    grad: Tensor,
-    weight: Tensor,
-    corner: str,
-    groups: int,
-    diagonal: str,
-    variant: Variant = _BEST,
+    x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, variant: Variant = _BEST
 ) -> Tensor:
     """Correlate x with the gradient of the convolution's output."""
     if grad.shape != x.shape:
@@ -157,17 +120,18 @@ def weight_gradient(
         _address(grad, x),
         grad.stride(),
         result.data_ptr(),
-        x.shape,
-        weight.shape,
-        groups,
-        starts_at_bottom(corner),
-        starts_at_right(corner),
-        diagonal,
-        x.dtype == torch.float64,
-        _threads(variant, x, weight),
-        variant.instruction_set,
+        *_problem(x, weight, corner, groups, diagonal),
+        *_means(variant, x, weight),
     )
     return result
+
+
+def _problem(image: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> tuple[Any, ...]:
+    return image.shape, weight.shape, groups, starts_at_bottom(corner), starts_at_right(corner), diagonal
+
+
+def _means(variant: Variant, image: Tensor, weight: Tensor) -> tuple[Any, ...]:
+    return image.dtype == torch.float64, _threads(variant, image, weight), variant.instruction_set
 
 
 def _address(tensor: Tensor, image: Tensor) -> int:
