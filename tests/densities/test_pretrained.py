@@ -307,7 +307,8 @@ LARGE = {
     "width": {"width": 10**9},
     "bins": {"spline_bins": 10**6},
     "context": {"context_channels": 10**9},
-    "event": {"event_shape": [1, 2**20, 2**20], "spline": "element"},
+    "event": {"event_shape": [1, 2**20, 2**20]},
+    "other event": {"event_shape": [1, 8, 8]},
 }
 
 

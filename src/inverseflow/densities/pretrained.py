@@ -49,7 +49,8 @@ def save(density: Density, folder: str | Path) -> None:
     try:
         with atomic_write(folder / CONFIG) as config, atomic_write(folder / WEIGHTS) as weights:
             config.write_text(text, "utf-8")
-            safetensors.torch.save_file(state, weights, metadata={"format": "pt"})
+            metadata = {"format": "pt", "event_shape": json.dumps(density.event_shape)}
+            safetensors.torch.save_file(state, weights, metadata=metadata)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"can't write the model to {folder}: {error}; what was there before is whole") from error
 
@@ -70,6 +71,7 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     folder = _local(folder_or_hub_id)
     name, event_shape, options = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS)
+    _check_event_shape(folder / WEIGHTS, event_shape)
     try:
         with _NoLargerThan(state, folder / WEIGHTS):
             density = create(name, event_shape, **options)
@@ -109,6 +111,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             count = f"{broken} of {tensor.numel()}"
             raise CheckpointError(f"{path} is not a usable model: {count} values of {key} are not finite")
     return state
+
+
+def _check_event_shape(path: Path, event_shape: tuple[int, ...]) -> None:
+    """Raise if the weights were saved for data of another shape, which need not show in the shapes of the weights."""
+    with _safetensors().safe_open(path, "pt") as weights:
+        saved = (weights.metadata() or {}).get("event_shape")
+    if saved is not None and saved != json.dumps(event_shape):
+        raise CheckpointError(
+            f"{path} belongs to another architecture than {CONFIG}: it was saved for event_shape {saved}, not "
+            f"{json.dumps(event_shape)}"
+        )
 
 
 def _common_dtype(state: dict[str, Tensor], path: Path) -> torch.dtype | None:
