@@ -71,7 +71,6 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     folder = _local(folder_or_hub_id)
     name, event_shape, options = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS)
-    _check_event_shape(folder / WEIGHTS, event_shape)
     try:
         with _NoLargerThan(state, folder / WEIGHTS):
             density = create(name, event_shape, **options)
@@ -80,6 +79,7 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     if not isinstance(density, kind):
         found = type(density).__name__
         raise CheckpointError(f"{folder_or_hub_id} holds a {found}, not a {kind.__name__}; load it with {found}")
+    _check_event_shape(folder / WEIGHTS, density.event_shape)
     _check_same_shapes(density, state, folder)
     density.to(_common_dtype(state, folder / WEIGHTS))
     density.load_state_dict(state)
