@@ -49,8 +49,8 @@ def save(density: Density, folder: str | Path) -> None:
     try:
         with atomic_write(folder / CONFIG) as config, atomic_write(folder / WEIGHTS) as weights:
             config.write_text(text, "utf-8")
-            metadata = {"format": "pt", "event_shape": json.dumps(density.event_shape)}
-            safetensors.torch.save_file(state, weights, metadata=metadata)
+            # One entry only: safetensors writes several in random order, and equal models are to be equal files.
+            safetensors.torch.save_file(state, weights, metadata={"event_shape": json.dumps(density.event_shape)})
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"can't write the model to {folder}: {error}; what was there before is whole") from error
 
