@@ -122,7 +122,7 @@ private:
 // Packed kernels of recent calls, keyed by value: every call compares all bytes of the weights, so in-place updates are
 // always seen, and comparing is much cheaper than packing. Locked by try_lock only: on contention, or after a fork
 // while the parent held the lock, the caller packs its own copy. The Python backends have the same design
-// (ops/_backends/_kernel_cache.py).
+// (`KernelCache` in ops/_backends/blocked.py).
 template <class T>
 class Cache {
 public:

@@ -4,10 +4,14 @@ from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops.dense_solve import dense_solve
 from inverseflow.ops.dispatch import Backend, available_backends, backend, register_backend
 from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular
-from inverseflow.ops.growth import Growth, growth
-from inverseflow.ops.inv_conv import causal_conv2d, explain, inv_conv2d
-from inverseflow.ops.same_conv import same_conv2d, same_conv2d_transposed
-from inverseflow.ops.same_conv_solve import same_conv2d_factor_numel, same_conv2d_log_det, same_conv2d_solve
+from inverseflow.ops.inv_conv import Growth, causal_conv2d, explain, growth, inv_conv2d
+from inverseflow.ops.same_conv import (
+    same_conv2d,
+    same_conv2d_factor_numel,
+    same_conv2d_log_det,
+    same_conv2d_solve,
+    same_conv2d_transposed,
+)
 from inverseflow.ops.spectral_norm import SpectralNorm, conv2d_spectral_norm, conv2d_spectral_norm_bound
 from inverseflow.ops.spline import rational_quadratic_spline
 

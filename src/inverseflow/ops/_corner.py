@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
-
 CORNERS: tuple[Corner, ...] = get_args(Corner)
-
 _OPPOSITE: dict[str, str] = dict(zip(CORNERS, reversed(CORNERS), strict=True))
 
 
@@ -16,16 +14,11 @@ def opposite(corner: str) -> str:
     return _OPPOSITE[corner]
 
 
-def starts_at_bottom(corner: str) -> bool:
-    """Tell whether rows are walked upwards."""
-    return corner.startswith("bottom")
-
-
-def starts_at_right(corner: str) -> bool:
-    """Tell whether columns are walked leftwards."""
-    return corner.endswith("right")
+def mirrors(corner: str) -> tuple[bool, bool]:
+    """Tell whether rows are walked upwards, and whether columns are walked leftwards."""
+    return corner.startswith("bottom"), corner.endswith("right")
 
 
 def mirrored_axes(corner: str) -> list[int]:
     """Return the spatial axes, counted from the end, along which `corner` mirrors ``top_left``."""
-    return [axis for axis, mirrored in ((-2, starts_at_bottom(corner)), (-1, starts_at_right(corner))) if mirrored]
+    return [axis for axis, mirrored in zip((-2, -1), mirrors(corner), strict=True) if mirrored]

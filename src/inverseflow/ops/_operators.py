@@ -136,13 +136,9 @@ def _of_derivative(options: _Options) -> _Options:
     return corner, groups, diagonal if diagonal == "free" else "zero", *transposed
 
 
-def _sum(first: _Optional, second: _Optional) -> Tensor:
+def _sum(*terms: _Optional) -> Tensor:
     """Add two terms, one of which may be absent."""
-    if first is None or second is None:
-        only = second if first is None else first
-        assert only is not None
-        return only
-    return first + second
+    return functools.reduce(torch.add, (term for term in terms if term is not None))
 
 
 def _empty_like(tensor: Tensor) -> Tensor:

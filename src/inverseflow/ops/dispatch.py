@@ -25,8 +25,8 @@ from inverseflow.ops._backends import blocked, dense, native
 class Backend(Protocol):
     """What a backend offers, as a module or an object: the three operators on tensors of one device and dtype.
 
-    A is the one-sided convolution of `causal_conv2d`. Tensors have at least one element. ``diagonal`` says what is on
-    the diagonal of the last tap: ``"free"`` (what the weight has there), ``"unit"`` (ones) or ``"zero"`` (zeros). The
+    A is the one-sided convolution of `causal_conv2d`, of tensors with at least one element. ``diagonal`` says what the
+    diagonal of the last tap holds: ``"free"`` (what the weight has there), ``"unit"`` (ones) or ``"zero"`` (zeros). The
     entries of the weight that A does not depend on may hold anything.
     """
 
@@ -45,10 +45,7 @@ class Backend(Protocol):
     def weight_gradient(
         self, x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str
     ) -> Tensor:
-        """Return the gradient of <grad, A x> with respect to the weight, of which only the shape is read.
-
-        It is contiguous, and zero in the entries of the weight that A does not depend on.
-        """
+        """Return the gradient of <grad, A x> by the weight; contiguous, and zero where A does not depend on it."""
 
     def variant(self, image: Tensor, kernel: Tensor, groups: int) -> str:
         """Say in a few words how the backend will serve a call."""
@@ -120,12 +117,6 @@ def backend(name: str) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
-
-
-def description(image: Tensor, weight: Tensor, groups: int) -> str:
-    """Say which backend serves a solve of this image, dtype and kernel, and how."""
-    name = chosen_name(image)
-    return f"{name}: {_BACKENDS[name].variant(image, weight, groups)}"
 
 
 def chosen(image: Tensor) -> Backend:

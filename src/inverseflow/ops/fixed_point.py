@@ -65,7 +65,7 @@ def fixed_point(
         >>> solution.residual < 1e-11
         True
     """
-    tolerance = default_tolerance(start.dtype) if tolerance is None else finite_number("tolerance", tolerance, above=0)
+    tolerance = finite_number("tolerance", default_tolerance(start.dtype) if tolerance is None else tolerance, above=0)
     x = start
     damping, previous = torch.ones_like(x), torch.zeros_like(x)
     residual = x.new_full((len(x),), torch.inf)
@@ -151,9 +151,9 @@ def _invert_triangular(
     # Two steps of x ← x + J⁻¹ (z - f(x)) from the solution, with J as it is there. They change no value; each makes the
     # derivatives right to one more order. A first derivative needs the first step alone.
     first_residual = z - jacobian.value
-    first: Tensor = _Step.apply(first_residual, solution.value, jacobian)  # type: ignore[no-untyped-call]
+    first = _Step.apply(first_residual, solution.value, jacobian, None)  # type: ignore[no-untyped-call]
     second_residual = z - function(first)[0]
-    second: Tensor = _SecondStep.apply(first_residual, second_residual, first, jacobian)  # type: ignore[no-untyped-call]
+    second = _Step.apply(second_residual, first, jacobian, first_residual)  # type: ignore[no-untyped-call]
     return FixedPoint(second, solution.residual, solution.iterations)
 
 
@@ -188,43 +188,26 @@ class _Jacobian:
         return scale * solution.value
 
 
-def _same_value(ctx: Any, x: Tensor, jacobian: _Jacobian) -> Tensor:
-    ctx.jacobian = jacobian
-    ctx.set_materialize_grads(False)  # zeros would cost a solve
-    return x.clone()
-
-
 class _Step(torch.autograd.Function):
-    """x + J⁻¹ r for a residual r that is zero in value."""
+    """x + J⁻¹ r for a residual r that is zero in value.
 
-    @staticmethod
-    def forward(ctx: Any, residual: Tensor, x: Tensor, jacobian: _Jacobian) -> Tensor:
-        return _same_value(ctx, x, jacobian)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
-        if gradient is None:
-            return None, None, None
-        return _SolveTransposed.apply(gradient, ctx.jacobian), None, None  # type: ignore[no-untyped-call]
-
-
-class _SecondStep(torch.autograd.Function):
-    """x + J⁻¹ r₂, where x = x₀ + J⁻¹ r₁; where the gradient will not be differentiated, x₀ + J⁻¹ r₁.
-
-    Both have the same first derivative: the gradient of x is zero, as r₂ depends on x by -J.
+    With a shortcut r₁, where the gradient will not be differentiated, x₁ + J⁻¹ r₁ for a constant x₁. That has the same
+    first derivative if x = x₁ + J⁻¹ r₁: the gradient of x is zero then, as r depends on x by -J.
     """
 
     @staticmethod
-    def forward(ctx: Any, first_residual: Tensor, second_residual: Tensor, x: Tensor, jacobian: _Jacobian) -> Tensor:
-        return _same_value(ctx, x, jacobian)
+    def forward(ctx: Any, residual: Tensor, x: Tensor, jacobian: _Jacobian, shortcut: Tensor | None) -> Tensor:
+        ctx.jacobian, ctx.has_shortcut = jacobian, shortcut is not None
+        ctx.set_materialize_grads(False)  # zeros would cost a solve
+        return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, Tensor | None]:
         if gradient is None:
             return None, None, None, None
-        if not torch.is_grad_enabled():
-            return ctx.jacobian.solve_transposed(gradient), None, None, None
-        return None, _SolveTransposed.apply(gradient, ctx.jacobian), gradient, None  # type: ignore[no-untyped-call]
+        if ctx.has_shortcut and not torch.is_grad_enabled():
+            return None, None, None, ctx.jacobian.solve_transposed(gradient)
+        return _SolveTransposed.apply(gradient, ctx.jacobian), gradient, None, None  # type: ignore[no-untyped-call]
 
 
 class _SolveTransposed(torch.autograd.Function):

@@ -33,8 +33,8 @@ def conv2d_spectral_norm(
 
     .. math:: v \leftarrow A^T A v / \lVert A^T A v \rVert, \qquad \sigma = \lVert A v \rVert
 
-    It is the norm of the operator with zeros at the borders, unlike the norm of a reshaped kernel. The start is random
-    but always the same. The value is a lower bound of the norm; `conv2d_spectral_norm_bound` is an upper one.
+    The norm of the operator with zeros at the borders is not the norm of a reshaped kernel. The start is always the
+    same. The value is a lower bound of the norm; `conv2d_spectral_norm_bound` is an upper one.
 
     Args:
         weight: kernel, ``(C', C, kH, kW)``.
@@ -59,8 +59,8 @@ def conv2d_spectral_norm(
     """
     tolerance = finite_number("tolerance", tolerance, above=0)
     kernel = weight.detach().to(torch.float64)
-    start = torch.randn(1, kernel.shape[1], *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    v = start.to(kernel.device)
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(1, kernel.shape[1], *size, generator=generator, dtype=torch.float64).to(kernel.device)
     residual = float("inf")
     for iteration in range(1, max_iterations + 1):
         v = v / torch.linalg.vector_norm(v)

@@ -88,23 +88,21 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
     bins = widths.shape[-1]
     if not 1 <= bins < 1 / MIN_BIN:
         raise ValueError(f"a spline needs at least one bin, and fewer than {1 / MIN_BIN:g}, got {bins}")
-    functions = x.shape[:-1]
-    expected = ((*functions, bins), (*functions, bins), (*functions, bins - 1))
+    expected = tuple((*x.shape[:-1], size) for size in (bins, bins, bins - 1))
     got = tuple(tuple(parameter.shape) for parameter in (widths, heights, derivatives))
     if got != expected:
-        raise ValueError(
-            f"splines at points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}, "
-            f"got {got}"
+        needed = (
+            f"splines at points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}"
         )
+        raise ValueError(f"{needed}, got {got}")
 
 
 def _segment_under(
     point: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float, inverse: bool
 ) -> _Segment:
     x_knots, y_knots = _knots(widths, bound), _knots(heights, bound)
-    slopes = F.pad(
-        MIN_DERIVATIVE + F.softplus(derivatives + math.log(math.expm1(1 - MIN_DERIVATIVE))), (1, 1), value=1.0
-    )
+    raw_slopes = derivatives + math.log(math.expm1(1 - MIN_DERIVATIVE))
+    slopes = F.pad(MIN_DERIVATIVE + F.softplus(raw_slopes), (1, 1), value=1.0)
     inner_knots = (y_knots if inverse else x_knots)[..., 1:-1]
     index = torch.searchsorted(inner_knots.detach().contiguous(), point.detach().contiguous(), right=True)
     tables = (x_knots[..., :-1], x_knots.diff(), y_knots[..., :-1], y_knots.diff(), slopes[..., :-1], slopes[..., 1:])

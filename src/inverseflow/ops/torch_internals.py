@@ -44,15 +44,8 @@ def dispatch_mode_active() -> bool:
     return torch._C._len_torch_dispatch_stack() > 0
 
 
-_PLAIN_KEYS = (
-    DispatchKey.CPU,
-    DispatchKey.CUDA,
-    DispatchKey.BackendSelect,
-    DispatchKey.ADInplaceOrView,
-    DispatchKey.AutogradCPU,
-    DispatchKey.AutogradCUDA,
-)
-_PLAIN = functools.reduce(or_, map(DispatchKeySet, _PLAIN_KEYS))
+_PLAIN_KEYS = "CPU", "CUDA", "BackendSelect", "ADInplaceOrView", "AutogradCPU", "AutogradCUDA"
+_PLAIN = functools.reduce(or_, (DispatchKeySet(getattr(DispatchKey, key)) for key in _PLAIN_KEYS))
 
 
 def only_autograd_at_work(first: Tensor, second: Tensor) -> bool:
@@ -63,19 +56,15 @@ def only_autograd_at_work(first: Tensor, second: Tensor) -> bool:
 
 
 def bare_apply(function: type[Function]) -> Callable[..., Any]:
-    """Return ``function.apply`` without its Python part, which binds arguments and looks for transforms.
-
-    It records the gradient as ``apply`` does. Call it only where no transform is active.
-    """
+    """Return ``function.apply`` without its Python part, for calls where no transform is active."""
     apply: Callable[..., Any] = super(Function, function).apply  # type: ignore[misc]
     return apply
 
 
 def unwrap_functorch(tensor: Tensor) -> Tensor:
-    """Return the plain tensor beneath the transforms of `torch.func`, with mapped axes first.
+    """Return the plain tensor beneath the transforms of `torch.func`, with mapped axes first, without derivatives.
 
-    A value can't be read inside of `torch.vmap`; of the plain tensor, which holds all slices, it can. The result has
-    no derivatives.
+    A value can't be read inside of `torch.vmap`; of the plain tensor, which holds all slices, it can.
     """
     while _functorch.is_functorch_wrapped_tensor(tensor):
         axis = _functorch.maybe_get_bdim(tensor)

@@ -7,7 +7,7 @@ import torch
 
 from inverseflow.ops import backend, inv_conv2d
 from inverseflow.ops._backends import blocked
-from inverseflow.ops._backends._kernel_cache import KernelCache
+from inverseflow.ops._backends.blocked import KernelCache
 
 
 class Counted:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from inverseflow.ops._corner import mirrored_axes, opposite, starts_at_bottom, starts_at_right
+from inverseflow.ops._corner import mirrored_axes, mirrors, opposite
 
 
 def unavailable() -> str | None:
@@ -60,13 +61,13 @@ def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str,
     return y if finite(y) else _convolve_inside(x, kernel, corner, groups, transposed)
 
 
-# Torch's convolution multiplies the padding by the taps that fall there, and zero times infinity is not zero. The
-# tiles of `blocked` and the matrix of `dense` hold such zeros too. So a result that is not finite is computed again by
-# the taps inside the image alone, slowly: then all backends agree on where it is finite.
-
-
 def finite(result: Tensor) -> bool:
-    """Tell whether a result on a CPU is finite; on a GPU take it to be, because to look would be to wait."""
+    """Tell whether a result on a CPU is finite; on a GPU take it to be, because to look would be to wait.
+
+    Torch's convolution multiplies the padding by the taps that fall there, and zero times infinity is not zero. The
+    tiles of `blocked` and the matrix of `dense` hold such zeros too. So a result that is not finite is computed again
+    by the taps inside the image alone, slowly: then all backends agree on where it is finite.
+    """
     return result.device.type != "cpu" or bool(result.isfinite().all())
 
 
@@ -74,9 +75,9 @@ def _convolve_inside(x: Tensor, kernel: Tensor, corner: str, groups: int, transp
     mirror = mirrored_axes(corner)
     image = x.flip(mirror).unflatten(1, (groups, -1))  # (N, G, C, H, W)
     y = torch.zeros_like(image)
-    for a, b, tap in _taps(kernel, groups, image):
+    for a, b, tap, read_by_it in _taps(kernel, groups, image):
         if (a, b) != (0, 0):
-            y[..., a:, b:] += torch.einsum("goi,ngihw->ngohw", tap, _shifted(image, a, b))
+            y[..., a:, b:] += torch.einsum("goi,ngihw->ngohw", tap, read_by_it)
             continue
         for i in range(image.shape[2]):
             read = slice(i + 1) if transposed else slice(i, None)
@@ -91,13 +92,12 @@ def remedied(x: Tensor, y: Tensor, weight: Tensor, corner: str, groups: int, dia
     kernel = triangular(weight, groups, diagonal, transposed)
     mirror = mirrored_axes(opposite(corner) if transposed else corner)
     x = y.flip(mirror).unflatten(1, (groups, -1)).contiguous()  # (N, G, C, H, W)
-    taps = list(_taps(kernel, groups, x))
-    (_, _, last), others = taps[0], taps[1:]
+    (_, _, last, _), *others = _taps(kernel, groups, x)
     channels = range(x.shape[2])
     for h in range(x.shape[3]):
         for w in range(x.shape[4]):
             pixel = x[..., h, w]
-            for a, b, tap in others:
+            for a, b, tap, _ in others:
                 if a <= h and b <= w:
                     pixel -= torch.einsum("goi,ngi->ngo", tap, x[..., h - a, w - b])
             for i in reversed(channels) if transposed else channels:
@@ -108,25 +108,20 @@ def remedied(x: Tensor, y: Tensor, weight: Tensor, corner: str, groups: int, dia
     return solved
 
 
-def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield the taps that fall inside of some image, by rows and columns from the pixel's own: ``(G, C, C)``."""
+def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """Yield (a, b, tap, pixels): each tap inside of the image and the pixels it reads a rows and b columns behind."""
     rows, columns = kernel.shape[2:]
-    blocks = kernel.unflatten(0, (groups, -1))
-    for a in range(min(rows, image.shape[-2])):
-        for b in range(min(columns, image.shape[-1])):
-            yield a, b, blocks[..., rows - 1 - a, columns - 1 - b]
-
-
-def _shifted(image: Tensor, a: int, b: int) -> Tensor:
-    """Return the pixels that are read `a` rows below and `b` columns to the right."""
-    return image[..., : image.shape[-2] - a, : image.shape[-1] - b]
+    height, width = image.shape[-2:]
+    blocks = kernel.unflatten(0, (groups, -1))  # (G, C, C, kH, kW)
+    for a, b in product(range(min(rows, height)), range(min(columns, width))):
+        yield a, b, blocks[..., rows - 1 - a, columns - 1 - b], image[..., : height - a, : width - b]
 
 
 def pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
     """Pad with zeros on the sides where the walk starts."""
     rows, columns = kernel.shape[2] - 1, kernel.shape[3] - 1
-    left_right = (0, columns) if starts_at_right(corner) else (columns, 0)
-    top_bottom = (0, rows) if starts_at_bottom(corner) else (rows, 0)
+    bottom, right = mirrors(corner)
+    left_right, top_bottom = (0, columns) if right else (columns, 0), (0, rows) if bottom else (rows, 0)
     return F.pad(image, (*left_right, *top_bottom))
 
 
@@ -160,6 +155,6 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
 def _weight_gradient_inside(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int) -> Tensor:
     image, arriving = (part.flip(mirrored_axes(corner)).unflatten(1, (groups, -1)) for part in (x, grad))
     result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-    for a, b, tap in _taps(result, groups, image):
-        tap.copy_(torch.einsum("ngohw,ngihw->goi", arriving[..., a:, b:], _shifted(image, a, b)))
+    for a, b, tap, read_by_it in _taps(result, groups, image):
+        tap.copy_(torch.einsum("ngohw,ngihw->goi", arriving[..., a:, b:], read_by_it))
     return result

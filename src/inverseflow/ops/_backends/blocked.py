@@ -7,14 +7,16 @@ matrix G that depends on the kernel alone.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from inverseflow.ops._backends._kernel_cache import KernelCache
 from inverseflow.ops._backends._torch import convolve, refuses, remedied, triangular, unavailable, weight_gradient
-from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
+from inverseflow.ops._corner import mirrors, opposite
 
 
 class Tile(NamedTuple):
@@ -24,8 +26,6 @@ class Tile(NamedTuple):
     columns: int
 
 
-_matrices = KernelCache(32 << 20)
-
 __all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
 
@@ -33,13 +33,12 @@ def solve(
     y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool, tile: Tile | None = None
 ) -> Tensor:
     """Solve tile by tile along the anti-diagonals of the grid of tiles."""
-    start = opposite(corner) if transposed else corner
     batch, channels, height, width = y.shape
     per_group = channels // groups
     above, left = min(weight.shape[2], height) - 1, min(weight.shape[3], width) - 1
     tile = tile or choose_tile(per_group, height, width)
     grid_rows, grid_columns = -(-height // tile.rows), -(-width // tile.columns)
-    bottom, right = starts_at_bottom(start), starts_at_right(start)
+    bottom, right = mirrors(opposite(corner) if transposed else corner)
 
     def made_of(weight: Tensor) -> Tensor:
         kernel = triangular(weight, groups, diagonal, transposed)
@@ -85,11 +84,7 @@ def choose_tile(channels: int, height: int, width: int) -> Tile:
     rows, columns = 4, 4
     while rows * columns * channels > 256 and rows * columns > 1:
         rows, columns = (rows // 2, columns) if rows == columns else (rows, columns // 2)
-    return Tile(_even_share(height, rows), _even_share(width, columns))
-
-
-def _even_share(size: int, most: int) -> int:
-    return -(-size // -(-size // most))
+    return Tile(*(-(-size // -(-size // most)) for size, most in ((height, rows), (width, columns))))
 
 
 def window_matrix(kernel: Tensor, tile: Tile, groups: int, upper: bool, bottom: bool, right: bool) -> Tensor:
@@ -132,3 +127,52 @@ def variant(image: Tensor, kernel: Tensor, groups: int) -> str:
     """Return the size of the tiles."""
     tile = choose_tile(image.shape[1] // groups, image.shape[2], image.shape[3])
     return f"tiles of {tile.rows}×{tile.columns}"
+
+
+class KernelCache:
+    """Results that depend on a kernel alone, reused while the kernel has the same values; of at most `most` bytes.
+
+    Every call compares all elements, so in-place updates are always seen. Comparing is much cheaper than computing.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._total = 0
+        self._entries: OrderedDict[Hashable, tuple[Tensor, Tensor]] = OrderedDict()
+        self._lock = Lock()  # only ever tried, so that a forked child cannot wait for ever
+
+    def get(self, weight: Tensor, key: Hashable, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``compute(weight)``, from the cache if it is there. The result must not be written to.
+
+        The key is everything else that the result depends on. Nothing is cached for a kernel on a GPU, where comparing
+        would wait for it, or while its gradient is recorded.
+        """
+        if weight.device.type != "cpu" or (torch.is_grad_enabled() and weight.requires_grad):
+            return compute(weight)
+        key = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, key)
+        if self._lock.acquire(blocking=False):
+            try:
+                entry = self._entries.get(key)
+                if entry is not None and torch.equal(entry[0], weight):
+                    self._entries.move_to_end(key)
+                    return entry[1]
+            finally:
+                self._lock.release()
+        copy = weight.detach().clone()
+        result = compute(copy)  # of the copy: another thread may change the original
+        if copy.nbytes + result.nbytes <= self._most and self._lock.acquire(blocking=False):
+            try:
+                self._insert(key, copy, result)
+            finally:
+                self._lock.release()
+        return result
+
+    def _insert(self, key: Hashable, weight: Tensor, result: Tensor) -> None:
+        former = self._entries.pop(key, ())
+        self._entries[key] = weight, result
+        self._total += weight.nbytes + result.nbytes - sum(tensor.nbytes for tensor in former)
+        while self._total > self._most:
+            self._total -= sum(tensor.nbytes for tensor in self._entries.popitem(last=False)[1])
+
+
+_matrices = KernelCache(32 << 20)

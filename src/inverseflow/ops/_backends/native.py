@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from inverseflow.ops._corner import opposite, starts_at_bottom, starts_at_right
+from inverseflow.ops._corner import mirrors, opposite
 
 _SWITCH = "INVERSEFLOW_NATIVE"
 _WORTH_A_SECOND_THREAD = 4e6
@@ -21,19 +20,15 @@ class Variant(NamedTuple):
     """Which of the kernels to use. All give the same result; each default is the best choice."""
 
     instruction_set: str = ""
-    """One of `instruction_sets`."""
     walk: int = 0
-    """How to walk the image in a solve, by its number in ``csrc/problem.hpp``; together with `lanes`."""
+    """How to walk the image in a solve, by its number in ``csrc/problem.hpp``, with `lanes` and `pixels` at a time."""
     lanes: int = 0
-    """Width of the vectors of that walk."""
     pixels: int = 0
-    """Pixels that it solves at a time."""
     threads: int | None = None
-    """Number of threads."""
 
 
 _BEST = Variant()
-_native: ModuleType | None = None
+_native: Any = None
 _reason: str | None = None
 if os.environ.get(_SWITCH) == "0":
     _reason = f"switched off by {_SWITCH}=0"
@@ -62,14 +57,13 @@ def refuses(image: Tensor) -> str | None:
 
 def instruction_sets() -> list[str]:
     """Return the instruction sets that this processor has kernels for, best first."""
-    names: list[str] = _extension().instruction_sets()
+    names: list[str] = _native.instruction_sets()
     return names
 
 
 def variant(image: Tensor, weight: Tensor, groups: int) -> str:
     """Return which instruction set will be used and what its lanes will be."""
-    threads = _threads(_BEST, image, weight)
-    text: str = _extension().variant(image.shape, weight.shape, groups, image.dtype == torch.float64, threads, "")
+    text: str = _native.variant(image.shape, weight.shape, groups, *_means(_BEST, image, weight))
     return text
 
 
@@ -92,7 +86,7 @@ def _apply(convolves: bool, variant: Variant, source: Tensor, weight: Tensor, co
     target = torch.empty_like(source, memory_format=torch.contiguous_format)
     weight = weight.contiguous()
     corner = opposite(corner) if transposed else corner
-    _extension().apply(
+    _native.apply(
         convolves,
         _address(source, source),
         source.stride(),
@@ -114,7 +108,7 @@ def weight_gradient(
     if grad.shape != x.shape:
         raise ValueError(f"image and gradient have shapes {tuple(x.shape)} and {tuple(grad.shape)}")
     result = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    _extension().correlate(
+    _native.correlate(
         _address(x, x),
         x.stride(),
         _address(grad, x),
@@ -127,7 +121,7 @@ def weight_gradient(
 
 
 def _problem(image: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> tuple[Any, ...]:
-    return image.shape, weight.shape, groups, starts_at_bottom(corner), starts_at_right(corner), diagonal
+    return image.shape, weight.shape, groups, *mirrors(corner), diagonal
 
 
 def _means(variant: Variant, image: Tensor, weight: Tensor) -> tuple[Any, ...]:
@@ -141,11 +135,6 @@ def _address(tensor: Tensor, image: Tensor) -> int:
     if tensor.dtype != image.dtype:
         raise TypeError(f"the image is {image.dtype} and another tensor of the call {tensor.dtype}")
     return address
-
-
-def _extension() -> Any:
-    assert _native is not None, _reason
-    return _native
 
 
 def _threads(variant: Variant, image: Tensor, weight: Tensor) -> int:
