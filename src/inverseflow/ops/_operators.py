@@ -42,8 +42,6 @@ from inverseflow.ops.torch_internals import (
     transforms_active,
 )
 
-_INPUTS = 6
-"""Every operator has so many arguments, of which only the first two can have derivatives."""
 _Saved = Sequence[Tensor]
 _Options = Sequence[Any]
 _Optional = Tensor | None
@@ -53,7 +51,7 @@ _Gradients = tuple[_Optional, _Optional]
 
 @dataclass(frozen=True)
 class _Rules:
-    """One operator: its value and its derivatives."""
+    """One operator of six inputs, of which the first two can have derivatives."""
 
     name: str
     """Name of the registered operator, in ``torch.ops.inverseflow``."""
@@ -145,19 +143,16 @@ def _empty_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def _map(
-    rules: _Rules, call: Callable[..., Tensor], info: Any, in_dims: tuple[int | None, ...], *inputs: Any
-) -> tuple[Tensor, int]:
+def _map(rules: _Rules, call: Callable[..., Tensor], info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
     """Serve `torch.vmap`: fold the mapped axis of an image into its batch, or call once for each slice."""
     inputs = tuple(x if axis is None else x.movedim(axis, 0) for x, axis in zip(inputs, in_dims, strict=True))
     if rules.like == 0 and in_dims[1] is None:
         result = call(inputs[0].flatten(0, 1), *inputs[1:])
         return result.unflatten(0, inputs[0].shape[:2]), 0
-    slices = [
-        call(*(x if axis is None else x[number] for x, axis in zip(inputs, in_dims, strict=True)))
-        for number in range(info.batch_size)
-    ]
-    return torch.stack(slices), 0
+    each = (
+        [x if axis is None else x[n] for x, axis in zip(inputs, in_dims, strict=True)] for n in range(info.batch_size)
+    )
+    return torch.stack([call(*slices) for slices in each]), 0
 
 
 def _autograd_function(rules: _Rules, forward_: Callable[..., Tensor], mapped: Callable[..., Tensor]) -> type[Function]:
@@ -177,10 +172,10 @@ def _autograd_function(rules: _Rules, forward_: Callable[..., Tensor], mapped: C
 
         @staticmethod
         def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
-            if grad is None:
-                return (None,) * _INPUTS
-            of_inputs = rules.gradients(ctx.saved_tensors, ctx.options, grad, ctx.needs_input_grad)
-            return *of_inputs, *(None,) * (_INPUTS - 2)
+            gradients: _Gradients = (None, None)
+            if grad is not None:
+                gradients = rules.gradients(ctx.saved_tensors, ctx.options, grad, ctx.needs_input_grad)
+            return *gradients, None, None, None, None
 
         @staticmethod
         def jvp(ctx: Any, first: Tensor | None, second: Tensor | None, *_: None) -> Tensor:
@@ -208,8 +203,7 @@ def _operator(rules: _Rules) -> Callable[..., Tensor]:
     def registered_kernel(*inputs: Any) -> Tensor:
         if forward_mode_active() and tangents_enabled():  # torch would drop the tangent without a word
             raise NotImplementedError(
-                f"torch.ops.inverseflow.{rules.name} has no forward-mode derivative; "
-                "call the function of inverseflow.ops"
+                f"torch.ops.inverseflow.{rules.name} has no forward-mode derivative; call it through inverseflow.ops"
             )
         if torch.is_autocast_enabled(inputs[0].device.type):  # a backend must not be cast to low precision within
             with torch.autocast(inputs[0].device.type, enabled=False):

@@ -39,15 +39,15 @@ def _convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str
 def _solve(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
     r"""Solve A x = y by the impulse response of the inverse.
 
-    With T the tap at the pixel itself, :math:`A = T (I + N)`. N moves at least one row or column on, so a power of
-    H + W - 1 is zero and :math:`(I + N)^{-1} = \prod_k (I + (-N)^{2^k})`. All of these are convolutions of the same
-    kind as A with kernels of at most H × W, which are the images of an impulse at the starting corner.
+    With T the tap at the pixel itself, :math:`A = T (I + N)`. N moves at least one row or column on, so
+    :math:`N^{H+W-1} = 0` and :math:`(I + N)^{-1} = \prod_k (I + (-N)^{2^k})`. All of these are convolutions of the kind
+    of A with kernels of at most H × W, which are the images of an impulse at the starting corner.
     """
     taps, axes = _taps(weight, corner, groups, diagonal, transposed)
     channels, per_group = taps.shape[:2]
     height, width = y.shape[2:]
-    tap = taps[:, :, 0, 0].reshape(groups, per_group, per_group)
-    inverse_tap = _inverse_triangular(tap, upper=transposed).reshape(channels, per_group, 1, 1)
+    inverse_tap = _inverse_triangular(taps[:, :, 0, 0].reshape(groups, per_group, per_group), upper=transposed)
+    inverse_tap = inverse_tap.reshape(channels, per_group, 1, 1)
     impulse = torch.eye(per_group, dtype=y.dtype, device=y.device).repeat(1, groups)[:, :, None, None]
     impulse = F.pad(impulse, (0, width - 1, 0, height - 1))  # (C / G, C, H, W)
     power = impulse - F.conv2d(_apply(taps, impulse, groups), inverse_tap, groups=groups)
@@ -81,18 +81,16 @@ def _apply(taps: Tensor, x: Tensor, groups: int) -> Tensor:
     return F.conv2d(F.pad(x, (columns - 1, 0, rows - 1, 0)), taps.flip((2, 3)), groups=groups)
 
 
-def _solve_triangular(
-    matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Tensor:
-    inverse = _inverse_triangular(matrix, upper=upper, unit=unitriangular)
+def _solve_triangular(matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, **options: bool) -> Tensor:
+    inverse = _inverse_triangular(matrix, upper=upper, **options)
     return inverse @ right if left else right @ inverse
 
 
-def _inverse_triangular(matrix: Tensor, *, upper: bool, unit: bool = False) -> Tensor:
+def _inverse_triangular(matrix: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor:
     """Invert D (I + N) with a diagonal D and a strictly triangular N, whose powers end."""
     size = matrix.shape[-1]
     identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
-    diagonal = torch.ones_like(matrix[..., 0]) if unit else matrix.diagonal(dim1=-2, dim2=-1)
+    diagonal = torch.ones_like(matrix[..., 0]) if unitriangular else matrix.diagonal(dim1=-2, dim2=-1)
     power = -(matrix.triu(1) if upper else matrix.tril(-1)) / diagonal[..., None]
     inverse = identity.expand_as(matrix)
     for _ in range((size - 1).bit_length()):

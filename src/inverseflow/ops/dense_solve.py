@@ -41,8 +41,7 @@ def check_regular(info: Tensor, side: int) -> None:
     if torch.compiler.is_compiling():
         return
     info = unwrap_functorch(info)
-    singular = int(info.count_nonzero())
-    if singular:
+    if singular := int(info.count_nonzero()):
         raise SingularError(
             f"{singular} of {info.numel()} matrices of size {side} are singular, so the map has no inverse; "
             "start from other parameters, or train with the log-determinant, which avoids them"

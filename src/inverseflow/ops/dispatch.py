@@ -1,13 +1,4 @@
-"""Choose the backend that serves a call, or force one.
-
-============  ======================  ===============================================
-backend       serves                  chosen
-============  ======================  ===============================================
-``native``    CPU, float32 / float64  first, where the extension was built
-``blocked``   everything              otherwise
-``dense``     small problems          only when forced: it is the oracle of the tests
-============  ======================  ===============================================
-"""
+"""Choose the backend that serves a call, force one, or add one."""
 
 from __future__ import annotations
 
@@ -52,7 +43,7 @@ class Backend(Protocol):
 
 
 _BACKENDS: dict[str, Backend] = {"native": native, "blocked": blocked, "dense": dense}
-_CHOSEN_FROM = ("native", "blocked")
+_CHOSEN_FROM = ("native", "blocked")  # the first that can serve a call; the others only when forced
 _forced: ContextVar[str | None] = ContextVar("forced_backend", default=None)
 
 

@@ -101,10 +101,8 @@ def invert_triangular(
     .. math:: x \leftarrow x + (z - f(x)) / \operatorname{diag} J_f(x)
 
     Near the solution each iteration multiplies the error by a strictly triangular matrix, so that it vanishes after
-    finitely many. Convergence is only local; on failure `ConvergenceError` is raised, never a wrong result.
-
-    The solution has the derivatives of the implicit function, the first and the second; a third one is refused. They
-    solve linear triangular systems by the same iteration. Compiled code leaves its graph here.
+    finitely many. Convergence is only local. The solution has the first and second derivatives of the implicit
+    function; they solve linear triangular systems by the same iteration. Compiled code leaves its graph here.
 
     Args:
         function: from x to f(x) and the diagonal of its Jacobian, both of x's shape, event by event.

@@ -13,7 +13,7 @@ from inverseflow.ops import _operators
 from inverseflow.ops._corner import CORNERS, Corner
 from inverseflow.ops.dispatch import chosen, chosen_name
 from inverseflow.ops.torch_internals import dispatch_mode_active, unwrap_functorch
-from inverseflow.utils.arguments import one_of, whole_number
+from inverseflow.utils.arguments import one_of, whole_number, whole_shape
 
 
 def causal_conv2d(
@@ -132,8 +132,8 @@ class Growth:
 def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False, groups: int = 1) -> Growth:
     r"""Measure the growth of the inverse convolution on images of a size, and bound it for all sizes.
 
-    The inverse of a convolution is again shift-invariant, so its norm is the sum of the absolute impulse responses that
-    reach the last pixel. A growth above about 1e5 leaves few correct digits in float32.
+    The inverse is again shift-invariant, so its norm is the sum of the absolute impulse responses that reach the last
+    pixel. A growth above about 1e5 leaves few correct digits in float32.
 
     Args:
         weight: kernel, ``(C, C / groups, kH, kW)``, read as by `inv_conv2d`.
@@ -141,11 +141,11 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
         unitriangular: take the diagonal of the last tap as ones.
         groups: number of channel groups.
 
-    Raises:
-        ValueError: if the size is empty, or the kernel does not fit `inv_conv2d`.
-
     Returns:
         The actual growth, computed in float64, and the bound.
+
+    Raises:
+        ValueError: if the size is empty, or the kernel does not fit `inv_conv2d`.
 
     Reference:
         Ahlberg and Nilson, 1963, for the bound, which holds for any diagonally dominant matrix.
@@ -156,8 +156,7 @@ def growth(weight: Tensor, size: tuple[int, int], *, unitriangular: bool = False
         >>> growth(torch.tensor([[[[-2.0, 1.0]]]]), (1, 50)).actual > 1e15
         True
     """
-    if min(size) < 1:
-        raise ValueError(f"size must be at least (1, 1), got {size}")
+    whole_shape("size", size)
     channels, per_group = weight.shape[:2]
     kernel = weight.detach().to(torch.float64)
     eye = torch.eye(per_group, dtype=kernel.dtype, device=kernel.device)
@@ -213,17 +212,16 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
         raise ValueError(f"{name} expects a kernel (C, C / groups, kH, kW), got shape {tuple(weight.shape)}")
     if not image.is_floating_point() or not weight.is_floating_point():
         raise TypeError(
-            f"{name} expects floating-point tensors, got {image.dtype} and {weight.dtype}; convert with .float() first"
+            f"{name} needs floating-point tensors, got {image.dtype} and {weight.dtype}; convert with .float()"
         )
     one_of("corner", corner, CORNERS)
     channels = image.shape[1]
     if groups < 1 or channels % groups:
         raise ValueError(f"groups={groups} does not divide the {channels} channels of shape {tuple(image.shape)}")
     if weight.shape[:2] != (channels, channels // groups) or 0 in weight.shape[2:]:
-        raise ValueError(
-            f"a kernel for {channels} channels in {groups} group(s) has shape "
-            f"({channels}, {channels // groups}, kH, kW) with at least one tap, got {tuple(weight.shape)}"
-        )
+        needed = f"({channels}, {channels // groups}, kH, kW) with at least one tap"
+        got = tuple(weight.shape)
+        raise ValueError(f"a kernel for {channels} channels in {groups} group(s) has shape {needed}, got {got}")
     if image.device != weight.device:
         raise ValueError(f"{name} got an image on {image.device} and a kernel on {weight.device}; move one with .to()")
     if image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):
@@ -244,10 +242,8 @@ def _check_diagonal(weight: Tensor, groups: int) -> None:
     )
     if diagonal.count_nonzero().item() < diagonal.numel():
         channel = int((diagonal.flatten(-2) == 0).nonzero()[0, -1])
-        raise ValueError(
-            f"the last tap's diagonal is zero at channel {channel}, so the convolution has no inverse; "
-            "make it nonzero or pass unitriangular=True"
-        )
+        message = f"the last tap's diagonal is zero at channel {channel}, so the convolution has no inverse; "
+        raise ValueError(message + "make it nonzero or pass unitriangular=True")
 
 
 def _in_full_precision(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -163,8 +163,7 @@ def same_conv2d_factor_numel(shape: tuple[int, ...], size: tuple[int, int]) -> i
     return layout.side**2 if layout.blocks == 1 else 4 * layout.block * layout.side
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     """How images are divided into equal independent systems, and the unknowns of a system into blocks."""
 
     swapped: bool
@@ -248,8 +247,7 @@ def _shifts(taps: int, length: int, like: Tensor) -> Tensor:
     return (pixel - pixel[:, None] + (taps - 1) // 2 == tap).to(like.dtype)
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """An eliminated block."""
 
     factors: Tensor

@@ -74,9 +74,8 @@ def conv2d_spectral_norm(
             return SpectralNorm(value=float(square.sqrt()), residual=residual, iterations=iteration)
         v = back
     raise ConvergenceError(
-        f"the power iteration for a spectral norm stopped at a residual of {residual:.2g}, above its tolerance of "
-        f"{tolerance:.2g}, after {max_iterations} iterations; allow more with max_iterations, loosen tolerance, "
-        "or take conv2d_spectral_norm_bound"
+        f"a power iteration stopped at a residual of {residual:.2g}, above its tolerance of {tolerance:.2g}, after "
+        f"{max_iterations} iterations; allow more with max_iterations, loosen it, or take conv2d_spectral_norm_bound"
     )
 
 
@@ -86,11 +85,10 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
     .. math:: \lVert A \rVert_2 \le \max_\theta \lVert \hat K(\theta) \rVert_2
         \le \max_\theta \lVert G_n(\theta) \rVert_F^{2^{-n}}, \qquad G_0 = \hat K, \quad G_{j+1} = G_j^* G_j
 
-    with θ the frequencies of a torus of (H + kH - 1)×(W + kW - 1) pixels. First inequality: on this torus nothing wraps
-    around onto the image, so A embeds the image, convolves circularly, and crops. Embedding and cropping have norm 1,
-    and a circular convolution is block diagonal in the Fourier basis. Second inequality: the norm of a matrix is at
-    most its Frobenius norm, and squaring the matrix squares the norm. For C channels the second loses a factor of at
-    most :math:`C^{2^{-n-1}}`; the loss of the first vanishes for large images.
+    with θ the frequencies of a torus of (H + kH - 1)×(W + kW - 1) pixels. On this torus nothing wraps around onto the
+    image, so A embeds the image, convolves circularly, and crops. A circular convolution is block diagonal in the
+    Fourier basis. The norm of a matrix is at most its Frobenius norm, and squaring the matrix squares the norm. The
+    second inequality loses a factor of at most :math:`C^{2^{-n-1}}`; the loss of the first vanishes for large images.
 
     Args:
         weight: kernel, ``(C', C, kH, kW)``.

@@ -81,20 +81,18 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
         raise ValueError(f"bound must be positive and finite, got {bound}; it is half the length of the interval")
     dtypes = [tensor.dtype for tensor in (x, widths, heights, derivatives)]
     if not x.is_floating_point() or len(set(dtypes)) > 1:
+        got = ", ".join(map(str, dtypes))
         raise TypeError(
-            f"rational_quadratic_spline expects points, widths, heights and derivatives of one floating-point dtype, "
-            f"got {', '.join(map(str, dtypes))}; convert with .to()"
+            f"points and parameters of a spline need one floating-point dtype, got {got}; convert with .to()"
         )
     bins = widths.shape[-1]
     if not 1 <= bins < 1 / MIN_BIN:
         raise ValueError(f"a spline needs at least one bin, and fewer than {1 / MIN_BIN:g}, got {bins}")
     expected = tuple((*x.shape[:-1], size) for size in (bins, bins, bins - 1))
-    got = tuple(tuple(parameter.shape) for parameter in (widths, heights, derivatives))
-    if got != expected:
-        needed = (
-            f"splines at points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}"
-        )
-        raise ValueError(f"{needed}, got {got}")
+    shapes = tuple(tuple(parameter.shape) for parameter in (widths, heights, derivatives))
+    if shapes != expected:
+        needed = f"points of shape {tuple(x.shape)} need widths, heights and derivatives of shapes {expected}"
+        raise ValueError(f"{needed}, got {shapes}")
 
 
 def _segment_under(

@@ -1,8 +1,4 @@
-"""The parts of torch without a public name that this package relies on, all in one place.
-
-Each function wraps one of them and has a test of its own (``tests/ops/test_torch_internals.py``), so that a release of
-torch that changes one fails there, by name.
-"""
+"""The parts of torch without a public name that this package relies on, each with a test that fails if it changes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from inverseflow.ops._backends.native import Variant
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=f"native backend: {native.unavailable()}")
 
-INSTRUCTION_SETS = native.instruction_sets() if native.unavailable() is None else []
+INSTRUCTION_SETS = native._native.instruction_sets() if native.unavailable() is None else []
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 
 
@@ -210,7 +210,7 @@ def test_every_walk_has_the_same_finite_values(where, instruction_set):
 def test_a_diagonal_too_small_to_have_an_inverse_still_divides():
     y, kernel = torch.full((8, 2, 3, 3), 1e-39), torch.zeros(2, 2, 2, 2)
     kernel[:, :, -1, -1] = torch.tensor([[1e-39, 0.0], [0.0, 1e-39]])
-    for walk in walks(native.instruction_sets()[0], torch.float32):
+    for walk in walks(native._native.instruction_sets()[0], torch.float32):
         x = native.solve(y, kernel, "top_left", 1, "free", False, Variant("", *walk))
         torch.testing.assert_close(x, torch.ones_like(y))
 
@@ -218,7 +218,7 @@ def test_a_diagonal_too_small_to_have_an_inverse_still_divides():
 def test_a_zero_on_the_diagonal_harms_only_what_sees_it_whatever_the_walk():
     y, kernel = torch.randn(1, 2, 20, 20), torch.zeros(2, 2, 1, 2)
     kernel[0, 0, 0, 1], kernel[0, 1, 0, 0] = 1, 0.5  # and zero for the second channel
-    for walk in walks(native.instruction_sets()[0], torch.float32):
+    for walk in walks(native._native.instruction_sets()[0], torch.float32):
         finite = native.solve(y, kernel, "top_left", 1, "free", False, Variant("", *walk)).isfinite()
         assert finite[:, 0, :, 0].all() and not finite[:, 0, :, 1:].any() and not finite[:, 1].any()
 

@@ -162,17 +162,14 @@ class KernelCache:
         result = compute(copy)  # of the copy: another thread may change the original
         if copy.nbytes + result.nbytes <= self._most and self._lock.acquire(blocking=False):
             try:
-                self._insert(key, copy, result)
+                self._total -= sum(tensor.nbytes for tensor in self._entries.pop(key, ()))
+                self._entries[key] = copy, result
+                self._total += copy.nbytes + result.nbytes
+                while self._total > self._most:
+                    self._total -= sum(tensor.nbytes for tensor in self._entries.popitem(last=False)[1])
             finally:
                 self._lock.release()
         return result
-
-    def _insert(self, key: Hashable, weight: Tensor, result: Tensor) -> None:
-        former = self._entries.pop(key, ())
-        self._entries[key] = weight, result
-        self._total += weight.nbytes + result.nbytes - sum(tensor.nbytes for tensor in former)
-        while self._total > self._most:
-            self._total -= sum(tensor.nbytes for tensor in self._entries.popitem(last=False)[1])
 
 
 _matrices = KernelCache(32 << 20)

@@ -37,12 +37,9 @@ def top_left_matrix(kernel: Tensor, height: int, width: int) -> Tensor:
     for a in range(min(rows, height)):
         for b in range(min(columns, width)):
             tap = kernel[:, :, rows - 1 - a, columns - 1 - b].contiguous()
-            dense += torch.kron(torch.kron(_shift(height, a, kernel), _shift(width, b, kernel)), tap)
+            down, along = kernel.new_ones(height - a).diag(-a), kernel.new_ones(width - b).diag(-b)
+            dense += torch.kron(torch.kron(down, along), tap)
     return dense
-
-
-def _shift(size: int, offset: int, like: Tensor) -> Tensor:
-    return torch.diag(like.new_ones(size - offset), -offset)
 
 
 def variant(image: Tensor, kernel: Tensor, groups: int) -> str:

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from inverseflow.ops._corner import mirrors, opposite
 
-_SWITCH = "INVERSEFLOW_NATIVE"
-_WORTH_A_SECOND_THREAD = 4e6
-"""Floating-point operations of a call."""
+_WORTH_A_SECOND_THREAD = 4e6  # floating-point operations of a call
 
 
 class Variant(NamedTuple):
     """Which of the kernels to use. All give the same result; each default is the best choice."""
 
-    instruction_set: str = ""
+    instruction_set: str = ""  # one that the extension's `instruction_sets` lists
     walk: int = 0
     """How to walk the image in a solve, by its number in ``csrc/problem.hpp``, with `lanes` and `pixels` at a time."""
     lanes: int = 0
@@ -30,8 +28,8 @@ class Variant(NamedTuple):
 _BEST = Variant()
 _native: Any = None
 _reason: str | None = None
-if os.environ.get(_SWITCH) == "0":
-    _reason = f"switched off by {_SWITCH}=0"
+if os.environ.get("INVERSEFLOW_NATIVE") == "0":
+    _reason = "switched off by INVERSEFLOW_NATIVE=0"
 else:
     try:
         _native = import_module("inverseflow.ops._backends._native")
@@ -53,12 +51,6 @@ def refuses(image: Tensor) -> str | None:
     if image.dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 and float64, and the image is {image.dtype}"
     return None
-
-
-def instruction_sets() -> list[str]:
-    """Return the instruction sets that this processor has kernels for, best first."""
-    names: list[str] = _native.instruction_sets()
-    return names
 
 
 def variant(image: Tensor, weight: Tensor, groups: int) -> str:
