@@ -44,7 +44,7 @@ from torch import Tensor
 
 # Private names: this was a backend of the package, and is to be one again once a GPU has measured it.
 from inverseflow.ops._backends._torch import convolve, drop_unread, triangular
-from inverseflow.ops._corner import mirrors, opposite
+from inverseflow.ops._corner import MIRRORS, opposite
 
 __all__ = ["convolve", "refuses", "solve", "unavailable", "variant", "weight_gradient"]
 
@@ -128,7 +128,7 @@ def solve(
     held = torch.empty(batch, height, width, channels, dtype=y.dtype, device=y.device)
     held.copy_(y.permute(0, 2, 3, 1))
     x = torch.empty_like(held)
-    bottom, right = mirrors(corner)
+    bottom, right = MIRRORS[corner]
     row, column = width * channels, channels
     with _on(y):
         kernels.window_matrix[_ceil(entries, block), groups](
@@ -197,7 +197,7 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
             x.stride(0),
             height * width,
             partial[0].numel(),
-            *(1 if mirrored else -1 for mirrored in mirrors(corner)),
+            *(1 if mirrored else -1 for mirrored in MIRRORS[corner]),
             C=per_group,
             KERNEL_ROWS=rows,
             KERNEL_COLUMNS=columns,

@@ -247,6 +247,7 @@ def test_singular_matrices_are_counted_inside_of_vmap():
         vmap(same_conv2d_solve, (None, 0))(image(2, (5, 3)), weights)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("smallest_blocks")
 def test_elimination_by_blocks_is_one_graph_with_the_same_values_and_gradients():
     torch.compiler.reset()

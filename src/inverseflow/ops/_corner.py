@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 CORNERS: tuple[Corner, ...] = get_args(Corner)
+MIRRORS: dict[str, tuple[bool, bool]] = {name: (name.startswith("bottom"), name.endswith("right")) for name in CORNERS}
+"""Whether rows are walked upwards, and whether columns are walked leftwards."""
 _OPPOSITE: dict[str, str] = dict(zip(CORNERS, reversed(CORNERS), strict=True))
 
 
@@ -14,11 +16,6 @@ def opposite(corner: str) -> str:
     return _OPPOSITE[corner]
 
 
-def mirrors(corner: str) -> tuple[bool, bool]:
-    """Tell whether rows are walked upwards, and whether columns are walked leftwards."""
-    return corner.startswith("bottom"), corner.endswith("right")
-
-
 def mirrored_axes(corner: str) -> list[int]:
     """Return the spatial axes, counted from the end, along which `corner` mirrors ``top_left``."""
-    return [axis for axis, mirrored in zip((-2, -1), mirrors(corner), strict=True) if mirrored]
+    return [axis for axis, mirrored in zip((-2, -1), MIRRORS[corner], strict=True) if mirrored]

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,8 +48,7 @@ _Wanted = Sequence[bool]
 _Gradients = tuple[_Optional, _Optional]
 
 
-@dataclass(frozen=True)
-class _Rules:
+class _Rules(NamedTuple):
     """One operator of six inputs, of which the first two can have derivatives."""
 
     name: str

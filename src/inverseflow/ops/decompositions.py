@@ -89,10 +89,9 @@ def _solve_triangular(matrix: Tensor, right: Tensor, *, upper: bool, left: bool 
 def _inverse_triangular(matrix: Tensor, *, upper: bool, unitriangular: bool = False) -> Tensor:
     """Invert D (I + N) with a diagonal D and a strictly triangular N, whose powers end."""
     size = matrix.shape[-1]
-    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
     diagonal = torch.ones_like(matrix[..., 0]) if unitriangular else matrix.diagonal(dim1=-2, dim2=-1)
     power = -(matrix.triu(1) if upper else matrix.tril(-1)) / diagonal[..., None]
-    inverse = identity.expand_as(matrix)
+    inverse = torch.eye(size, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
     for _ in range((size - 1).bit_length()):
         inverse = inverse + power @ inverse
         power = power @ power

@@ -219,8 +219,7 @@ class _SolveTransposed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         if torch.is_grad_enabled():
-            message = "the solution of invert_triangular can be differentiated twice, not three times; "
-            raise RuntimeError(message + "take the second derivative without create_graph")
+            raise RuntimeError("differentiable twice, not three times; leave out create_graph in the second backward")
         return ctx.jacobian.solve(gradient), None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -214,7 +214,8 @@ def _check(name: str, image: Tensor, weight: Tensor, corner: str, groups: int) -
         raise TypeError(
             f"{name} needs floating-point tensors, got {image.dtype} and {weight.dtype}; convert with .float()"
         )
-    one_of("corner", corner, CORNERS)
+    if corner not in CORNERS:
+        one_of("corner", corner, CORNERS)
     channels = image.shape[1]
     if groups < 1 or channels % groups:
         raise ValueError(f"groups={groups} does not divide the {channels} channels of shape {tuple(image.shape)}")
@@ -253,11 +254,9 @@ def _in_full_precision(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return image.to(dtype), weight.to(dtype)
 
 
-def _apply(
-    operator: Callable[..., Tensor], image: Tensor, weight: Tensor, corner: str, unitriangular: bool, groups: int
-) -> Tensor:
+def _apply(operator: Any, image: Tensor, weight: Tensor, corner: str, unitriangular: bool, groups: int) -> Tensor:
     diagonal = "unit" if unitriangular else "free"
-    result = operator(*_in_full_precision(image, weight), corner, groups, diagonal, False)
+    result: Tensor = operator(*_in_full_precision(image, weight), corner, groups, diagonal, False)
     if result.dtype == image.dtype or torch.is_autocast_enabled(image.device.type):
         return result
     return result.to(image.dtype)

@@ -216,8 +216,9 @@ def _layout(kernel: Tensor | tuple[int, ...], size: tuple[int, int]) -> _Layout:
     """Return the layout that costs least: dense, from row to row, or from column to column."""
     outputs, channels, *taps = kernel.shape if isinstance(kernel, Tensor) else kernel
     if outputs != channels:
-        needed = "an invertible convolution has as many input as output channels"
-        raise ValueError(f"{needed}, got a kernel from {channels} to {outputs}")
+        raise ValueError(
+            f"an inverse needs as many input as output channels, got a kernel from {channels} to {outputs}"
+        )
     height, width = (1 if tap == 1 else length for tap, length in zip(taps, size, strict=True))
     down = max(1, taps[0] // 2, _SMALLEST_BLOCK // (width * channels))
     right = max(1, taps[1] // 2, _SMALLEST_BLOCK // (height * channels))

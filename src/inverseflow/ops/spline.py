@@ -70,7 +70,7 @@ def rational_quadratic_spline(
     x, widths, heights, derivatives = map(at_least_single, (x, widths, heights, derivatives))
     inside = (x > -bound) & (x < bound)
     clipped = x.clamp(-bound, bound)
-    segment = _segment_under(clipped, widths, heights, derivatives, bound, inverse)
+    segment = _segment_at(clipped, widths, heights, derivatives, bound, inverse)
     value, log_derivative = _inverse(clipped, segment) if inverse else _forward(clipped, segment)
     log_derivative = torch.where(inside, log_derivative, torch.zeros_like(x))
     return torch.where(inside, value, x).to(dtype), log_derivative.to(dtype)
@@ -95,12 +95,10 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
         raise ValueError(f"{needed}, got {shapes}")
 
 
-def _segment_under(
-    point: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float, inverse: bool
-) -> _Segment:
+def _segment_at(point: Tensor, widths: Tensor, heights: Tensor, raw: Tensor, bound: float, inverse: bool) -> _Segment:
     x_knots, y_knots = _knots(widths, bound), _knots(heights, bound)
-    raw_slopes = derivatives + math.log(math.expm1(1 - MIN_DERIVATIVE))
-    slopes = F.pad(MIN_DERIVATIVE + F.softplus(raw_slopes), (1, 1), value=1.0)
+    raw = raw + math.log(math.expm1(1 - MIN_DERIVATIVE))
+    slopes = F.pad(MIN_DERIVATIVE + F.softplus(raw), (1, 1), value=1.0)
     inner_knots = (y_knots if inverse else x_knots)[..., 1:-1]
     index = torch.searchsorted(inner_knots.detach().contiguous(), point.detach().contiguous(), right=True)
     tables = (x_knots[..., :-1], x_knots.diff(), y_knots[..., :-1], y_knots.diff(), slopes[..., :-1], slopes[..., 1:])

@@ -301,7 +301,7 @@ def convolved(x, kernel, corner, groups, diagonal, transposed):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    images=st.sampled_from([1, 3, 16, 40]),
+    images=st.sampled_from([1, 3, 17]),
     channels=st.one_of(st.integers(1, 9), st.sampled_from([16, 23, 50])),
     groups=st.integers(1, 2),
     rows=st.integers(1, 12),

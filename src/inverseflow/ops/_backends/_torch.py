@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from inverseflow.ops._corner import mirrored_axes, mirrors, opposite
+from inverseflow.ops._corner import MIRRORS, mirrored_axes, opposite
 
 
 def unavailable() -> str | None:
@@ -104,8 +104,7 @@ def remedied(x: Tensor, y: Tensor, weight: Tensor, corner: str, groups: int, dia
                 pixel[..., i] /= last[:, i, i]
                 later = slice(i) if transposed else slice(i + 1, None)
                 pixel[..., later] -= last[:, later, i] * pixel[..., i : i + 1]
-    solved: Tensor = x.flatten(1, 2).flip(mirror)
-    return solved
+    return x.flatten(1, 2).flip(mirror)
 
 
 def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
@@ -120,7 +119,7 @@ def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int
 def pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
     """Pad with zeros on the sides where the walk starts."""
     rows, columns = kernel.shape[2] - 1, kernel.shape[3] - 1
-    bottom, right = mirrors(corner)
+    bottom, right = MIRRORS[corner]
     left_right, top_bottom = (0, columns) if right else (columns, 0), (0, rows) if bottom else (rows, 0)
     return F.pad(image, (*left_right, *top_bottom))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.ops._backends._torch import convolve, refuses, remedied, triangular, unavailable, weight_gradient
-from inverseflow.ops._corner import mirrors, opposite
+from inverseflow.ops._corner import MIRRORS, opposite
 
 
 class Tile(NamedTuple):
@@ -38,7 +38,7 @@ def solve(
     above, left = min(weight.shape[2], height) - 1, min(weight.shape[3], width) - 1
     tile = tile or choose_tile(per_group, height, width)
     grid_rows, grid_columns = -(-height // tile.rows), -(-width // tile.columns)
-    bottom, right = mirrors(opposite(corner) if transposed else corner)
+    bottom, right = MIRRORS[opposite(corner) if transposed else corner]
 
     def made_of(weight: Tensor) -> Tensor:
         kernel = triangular(weight, groups, diagonal, transposed)

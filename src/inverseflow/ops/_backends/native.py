@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from inverseflow.ops._corner import mirrors, opposite
+from inverseflow.ops._corner import MIRRORS, opposite
 
 _WORTH_A_SECOND_THREAD = 4e6  # floating-point operations of a call
 
@@ -73,22 +73,22 @@ def convolve(
     return _apply(True, variant, x, weight, corner, groups, diagonal, transposed)
 
 
-def _apply(convolves: bool, variant: Variant, source: Tensor, weight: Tensor, corner: str, *options: Any) -> Tensor:
+def _apply(convolves: bool, variant: Variant, y: Tensor, weight: Tensor, corner: str, *options: Any) -> Tensor:
     groups, diagonal, transposed = options
-    target = torch.empty_like(source, memory_format=torch.contiguous_format)
+    target = torch.empty_like(y, memory_format=torch.contiguous_format)
     weight = weight.contiguous()
     corner = opposite(corner) if transposed else corner
     _native.apply(
         convolves,
-        _address(source, source),
-        source.stride(),
+        _address(y, y),
+        y.stride(),
         target.data_ptr(),
         target.stride(),
-        _address(weight, source),
-        *_problem(source, weight, corner, groups, diagonal),
+        _address(weight, y),
+        *_problem(y, weight, corner, groups, diagonal),
         transposed,
-        *_means(variant, source, weight),
-        (variant.walk, variant.lanes, variant.pixels),
+        *_means(variant, y, weight),
+        variant[1:4],
     )
     return target
 
@@ -113,11 +113,7 @@ def weight_gradient(
 
 
 def _problem(image: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> tuple[Any, ...]:
-    return image.shape, weight.shape, groups, *mirrors(corner), diagonal
-
-
-def _means(variant: Variant, image: Tensor, weight: Tensor) -> tuple[Any, ...]:
-    return image.dtype == torch.float64, _threads(variant, image, weight), variant.instruction_set
+    return image.shape, weight.shape, groups, *MIRRORS[corner], diagonal
 
 
 def _address(tensor: Tensor, image: Tensor) -> int:
@@ -129,8 +125,9 @@ def _address(tensor: Tensor, image: Tensor) -> int:
     return address
 
 
-def _threads(variant: Variant, image: Tensor, weight: Tensor) -> int:
-    if variant.threads is not None:
-        return variant.threads
-    work = 2 * image.numel() * weight[0].numel()
-    return torch.get_num_threads() if work > _WORTH_A_SECOND_THREAD else 1
+def _means(variant: Variant, image: Tensor, weight: Tensor) -> tuple[bool, int, str]:
+    threads = variant.threads
+    if threads is None:
+        work = 2 * image.numel() * weight.numel() / len(weight)
+        threads = torch.get_num_threads() if work > _WORTH_A_SECOND_THREAD else 1
+    return image.dtype == torch.float64, threads, variant.instruction_set
