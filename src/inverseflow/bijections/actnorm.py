@@ -1,7 +1,5 @@
 """Activation normalization and its data-dependent initialization."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Bijections made of bijections."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint

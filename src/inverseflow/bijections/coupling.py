@@ -1,7 +1,5 @@
 """Coupling layers over any conditioner network."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 
 import torch

@@ -1,7 +1,5 @@
 """Counts and sums over one event, for those who write layers."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Invertible linear maps across channels."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

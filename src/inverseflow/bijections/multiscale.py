@@ -1,7 +1,5 @@
 """Bijections at several scales, onto one flat latent."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import accumulate

@@ -1,7 +1,5 @@
 """From gray levels to the real line."""
 
-from __future__ import annotations
-
 import math
 import warnings
 

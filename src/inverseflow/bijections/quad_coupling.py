@@ -1,7 +1,5 @@
 """A coupling in several blocks of channels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Bijections that only move elements."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -94,12 +92,12 @@ class Permute(Bijection):
         self.register_buffer("unpermutation", order.argsort())
 
     @classmethod
-    def reverse(cls, channels: int) -> Permute:
+    def reverse(cls, channels: int) -> "Permute":
         """Return the layer that reverses the order of the channels."""
         return cls(list(range(channels))[::-1])
 
     @classmethod
-    def random(cls, channels: int, *, generator: torch.Generator | None = None) -> Permute:
+    def random(cls, channels: int, *, generator: torch.Generator | None = None) -> "Permute":
         """Draw a permutation once; it is saved with the layer."""
         device = "cpu" if generator is None else generator.device
         return cls(torch.randperm(channels, generator=generator, device=device).tolist())

@@ -1,7 +1,5 @@
 """Elementwise monotone splines with learned knots."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Bijections as transforms of `torch.distributions`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -51,7 +49,7 @@ class BijectionTransform(Transform):
         self.codomain = constraints.independent(constraints.real, len(self.output_shape))
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def with_cache(self, cache_size: int = 1) -> BijectionTransform:
+    def with_cache(self, cache_size: int = 1) -> "BijectionTransform":
         """Return the same view with another cache size."""
         return BijectionTransform(self.bijection, self.input_shape, context=self.context, cache_size=cache_size)
 

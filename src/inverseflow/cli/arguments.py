@@ -1,7 +1,5 @@
 """Kinds of arguments. They are stricter than the parser's own, which rounds 1.5 and takes '' for a folder."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Checks of options that several commands share. They need nothing heavy, so that a mistake is reported at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from inverseflow.errors import OptionError

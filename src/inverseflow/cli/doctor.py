@@ -1,7 +1,5 @@
 """inverseflow doctor."""
 
-from __future__ import annotations
-
 from inverseflow.utils.packages import OPTIONAL
 
 

@@ -1,7 +1,5 @@
 """inverseflow evaluate."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole

@@ -1,7 +1,5 @@
 """inverseflow info."""
 
-from __future__ import annotations
-
 from inverseflow.cli.arguments import RunFolder
 from inverseflow.cli.checks import check_run
 from inverseflow.errors import RunError

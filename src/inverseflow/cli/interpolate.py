@@ -1,7 +1,5 @@
 """inverseflow interpolate."""
 
-from __future__ import annotations
-
 from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.errors import DataError, OptionError

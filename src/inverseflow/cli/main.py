@@ -1,7 +1,5 @@
 """Entry point: find the command, run it, and turn every failure into one line."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """inverseflow sample."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from inverseflow.cli.arguments import Number, Output, Real, RunFolder, Whole

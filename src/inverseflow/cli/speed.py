@@ -1,7 +1,5 @@
 """The table of `inverseflow doctor --speed`: the inverse convolution against the convolution, on this machine."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from statistics import geometric_mean

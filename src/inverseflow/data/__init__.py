@@ -1,7 +1,5 @@
 """Named data sets and folders of images, split into training, validation and test images."""
 
-from __future__ import annotations
-
 from inverseflow.data.augmentation import Augmentation, horizontal_flip
 from inverseflow.data.decoding import Crop, FileImages
 from inverseflow.data.images import Images, ImageSplits, TensorImages

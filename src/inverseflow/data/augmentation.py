@@ -1,7 +1,5 @@
 """Random changes to a training batch that keep its images within the data set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import MappingProxyType
 

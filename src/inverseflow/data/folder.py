@@ -1,7 +1,5 @@
 """A folder of images."""
 
-from __future__ import annotations
-
 import math
 import operator
 import os

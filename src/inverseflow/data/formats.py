@@ -1,7 +1,5 @@
 """Read the formats in which MNIST and CIFAR-10 are published: IDX, pickled batches, and parquet."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import pickle

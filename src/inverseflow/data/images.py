@@ -1,7 +1,5 @@
 """Sets of 8-bit images of one size, and the three splits of a data set."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +52,7 @@ class Images(Dataset[Tensor], ABC):
         """Return a batch, ``(len(indices), C, H, W)``, in the order of `indices`."""
 
     @abstractmethod
-    def select(self, indices: Indices) -> Images:
+    def select(self, indices: Indices) -> "Images":
         """Return the images at `indices`, with their labels, as a set of their own."""
 
     def tensor(self) -> Tensor:
@@ -105,7 +103,7 @@ class TensorImages(Images):
         # NumPy copies in this thread. Torch wakes all of its threads, which takes long when the cores are busy.
         return torch.from_numpy(self._pixels.numpy().take(np.asarray(indices, dtype=np.int64), axis=0))
 
-    def select(self, indices: Indices) -> TensorImages:
+    def select(self, indices: Indices) -> "TensorImages":
         """Return a copy of the images at `indices`, with their labels."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return TensorImages(self.__getitems__(chosen), None if self.labels is None else self.labels[chosen])

@@ -1,7 +1,5 @@
 """The named data sets: digits, MNIST and CIFAR-10."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Check the paths of data, and show them in messages."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

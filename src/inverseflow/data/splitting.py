@@ -1,7 +1,5 @@
 """Seeded splits, the same on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence

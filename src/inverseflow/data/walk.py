@@ -1,7 +1,5 @@
 """Find the images in a folder, and which of them are for training, validation and test."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The contract of every density model."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

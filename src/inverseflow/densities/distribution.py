@@ -1,7 +1,5 @@
 """A density as a distribution of `torch.distributions`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +61,7 @@ class DensityDistribution(Distribution):
         """Whether samples can carry gradients: not if they are gray levels."""
         return self.density.has_rsample
 
-    def expand(self, batch_shape: _Shape, _instance: Any = None) -> DensityDistribution:
+    def expand(self, batch_shape: _Shape, _instance: Any = None) -> "DensityDistribution":
         """Return this distribution with its batch expanded, sharing density and context."""
         new: DensityDistribution = self._get_checked_instance(DensityDistribution, _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)

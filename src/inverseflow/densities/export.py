@@ -1,7 +1,5 @@
 """Densities as ONNX files, for runtimes without PyTorch."""
 
-from __future__ import annotations
-
 import re
 from importlib import import_module
 from pathlib import Path

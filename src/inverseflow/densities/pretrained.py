@@ -1,7 +1,5 @@
 """Densities on disk: a JSON configuration and safetensors, never code."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

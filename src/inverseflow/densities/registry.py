@@ -1,7 +1,5 @@
 """The ready-made densities by name."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps

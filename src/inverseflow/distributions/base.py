@@ -1,7 +1,5 @@
 """The contract of a flow's base density."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import torch

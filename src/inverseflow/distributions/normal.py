@@ -1,7 +1,5 @@
 """The standard normal density of flat latents."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

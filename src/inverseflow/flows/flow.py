@@ -1,7 +1,5 @@
 """A density model: preprocessing, a bijection, and a base density."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import chain

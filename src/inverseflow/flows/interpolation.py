@@ -1,7 +1,5 @@
 """Paths between latents."""
 
-from __future__ import annotations
-
 import math
 
 import torch

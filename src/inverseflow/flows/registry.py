@@ -1,7 +1,5 @@
 """The ready-made flows by name: the part of `inverseflow.densities.registry` that is flows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Print a flow as a tree of layers with their output shapes and parameters."""
 
-from __future__ import annotations
-
 import re
 from itertools import groupby
 

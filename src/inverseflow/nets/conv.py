@@ -1,7 +1,5 @@
 """Convolutional conditioners."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

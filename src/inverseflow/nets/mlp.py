@@ -1,7 +1,5 @@
 """Fully connected conditioner."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from torch import nn

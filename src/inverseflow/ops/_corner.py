@@ -1,7 +1,5 @@
 """The corner of the image at which a one-sided convolution starts."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]

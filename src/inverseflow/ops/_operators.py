@@ -20,8 +20,6 @@ From a row come a `torch.autograd.Function`, which serves `torch.func` and forwa
 serves compilation, modes and tracing. Each call takes the cheapest way that everything active around it allows.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

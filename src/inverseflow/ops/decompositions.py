@@ -1,7 +1,5 @@
 """Plain PyTorch programs for the operators that export formats such as ONNX do not know."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

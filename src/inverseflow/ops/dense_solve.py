@@ -1,7 +1,5 @@
 """Linear systems given by dense matrices."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Choose the backend that serves a call, force one, or add one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Fixed points, and inverses that have to be iterated, with the residual that was reached."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

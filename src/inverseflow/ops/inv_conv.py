@@ -1,7 +1,5 @@
 """The invertible k×k convolution, its exact inverse, and how much the inverse amplifies."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

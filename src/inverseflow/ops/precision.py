@@ -1,7 +1,5 @@
 """The precision that arithmetic needs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The convolution with taps on all sides that keeps the size of its image, its transpose, inverse and determinant."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The spectral norm of an ordinary convolution: measured, and bounded from above."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """The monotone rational-quadratic spline."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

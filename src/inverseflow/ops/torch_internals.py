@@ -1,7 +1,5 @@
 """The parts of torch without a public name that this package relies on, each with a test that fails if it changes."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager

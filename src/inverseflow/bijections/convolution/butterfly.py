@@ -1,7 +1,5 @@
 """Butterfly layers: invertible 2×2 blocks on pairs of elements, factor by factor."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

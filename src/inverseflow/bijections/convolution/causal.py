@@ -1,7 +1,5 @@
 """One-sided convolutions: the k×k convolution as a layer, and its inverse as a layer."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal, get_args
 

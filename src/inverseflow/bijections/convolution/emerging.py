@@ -1,7 +1,5 @@
 """The emerging convolution: two opposite one-sided convolutions that make a full one."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 from inverseflow.bijections.base import Bijection

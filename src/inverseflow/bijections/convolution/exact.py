@@ -1,7 +1,5 @@
 """The ordinary convolution, with the exact inverse and log-determinant from a factorization of its matrix."""
 
-from __future__ import annotations
-
 import math
 
 import torch

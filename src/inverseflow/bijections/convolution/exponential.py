@@ -1,7 +1,5 @@
 """The convolution exponential."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

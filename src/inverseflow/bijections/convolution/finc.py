@@ -1,7 +1,5 @@
 """The FInC unit: a k×k convolution from each corner of the image."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

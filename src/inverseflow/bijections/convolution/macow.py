@@ -1,7 +1,5 @@
 """Masked convolutional flows: affine maps of each row given earlier rows, and their unit of four orders."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

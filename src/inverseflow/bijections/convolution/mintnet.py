@@ -1,7 +1,5 @@
 """The block of MintNet: masked convolutions with a triangular Jacobian of positive diagonal."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal, get_args
 

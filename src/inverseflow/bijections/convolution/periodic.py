@@ -1,7 +1,5 @@
 """The periodic convolution, diagonal in the Fourier basis."""
 
-from __future__ import annotations
-
 import math
 
 import torch

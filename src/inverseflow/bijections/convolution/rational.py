@@ -1,7 +1,5 @@
 """The rational convolution: a k×k convolution and the inverse of another in one layer."""
 
-from __future__ import annotations
-
 from inverseflow.bijections.combinators import Chain
 from inverseflow.bijections.convolution.causal import CausalConv2d, Diagonal, InverseConv2d
 from inverseflow.ops import Corner

@@ -1,7 +1,5 @@
 """The self-normalizing convolution: it learns its own inverse, for a cheap gradient of its log-determinant."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

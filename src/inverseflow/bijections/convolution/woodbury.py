@@ -1,7 +1,5 @@
 """Woodbury transformations: the identity plus a matrix of low rank, across channels and across pixels."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The multi-scale image flow, of which the named flows are special cases."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The k×k layers of the image flows, by name."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, get_args
 

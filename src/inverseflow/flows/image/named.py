@@ -5,8 +5,6 @@ comparisons. A class's `paper_options` are the options that bring its step close
 preprocessing, optimizer and sizes remain this library's.
 """
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from typing_extensions import Unpack

@@ -1,7 +1,5 @@
 """The options of an image flow's step, and of the flows that are made of such steps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 

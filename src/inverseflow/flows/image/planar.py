@@ -1,7 +1,5 @@
 """A flow of linear layers and splines alone, for comparing linear layers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any

@@ -1,7 +1,5 @@
 """The step and the multi-scale architecture that the image flows share."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import get_args
 

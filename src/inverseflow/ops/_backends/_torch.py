@@ -1,7 +1,5 @@
 """Code that the backends made of torch's own operators share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product

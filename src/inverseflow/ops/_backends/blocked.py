@@ -5,8 +5,6 @@ one buffer that holds x where the walk has been and y where it has not, so that 
 matrix G that depends on the kernel alone.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock

@@ -3,8 +3,6 @@
 Costs O((C H W)^2) memory, so it is for small problems and for tests of the other backends.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """C++ on a CPU; the lanes of its vectors are images, rows of an image, channels or columns (``csrc/``)."""
 
-from __future__ import annotations
-
 import os
 from importlib import import_module
 from typing import Any, NamedTuple
