@@ -93,12 +93,12 @@ def test_splits_read_well():
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(DataError, match="the validation split of cats has no images"):
+    with pytest.raises(DataError, match="the validation split of cats has no examples"):
         splits(validation=images(count=0))
 
 
 def test_splits_of_different_shapes_are_refused():
-    with pytest.raises(DataError, match=r"the test split of cats has images \(1, 4, 5\), expected \(3, 4, 5\)"):
+    with pytest.raises(DataError, match=r"the test split of cats has examples \(1, 4, 5\), expected \(3, 4, 5\)"):
         splits(test=images(shape=(1, 4, 5)))
 
 

@@ -221,7 +221,7 @@ def test_a_missing_batch_or_parquet_file_is_named(tmp_path, write_batches, write
 
 def test_images_of_another_size_are_refused(tmp_path, write_mnist, write_parquet, encode, pixels):
     write_mnist(tmp_path / "idx", size=27)
-    with pytest.raises(DataError, match=r"MNIST \(12 \+ 4 images\) has images \(1, 27, 27\), expected \(1, 28, 28\)"):
+    with pytest.raises(DataError, match=r"MNIST \(12 \+ 4 images\) has examples \(1, 27, 27\), expected \(1, 28, 28\)"):
         load_official(MNIST, tmp_path / "idx")
     cells = [{"bytes": encode(pixels(9, 8, 3)), "path": None}] * 4
     for split in ("train", "test"):

@@ -20,7 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inverseflow.data.images import Images, Indices
+from inverseflow.data.examples import Indices
+from inverseflow.data.images import Images
 from inverseflow.errors import DataError
 from inverseflow.utils.packages import packages_for
 
@@ -207,13 +208,10 @@ class FileImages(Images):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.__getitems__([index])[0]
-
     def __getitems__(self, indices: Indices) -> Tensor:
         return self.select(indices).tensor()
 
-    def select(self, indices: Indices) -> FileImages:
+    def _select(self, indices: Indices) -> FileImages:
         """Return the files at `indices` as a set of their own."""
         return FileImages([self._files[int(index)] for index in indices], self._decoder)
 

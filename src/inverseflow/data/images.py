@@ -1,21 +1,16 @@
-"""Sets of 8-bit images of one size, and the three splits of a data set."""
+"""Sets of 8-bit images of one size."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from inverseflow.data.augmentation import AUGMENTATIONS, Augmentation
+from inverseflow.data.examples import Examples, Indices, Splits
 from inverseflow.errors import DataError
 
-Indices = Sequence[int] | Tensor
 
-
-class Images(Dataset[Tensor], ABC):
+class Images(Examples):
     """Base class of sets of ``uint8`` images of one shape, read one at a time, in batches, or all at once.
 
     `__getitems__` returns a whole batch, so a ``DataLoader`` needs a ``collate_fn`` that returns its argument.
@@ -38,29 +33,6 @@ class Images(Dataset[Tensor], ABC):
 
     shape: tuple[int, int, int]
     labels: Tensor | None
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Return the number of images N."""
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> Tensor:
-        """Return one image, ``(C, H, W)``."""
-
-    @abstractmethod
-    def __getitems__(self, indices: Indices) -> Tensor:
-        """Return a batch, ``(len(indices), C, H, W)``, in the order of `indices`."""
-
-    @abstractmethod
-    def select(self, indices: Indices) -> "Images":
-        """Return the images at `indices`, with their labels, as a set of their own."""
-
-    def tensor(self) -> Tensor:
-        """Return all images, ``(N, C, H, W)``: N·C·H·W bytes of memory if they are read from files."""
-        return self.__getitems__(range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self)} × {self.shape})"
 
 
 class TensorImages(Images):
@@ -96,15 +68,11 @@ class TensorImages(Images):
     def __len__(self) -> int:
         return len(self._pixels)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self._pixels[index]
-
     def __getitems__(self, indices: Indices) -> Tensor:
         # NumPy copies in this thread. Torch wakes all of its threads, which takes long when the cores are busy.
         return torch.from_numpy(self._pixels.numpy().take(np.asarray(indices, dtype=np.int64), axis=0))
 
-    def select(self, indices: Indices) -> "TensorImages":
-        """Return a copy of the images at `indices`, with their labels."""
+    def _select(self, indices: Indices) -> "TensorImages":
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return TensorImages(self.__getitems__(chosen), None if self.labels is None else self.labels[chosen])
 
@@ -114,73 +82,8 @@ class TensorImages(Images):
 
 
 @dataclass(frozen=True)
-class ImageSplits:
-    """A data set: its name, the range of its pixels, and its three splits.
+class ImageSplits(Splits[Images]):
+    """A data set of images; the fields of `Splits`."""
 
-    Raises:
-        DataError: if a split is empty, or its images do not have the shape `event_shape`.
-
-    Example:
-        >>> from inverseflow.data import load_images
-        >>> splits = load_images("digits")
-        >>> splits.title, splits.levels, splits.event_shape
-        ('digits', 17, (1, 8, 8))
-        >>> splits.train, splits.validation, splits.test
-        (TensorImages(1257 × (1, 8, 8)), TensorImages(180 × (1, 8, 8)), TensorImages(360 × (1, 8, 8)))
-    """
-
-    name: str
-    """The name given to `load_images`, such as ``"cifar10"``."""
-    title: str
-    """The name to print, such as ``"CIFAR-10 (JPEG)"``."""
     levels: int
-    """Number of gray levels: pixels are integers from 0 to ``levels - 1``."""
     event_shape: tuple[int, int, int]
-    """``(C, H, W)`` of every image."""
-    train: Images
-    """Images to fit to."""
-    validation: Images
-    """Images to select models by."""
-    test: Images
-    """Images to report on."""
-    augmentations: tuple[str, ...] = ()
-    """Names of the augmentations that suit these images."""
-    notes: tuple[str, ...] = ()
-    """Sentences for the user about how the set was read, such as which files were left out."""
-
-    def __post_init__(self) -> None:
-        for split, images in (("train", self.train), ("validation", self.validation), ("test", self.test)):
-            if len(images) == 0:
-                raise DataError(f"the {split} split of {self.title} has no images")
-            if images.shape != self.event_shape:
-                raise DataError(
-                    f"the {split} split of {self.title} has images {images.shape}, expected {self.event_shape}"
-                )
-
-    def augmentation(self, name: str) -> Augmentation:
-        """Return an augmentation, if it suits this data set.
-
-        Args:
-            name: one of `augmentations`.
-
-        Returns:
-            A function of a ``(B, C, H, W)`` ``uint8`` batch and a ``torch.Generator`` on the batch's device.
-
-        Raises:
-            DataError: if there is no such augmentation, or it does not suit this data set.
-
-        Example:
-            >>> from inverseflow.data import load_images
-            >>> load_images("digits").augmentation("horizontal_flip")
-            Traceback (most recent call last):
-            inverseflow.errors.DataError: 'horizontal_flip' does not suit digits, whose images it would make into ...
-        """
-        if name not in AUGMENTATIONS:
-            raise DataError(f"unknown augmentation {name!r}: choose one of {', '.join(sorted(AUGMENTATIONS))}")
-        if name not in self.augmentations:
-            sensible = ", ".join(self.augmentations) or "none"
-            raise DataError(
-                f"{name!r} does not suit {self.title}, whose images it would make into something else: "
-                f"leave it out (augmentations that suit {self.title}: {sensible})"
-            )
-        return AUGMENTATIONS[name]
