@@ -249,6 +249,8 @@ LAYERS = [
     ),
     Case("SplitPrior", partial(SplitPrior, 4), IMAGE),
     Case("SplitPrior-odd", partial(SplitPrior, 3), (3, 2, 4)),
+    Case("SplitPrior-sequence", partial(SplitPrior, 3, spatial_axes=1), SEQUENCE),
+    Case("SplitPrior-volume", partial(SplitPrior, 3, spatial_axes=3, context_channels=2), VOLUME, context=(2, 2, 3, 2)),
     Case("SplitPrior-conditional", partial(SplitPrior, 4, context_channels=2), (4, 3, 2), context=(2,)),
     Case("SplineActivation-shared", partial(SplineActivation, bins=4, bound=1.5), IMAGE),
     Case("SplineActivation-channels", partial(SplineActivation, 4, bins=4, bound=1.5), IMAGE),

@@ -41,9 +41,10 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.distributions import StandardNormal
-from inverseflow.nets import MLP, ConvNet, ZeroConv2d
+from inverseflow.nets import MLP, ConvNet, ResNet, ZeroConv
 
 CHANNELS, CONTEXT, IMAGE = {"channels": 4}, {"channels": 4, "context_channels": 2}, {"channels": 4, "size": (4, 4)}
+NETWORK = {"in_channels": 2, "out_channels": 3, "spatial_axes": 2}
 COUPLING = {"net": ConvNet(2 + 2, 4, 3), "num_conditioning": 2, **CONTEXT}
 
 COMPLETE = {
@@ -73,13 +74,14 @@ COMPLETE = {
     Scale: {"scale": 2, "shift": 1},
     SelfNormalizingConv2d: {"kernel_size": 3, "reconstruction_weight": 2, **CHANNELS},
     SplineActivation: {"bins": 3, "bound": 2, **IMAGE},
-    SplitPrior: CONTEXT,
+    SplitPrior: {"spatial_axes": 2, **CONTEXT},
     Squeeze: {"factor": 2},
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
-    ConvNet: {"in_channels": 2, "out_channels": 3, "width": 4},
+    ConvNet: {"width": 4, **NETWORK},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
+    ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
     StandardNormal: {"dims": 3},
-    ZeroConv2d: {"in_channels": 2, "out_channels": 3, "kernel_size": 3},
+    ZeroConv: {"kernel_size": 3, **NETWORK},
 }
 """A value for every numeric argument of every layer and network."""
 

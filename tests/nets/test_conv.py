@@ -1,19 +1,54 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from inverseflow.nets import ConvNet, ZeroConv2d
+from inverseflow.nets import ConvNet, ZeroConv
 
 
-def test_both_start_at_zero():
-    x = torch.randn(2, 3, 4, 5)
-    assert torch.equal(ZeroConv2d(3, 6)(x), torch.zeros(2, 6, 4, 5))
-    assert torch.equal(ConvNet(3, 6, width=8)(x), torch.zeros(2, 6, 4, 5))
+@pytest.mark.parametrize("size", [(4,), (4, 5), (4, 5, 2)])
+def test_both_start_at_zero(size):
+    x = torch.randn(2, 3, *size)
+    assert torch.equal(ZeroConv(3, 6, spatial_axes=len(size))(x), torch.zeros(2, 6, *size))
+    assert torch.equal(ConvNet(3, 6, width=8, spatial_axes=len(size))(x), torch.zeros(2, 6, *size))
+
+
+def test_on_a_line_of_pixels_more_axes_change_nothing():
+    line, plane, volume = (ConvNet(2, 3, width=4, spatial_axes=axes) for axes in (1, 2, 3))
+    for parameter in line.parameters():
+        torch.nn.init.normal_(parameter)
+    for net in (plane, volume):
+        for parameter, of_line in zip(net.parameters(), line.parameters(), strict=True):
+            torch.nn.init.normal_(parameter)  # its outer taps meet the padding alone
+            middle = parameter
+            while middle.ndim > of_line.ndim:
+                middle = middle[:, :, middle.shape[2] // 2]
+            middle.data.copy_(of_line)
+    x = torch.randn(2, 2, 7)
+    torch.testing.assert_close(plane(x[:, :, None])[:, :, 0], line(x))
+    torch.testing.assert_close(volume(x[:, :, None, None])[:, :, 0, 0], line(x))
+
+
+@pytest.mark.parametrize("axes", [0, 4])
+def test_there_are_convolutions_over_one_to_three_axes(axes):
+    for build in (ZeroConv, partial(ConvNet, width=4)):
+        with pytest.raises(ValueError, match=f"spatial_axes must be between 1 and 3, got {axes}"):
+            build(2, 3, spatial_axes=axes)
+
+
+def test_a_seed_gives_the_weights_that_it_always_gave():
+    torch.manual_seed(3)
+    net, after = ConvNet(2, 3, width=4), torch.rand(())
+    torch.manual_seed(3)
+    layers = torch.nn.Conv2d(2, 4, 3), torch.nn.Conv2d(4, 4, 1), torch.nn.Conv2d(4, 3, 3)
+    assert torch.equal(net[0].weight, layers[0].weight)
+    assert torch.equal(net[2].weight, layers[1].weight)
+    assert torch.equal(after, torch.rand(()))
 
 
 def test_the_gain_scales_each_output_channel_by_the_exponential_of_three_times_itself():
-    layer = ZeroConv2d(2, 3)
+    layer = ZeroConv(2, 3)
     torch.nn.init.normal_(layer.weight)
     torch.nn.init.normal_(layer.bias)
     x = torch.randn(2, 2, 4, 5)
@@ -24,7 +59,7 @@ def test_the_gain_scales_each_output_channel_by_the_exponential_of_three_times_i
 
 
 def test_it_is_a_same_padded_convolution():
-    layer = ZeroConv2d(2, 3, kernel_size=5)
+    layer = ZeroConv(2, 3, kernel_size=5)
     torch.nn.init.normal_(layer.weight)
     x = torch.randn(2, 2, 4, 5)
     torch.testing.assert_close(layer(x), torch.nn.functional.conv2d(x, layer.weight, padding=2))
@@ -33,7 +68,7 @@ def test_it_is_a_same_padded_convolution():
 @pytest.mark.parametrize("kernel_size", [2, 4, 0])
 def test_an_even_kernel_is_refused_for_it_would_change_the_size(kernel_size):
     with pytest.raises(ValueError, match=f"kernel_size must be .* got {kernel_size}"):
-        ZeroConv2d(2, 3, kernel_size=kernel_size)
+        ZeroConv(2, 3, kernel_size=kernel_size)
 
 
 def test_the_first_gradient_reaches_the_last_layer():

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import sum_event
-from inverseflow.nets import ZeroConv2d
+from inverseflow.nets import ZeroConv
+from inverseflow.nets.conditioner import append
 from inverseflow.utils.arguments import finite_number, whole_number
 
 
@@ -62,10 +63,7 @@ class _Coupling(Bijection):
 
     def _predict(self, copied: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
         if self.context_channels is not None and context is not None:
-            spatial = copied.shape[2:]
-            missing_axes = (1,) * (copied.ndim - context.ndim)
-            context = context.reshape(*context.shape, *missing_axes).expand(-1, -1, *spatial)
-            copied = torch.cat([copied, context.to(copied.dtype)], dim=1)
+            copied = append(copied, context)
         prediction: Tensor = self.net(copied)
         expected = (changed.shape[0], self.outputs * changed.shape[1], *changed.shape[2:])
         if prediction.shape != expected:
@@ -169,15 +167,16 @@ class SplitPrior(_Affine):
 
     .. math:: z_b = x_b \odot \exp(s(x_a)) + t(x_a), \qquad z_a = x_a
 
-    with s and t one zero-initialized 3×3 convolution: a standard normal on :math:`z_b` is a normal with learned mean
-    and deviation on :math:`x_b`. Put it last in a scale of `Multiscale`.
+    with s and t one zero-initialized convolution of side 3: a standard normal on :math:`z_b` is a normal with learned
+    mean and deviation on :math:`x_b`. Put it last in a scale of `Multiscale`.
 
     Args:
         channels: number of channels C before the split, at least 2.
+        spatial_axes: number of spatial axes, from 1 to 3.
         context_channels: channels of the context, None for an unconditional layer.
 
     Shape:
-        x: ``(B, C, H, W)``; z: the same.
+        x: ``(B, C, *spatial)``; z: the same.
 
     Reference:
         Kingma and Dhariwal, Glow, 2018, section 3.4 and its public code (the learned prior of a split),
@@ -187,10 +186,10 @@ class SplitPrior(_Affine):
         >>> z, log_det = SplitPrior(12)(torch.randn(2, 12, 4, 4))
     """
 
-    def __init__(self, channels: int, *, context_channels: int | None = None) -> None:
+    def __init__(self, channels: int, *, spatial_axes: int = 2, context_channels: int | None = None) -> None:
         channels = whole_number("channels", channels, at_least=2)
         context = 0 if context_channels is None else whole_number("context_channels", context_channels, at_least=1)
-        net = ZeroConv2d(channels // 2 + context, 2 * (channels - channels // 2))
+        net = ZeroConv(channels // 2 + context, 2 * (channels - channels // 2), spatial_axes=spatial_axes)
         super().__init__(channels, net, context_channels=context_channels)
-        self.spatial_axes = 2
+        self.spatial_axes = whole_number("spatial_axes", spatial_axes)
         self.max_log_scale = 2.0

@@ -11,7 +11,7 @@ from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.combinators import Chain
 from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import sum_event
-from inverseflow.nets import ZeroConv2d
+from inverseflow.nets import ZeroConv
 from inverseflow.utils.arguments import finite_number, one_of, whole_number
 
 Order = Literal["A", "B", "C", "D"]
@@ -73,7 +73,7 @@ class MaskedConvFlow(Bijection):
         self.max_raw_scale = finite_number("max_raw_scale", max_raw_scale, above=0)
         self.kernel_size = (depth, side)
         self.conv = nn.Conv2d(channels, self.width, (depth, side))
-        self.head = ZeroConv2d(self.width, 2 * channels, kernel_size=1)
+        self.head = ZeroConv(self.width, 2 * channels, kernel_size=1)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
