@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.markdown import table
 from benchmarks.memory import Memory
 from benchmarks.model import ModelBenchmark
 from benchmarks.op import OpBenchmark, OpRow
@@ -17,7 +18,6 @@ from benchmarks.summary import (
     limits,
     pairs,
 )
-from inverseflow.utils.markdown import table
 from inverseflow.utils.timing import Timing
 
 _SMALL_KERNEL = 0.1

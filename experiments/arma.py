@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 from torch import Tensor
 
+from benchmarks.markdown import table
 from experiments.experiment import Budget, Experiment, Settings, Task
 from experiments.formatting import mean_and_deviation
 from experiments.result import Result, Row, Values
@@ -22,7 +23,6 @@ from experiments.trained.training import fixed, images, trained_flow
 from inverseflow.data import Images
 from inverseflow.densities import Density
 from inverseflow.training.options import TrainOptions
-from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
 
 OURS = "ARMA, opposed corners"

@@ -10,12 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.markdown import table
 from experiments.experiment import Budget, Experiment, Settings, Task
 from experiments.measured_layers import MEASURED_LAYERS, ImageShape, Measured
 from experiments.result import Result, Values
 from inverseflow.bijections import Bijection
 from inverseflow.ops.fixed_point import default_tolerance
-from inverseflow.utils.markdown import table
 
 BATCH = 2
 PERTURBATION = 0.1

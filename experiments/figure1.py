@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.markdown import table
 from experiments.embedded_png import embedded, pixels_of
 from experiments.experiment import Experiment, Settings, Task
 from experiments.result import Result, Values
@@ -21,7 +22,6 @@ from experiments.trained.training import fixed, images, train_line
 from inverseflow.flows import Flow
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run import Run
-from inverseflow.utils.markdown import table
 
 _SHOWN = 64
 _PICTURED = 8

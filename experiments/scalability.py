@@ -11,12 +11,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.markdown import table
 from benchmarks.plotting import label_one_two_five
 from experiments.experiment import Budget, Experiment, Settings, Task
 from experiments.formatting import milliseconds
 from experiments.result import Result, Row, Values
 from inverseflow.bijections import Bijection, CausalConv2d, Inverse
-from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
 from inverseflow.utils.timing import time_in_turn
 

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.markdown import table
 from benchmarks.plotting import label_one_two_five
 from benchmarks.sequential import pixel_by_pixel, swap_direction
 from experiments.experiment import Budget, Experiment, Settings, Task
@@ -17,7 +18,6 @@ from experiments.result import Result, Row, Values
 from experiments.speed import EFFORTS, Effort, round_trip
 from inverseflow import flows
 from inverseflow.flows import Flow
-from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
 from inverseflow.utils.timing import time_in_turn
 

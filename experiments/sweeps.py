@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.markdown import table
 from benchmarks.plotting import label_one_two_five
 from benchmarks.summary import growth_exponent
 from experiments.experiment import Budget, Experiment, Settings, Task
@@ -17,7 +18,6 @@ from experiments.formatting import milliseconds
 from experiments.result import Result, Values
 from experiments.speed import EFFORTS, measure_speed
 from inverseflow import flows
-from inverseflow.utils.markdown import table
 from inverseflow.utils.seeding import seeded
 
 _DEPTHS: dict[Budget, Mapping[str, int]] = {

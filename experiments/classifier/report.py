@@ -7,10 +7,10 @@ import statistics
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.markdown import table
 from experiments.formatting import mean_and_deviation
 from experiments.result import Result, Row
 from inverseflow.ops import inv_conv2d
-from inverseflow.utils.markdown import table
 
 GOAL = 0.97
 PUBLISHED = 0.976

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.markdown import table
 from experiments.formatting import milliseconds
 from experiments.result import Result, Row
-from inverseflow.utils.markdown import table
 
 METHODS = {
     "blurred": "blurred",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from benchmarks.markdown import table
 from experiments.formatting import mean_and_deviation, milliseconds
 from experiments.result import Result, Values
 from experiments.trained.published import NOTES, Published
 from experiments.trained.table import TrainedTable
 from experiments.trained.tasks import SAMPLES, SEED, SPEED
 from experiments.units import bits_per_dim
-from inverseflow.utils.markdown import table
 
 _SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 

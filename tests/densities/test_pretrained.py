@@ -128,7 +128,7 @@ DAMAGE = {
     ),
     "weights of another width": (
         lambda folder: edit(folder, lambda config: config["options"].update(width=4)),
-        "model.safetensors belongs to another architecture than config.json: bijection.* in the configuration and",
+        "model.safetensors belongs to another architecture than config.json: bijection.* in the model and",
     ),
     "weights of fewer steps": (
         lambda folder: edit(folder, lambda config: config["options"].update(steps=2)),

@@ -1,13 +1,13 @@
 """Activation normalization and its data-dependent initialization."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single, per_channel, pixels
-from inverseflow.utils.arguments import whole_number
 
 
 class ActNorm(Bijection):
@@ -34,7 +34,6 @@ class ActNorm(Bijection):
     initialized: Tensor
 
     def __init__(self, channels: int) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
         self.bias = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
@@ -115,9 +114,11 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         raise RuntimeError("data-dependent initialization in evaluation mode; call .train() first")
     waiting = {name: m for name, m in bijection.named_modules() if isinstance(m, ActNorm) and not m.initialized}
     before = {name: {key: value.clone() for key, value in m.state_dict().items()} for name, m in waiting.items()}
-    hooks = [layer.register_forward_pre_hook(_whiten_as(name)) for name, layer in waiting.items()]
     try:
-        bijection(x) if context is None else bijection(x, context)
+        with ExitStack() as hooks:
+            for name, layer in waiting.items():
+                hooks.enter_context(layer.register_forward_pre_hook(_whiten_as(name)))
+            bijection(x) if context is None else bijection(x, context)
         missed = [name for name, layer in waiting.items() if not layer.initialized]
         if missed:
             raise RuntimeError(
@@ -127,9 +128,6 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         for name, layer in waiting.items():
             layer.load_state_dict(before[name])
         raise
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _whiten_as(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single, pixels
 from inverseflow.ops.dense_solve import dense_solve
-from inverseflow.utils.arguments import whole_number
 
 
 class Conv1x1(Bijection):
@@ -36,7 +35,6 @@ class Conv1x1(Bijection):
     full_precision = True
 
     def __init__(self, channels: int) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
         self.weight = nn.Parameter(_random_rotation(channels))
 
@@ -72,7 +70,6 @@ class LUConv1x1(Bijection):
     signs: Tensor
 
     def __init__(self, channels: int) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels)
         permutation, lower, upper = torch.linalg.lu(_random_rotation(channels))
         self.register_buffer("permutation", permutation)

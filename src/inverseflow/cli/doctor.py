@@ -4,7 +4,7 @@ from inverseflow.utils.packages import OPTIONAL
 
 
 def doctor(*, speed: bool = False) -> None:
-    """Show versions, devices and backends, and how fast they are.
+    """Show versions, devices and backends.
 
     Try:
 
@@ -12,7 +12,8 @@ def doctor(*, speed: bool = False) -> None:
         inverseflow doctor --speed
 
     Args:
-        speed: also time the inverse convolution against conv2d, forward and with gradient, for about a minute.
+        speed: also compare the time of the inverse convolution with conv2d, forward and with gradient. This takes about
+            a minute.
     """
     import os
     import platform
@@ -39,7 +40,9 @@ def doctor(*, speed: bool = False) -> None:
         properties = torch.cuda.get_device_properties(index)
         _line(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if not torch.cuda.is_available():
-        _line("cuda", f"no: {_why_no_cuda(torch.version.cuda)}")
+        built = torch.version.cuda
+        why = "this torch was built without CUDA" if built is None else f"built for CUDA {built}, but no GPU is found"
+        _line("cuda", f"no: {why}")
     _line("mps", "yes" if torch.backends.mps.is_available() else "no")
 
     print("backends of the inverse convolution")
@@ -51,12 +54,6 @@ def doctor(*, speed: bool = False) -> None:
 
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             print(speed_table(torch.device(device)))
-
-
-def _why_no_cuda(built_for: str | None) -> str:
-    return (
-        "this torch was built without CUDA" if built_for is None else f"built for CUDA {built_for}, but no GPU is found"
-    )
 
 
 def _line(name: str, text: str) -> None:

@@ -75,8 +75,7 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
         if code == 0 and not isinstance(error, BrokenPipeError):
-            print(f"inverseflow: error: {_output_fails(error)}", file=sys.stderr)
-            return ERROR
+            return _failed(error, debug)
     return code
 
 
@@ -115,19 +114,13 @@ def _one_line(error: Exception) -> str:
         package = missing_package(error)
         if package is not None:
             return f"{package.name} is not installed, which is needed for {package.purpose}: {package.remedy}"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"cannot read or write {os.fsdecode(error.filename)}: {_reason(error)}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
-        return _output_fails(error)  # `print` names no file
+    if isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
+        if error.filename is not None:
+            return f"cannot read or write {os.fsdecode(error.filename)}: {reason}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
+            return f"cannot write the output: {reason}"  # `print` names no file
     return f"{type(error).__name__}: {text or 'no message'}; run again with --debug for the traceback"
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
-def _output_fails(error: OSError) -> str:
-    return f"cannot write the output: {_reason(error)}"
 
 
 def _interrupted(message: str) -> int:

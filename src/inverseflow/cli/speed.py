@@ -1,7 +1,8 @@
-"""The table of `inverseflow doctor --speed`: the inverse convolution against the convolution, on this machine."""
+"""The table of `inverseflow doctor --speed`: times of the inverse convolution and of conv2d on this machine."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 from statistics import geometric_mean
 
 import torch
@@ -12,36 +13,36 @@ from inverseflow.ops import explain, inv_conv2d
 from inverseflow.utils.timing import time_in_turn
 
 SHAPES = ((100, 1, 28), (100, 4, 14), (50, 12, 16), (8, 12, 64), (16, 48, 16), (2, 32, 64))
-"""Batches of images: how many, channels, side. Typical layers of image flows on MNIST and CIFAR-10, and larger ones."""
+"""Batches of square images as (number, channels, side), typical of flows on MNIST and CIFAR-10, and larger ones."""
 
 _KERNEL = 3
 _ROUNDS = 15
 
 
 def speed_table(device: torch.device, shapes: tuple[tuple[int, int, int], ...] = SHAPES, budget_ms: float = 900) -> str:
-    """Time `inv_conv2d` and `conv2d` in turn and return their times and ratios as text.
+    """Time `inv_conv2d` and `conv2d`, and return a table of their times and ratios.
 
     Args:
-        device: where.
-        shapes: batches of images: how many, channels, side.
-        budget_ms: about how long all measurements of one function may take, in milliseconds.
+        device: device to measure on.
+        shapes: batches of square images, each as ``(number, channels, side)``.
+        budget_ms: milliseconds that all measurements of one function on one batch should take.
     """
     lines = [
         f"speed of the inverse {_KERNEL}×{_KERNEL} convolution on {device}, float32, median ms",
         f"  {'':<15}{'':<10}{'forward':^24}  {'with gradient':^24}",
         f"  {'images':<15}{'backend':<10}" + "  ".join(2 * [f"{'conv2d':>8}{'inverse':>8}{'ratio':>8}"]),
     ]
-    ratios: tuple[list[float], list[float]] = ([], [])
+    ratios: tuple[list[float], list[float]] = ([], [])  # forward, with gradient
     for shape in shapes:
         backend, forward, training = _measure(shape, device, budget_ms)
         line = f"  {'×'.join(map(str, (*shape, shape[-1]))):<15}{backend:<10}"
-        for times, known in zip((forward, training), ratios, strict=True):
-            known.append(times["inverse"] / times["conv2d"])
-            line += f"{times['conv2d']:>8.2f}{times['inverse']:>8.2f}{known[-1]:>8.2f}  "
+        for times, column in zip((forward, training), ratios, strict=True):
+            column.append(times["inverse"] / times["conv2d"])
+            line += f"{times['conv2d']:>8.2f}{times['inverse']:>8.2f}{column[-1]:>8.2f}  "
         lines.append(line.rstrip())
-    means = [geometric_mean(known) for known in ratios]
+    forward_mean, training_mean = map(geometric_mean, ratios)
     lines.append(
-        f"  The inverse takes {means[0]:.2f} times as long as conv2d, {means[1]:.2f} times with gradient "
+        f"  The inverse takes {forward_mean:.2f} times as long as conv2d, {training_mean:.2f} times with gradient "
         "(geometric means)."
     )
     return "\n".join(lines)
@@ -50,7 +51,7 @@ def speed_table(device: torch.device, shapes: tuple[tuple[int, int, int], ...] =
 def _measure(
     shape: tuple[int, int, int], device: torch.device, budget_ms: float
 ) -> tuple[str, dict[str, float], dict[str, float]]:
-    """Return the backend, and the milliseconds of both functions forward and with gradient."""
+    """Return the backend, and the median milliseconds of both functions: forward, and with gradient."""
     batch, channels, side = shape
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, channels, side, side, generator=generator).to(device)
@@ -66,17 +67,13 @@ def _measure(
         return {name: timing.median for name, timing in timings.items()}
 
     with torch.no_grad():
-        forward = medians({name: _call(function, x, weight) for name, function in functions.items()})
-    training = medians({name: _step(function, x, weight) for name, function in functions.items()})
+        forward = medians({name: partial(function, x, weight) for name, function in functions.items()})
+    training = medians({name: _training_step(function, x, weight) for name, function in functions.items()})
     return explain(x, weight).partition(":")[0], forward, training
 
 
-def _call(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Callable[[], object]:
-    return lambda: function(x, weight)
-
-
-def _step(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Callable[[], object]:
-    """Return a function that runs forward and backward with a kernel that changes each time, as in training."""
+def _training_step(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Callable[[], object]:
+    """Return a function that runs forward and backward. It changes the kernel first, as each step of training does."""
     x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
 
     def step() -> object:

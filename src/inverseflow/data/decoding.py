@@ -209,15 +209,11 @@ class FileImages(Images):
         return len(self._files)
 
     def __getitems__(self, indices: Indices) -> Tensor:
-        return self.select(indices).tensor()
+        return decode_all(self.select(indices)._files, self._decoder)
 
     def _select(self, indices: Indices) -> FileImages:
         """Return the files at `indices` as a set of their own."""
         return FileImages([self._files[int(index)] for index in indices], self._decoder)
-
-    def tensor(self) -> Tensor:
-        """Decode all images, ``(N, C, H, W)``: N·C·H·W bytes of memory."""
-        return decode_all(self._files, self._decoder)
 
 
 def _shown_size(image: PillowImage) -> tuple[int, int]:

@@ -47,17 +47,16 @@ def read_batches(files: Sequence[Path]) -> TensorImages:
 
     Format: https://www.cs.toronto.edu/~kriz/cifar.html.
     """
-    batches = [_read_batch(file) for file in files]
-    return TensorImages(torch.cat([pixels for pixels, _ in batches]), torch.cat([labels for _, labels in batches]))
-
-
-def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
-    with _reading(path):
-        batch = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-        if pixels.dtype != np.uint8:
-            raise ValueError(f"its pixels are {pixels.dtype}, expected uint8")
-        return torch.from_numpy(pixels.reshape(len(labels), 3, 32, 32).copy()), torch.from_numpy(labels)
+    images, classes = [], []
+    for file in files:
+        with _reading(file):
+            batch = _ArrayUnpickler(io.BytesIO(file.read_bytes()), encoding="bytes").load()
+            pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
+            if pixels.dtype != np.uint8:
+                raise ValueError(f"its pixels are {pixels.dtype}, expected uint8")
+            images.append(torch.from_numpy(pixels.reshape(len(labels), 3, 32, 32).copy()))
+            classes.append(torch.from_numpy(labels))
+    return TensorImages(torch.cat(images), torch.cat(classes))
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -92,23 +92,12 @@ class DensityDistribution(Distribution):
         flat = value.expand(shape + self.event_shape).reshape(-1, *self.event_shape)
         return self.density.log_prob(flat, self._contexts(shape)).reshape(shape)
 
-    @property
-    def mean(self) -> Tensor:
-        """Not available in closed form."""
-        raise self._no_closed_form("mean")
-
-    @property
-    def variance(self) -> Tensor:
-        """Not available in closed form."""
-        raise self._no_closed_form("variance")
-
     def entropy(self) -> Tensor:
-        """Not available in closed form."""
-        raise self._no_closed_form("entropy")
-
-    def _no_closed_form(self, what: str) -> NotImplementedError:
+        """Raise NotImplementedError, as `mean` and `variance` do: none of them has a closed form."""
         name = type(self.density).__name__
-        return NotImplementedError(f"the {what} of {name} has no closed form; estimate it from samples")
+        raise NotImplementedError(f"{name} has no mean, variance or entropy in closed form; estimate it from samples")
+
+    mean = variance = property(entropy)
 
     def _draw(self, sample: Callable[[int, Tensor | None], Tensor], sample_shape: _Shape) -> Tensor:
         shape = torch.Size(sample_shape) + self.batch_shape

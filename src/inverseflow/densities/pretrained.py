@@ -3,13 +3,13 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from inverseflow.densities.density import Density, DensityT
@@ -78,7 +78,8 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
         found = type(density).__name__
         raise CheckpointError(f"{folder_or_hub_id} holds a {found}, not a {kind.__name__}; load it with {found}")
     _check_event_shape(folder / WEIGHTS, density.event_shape)
-    _check_same_shapes(density, state, folder)
+    if difference := shape_difference(density, state):
+        raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {difference}")
     density.to(_common_dtype(state, folder / WEIGHTS))
     density.load_state_dict(state)
     return density
@@ -160,15 +161,14 @@ _TENSOR = 4096  # elements that even the smallest tensor counts for, so that a b
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.randperm}
 
 
-def _check_same_shapes(density: Density, state: dict[str, Tensor], folder: Path) -> None:
-    """Raise unless the density and the weights have tensors of the same names and shapes."""
-    expected, found = ({key: tuple(value.shape) for key, value in of.items()} for of in (density.state_dict(), state))
+def shape_difference(model: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
+    """Describe the first tensor that differs in shape or is on one side only; return None if there is none."""
+    expected, found = ({key: tuple(value.shape) for key, value in of.items()} for of in (model.state_dict(), weights))
     for key in [*expected, *found]:
-        if expected.get(key) != found.get(key):
-            raise CheckpointError(
-                f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {key} is "
-                f"{expected.get(key, 'nothing')} in the configuration and {found.get(key, 'nothing')} in the weights"
-            )
+        own, given = expected.get(key, "nothing"), found.get(key, "nothing")
+        if own != given:
+            return f"{key} is {own} in the model and {given} in the weights"
+    return None
 
 
 def _local(folder_or_hub_id: str | Path) -> Path:

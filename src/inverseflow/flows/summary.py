@@ -1,6 +1,7 @@
 """Print a flow as a tree of layers with their output shapes and parameters."""
 
 import re
+from contextlib import ExitStack
 from itertools import groupby
 
 import torch
@@ -79,11 +80,8 @@ def _output_shapes(flow: Flow) -> dict[nn.Module, str]:
         if isinstance(output, tuple) and isinstance(output[0], Tensor):
             shapes[module] = str(tuple(output[0].shape[1:]))
 
-    handles = [module.register_forward_hook(note) for module in flow.modules()]
-    try:
-        with torch.no_grad():
-            flow(torch.zeros(1, *flow.event_shape, dtype=torch.uint8))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for module in flow.modules():
+            hooks.enter_context(module.register_forward_hook(note))
+        flow(torch.zeros(1, *flow.event_shape, dtype=torch.uint8))
     return shapes

@@ -46,7 +46,6 @@ class Butterfly(Bijection):
     def __init__(
         self, channels: int, *, size: Shape | None = None, factors: Sequence[int] = (0,), shared: bool = False
     ) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, size=size)
         if self.size is None and not shared:
             raise ValueError(
@@ -57,7 +56,7 @@ class Butterfly(Bijection):
             raise ValueError("factors must name at least one factor, counted from 0, got none")
         self.shared = shared
         if self.size is not None:
-            self._check_factors((channels, *self.size))
+            self._check_shape((channels, *self.size))
         elements_built_for = channels * math.prod(self.size or ())
         self.factors: TypedModuleList[_Blocks] = TypedModuleList(
             _Blocks(2**index, 1 if shared else elements_built_for // 2 ** (index + 1)) for index in self.factor_indices
@@ -82,9 +81,6 @@ class Butterfly(Bijection):
 
     def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)
-        self._check_factors(shape)
-
-    def _check_factors(self, shape: Shape) -> None:
         deepest, count = max(self.factor_indices), math.prod(shape)
         if count % 2 ** (deepest + 1):
             raise ValueError(

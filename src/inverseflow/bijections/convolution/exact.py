@@ -9,7 +9,6 @@ from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import at_least_single, per_channel
 from inverseflow.ops import same_conv2d, same_conv2d_factor_numel, same_conv2d_log_det, same_conv2d_solve
-from inverseflow.utils.arguments import whole_number
 
 MAX_FACTOR_NUMEL = 2**28
 """Largest number of entries of a matrix's factors: 1 GiB in float32, found in at most some 3·10¹² operations."""
@@ -49,7 +48,6 @@ class ExactConv2d(Bijection):
     full_precision = True
 
     def __init__(self, channels: int, kernel_size: int | tuple[int, int] = 3) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2)
         self.kernel_size = rows, columns = kernel_sides(kernel_size)
         weight = 0.05 / math.sqrt(channels * rows * columns) * torch.randn(channels, channels, rows, columns)

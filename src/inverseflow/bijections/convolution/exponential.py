@@ -7,7 +7,7 @@ from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import at_least_single, pixels
 from inverseflow.ops import conv2d_spectral_norm_bound, same_conv2d
-from inverseflow.utils.arguments import finite_number, whole_number
+from inverseflow.utils.arguments import finite_number
 
 
 class ExponentialConv2d(Bijection):
@@ -61,7 +61,6 @@ class ExponentialConv2d(Bijection):
         max_spectral_norm: float = 0.9,
         tolerance: float | None = None,
     ) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2)
         self.kernel_size = rows, columns = kernel_sides(kernel_size, odd=True)
         self.max_spectral_norm = finite_number("max_spectral_norm", max_spectral_norm, above=0)

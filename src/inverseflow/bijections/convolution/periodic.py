@@ -10,7 +10,6 @@ from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import per_channel
 from inverseflow.ops import dense_solve
-from inverseflow.utils.arguments import whole_number
 
 
 class PeriodicConv2d(Bijection):
@@ -49,7 +48,6 @@ class PeriodicConv2d(Bijection):
     """
 
     def __init__(self, channels: int, kernel_size: int | tuple[int, int] = 3) -> None:
-        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, spatial_axes=2)
         self.kernel_size = rows, columns = kernel_sides(kernel_size)
         weight = 0.05 / math.sqrt(channels * rows * columns) * torch.randn(channels, channels, rows, columns)

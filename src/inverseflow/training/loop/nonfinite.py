@@ -1,6 +1,7 @@
 """Find the origin of a value that is not finite."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -30,13 +31,10 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
 
         return hook
 
-    handles = [module.register_forward_hook(look(name)) for name, module in model.named_modules()]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(look(name)))
+        run()
     return found[0] if found else None
 
 

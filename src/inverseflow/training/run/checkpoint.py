@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inverseflow.densities.pretrained import shape_difference
 from inverseflow.errors import CheckpointError, InverseFlowError, OptionError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run.folder import Run, read_metrics
@@ -155,16 +156,7 @@ def flow_weights(checkpoint: Mapping[str, Any], field: str = "state_dict") -> di
 
 def check_architecture(flow: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Check that weights by their names in the flow fit a flow; name the first difference."""
-    own = flow.state_dict()
-    for name in [*own, *(name for name in weights if name not in own)]:
-        if name not in weights:
-            difference = f"it has no {name}"
-        elif name not in own:
-            difference = f"it has {name}, which the model does not have"
-        elif own[name].shape != weights[name].shape:
-            difference = f"{name} is {tuple(weights[name].shape)} in it and {tuple(own[name].shape)} in the model"
-        else:
-            continue
+    if difference := shape_difference(flow, weights):
         raise CheckpointError(f"{path} is of another architecture: {difference}")
 
 
