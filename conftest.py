@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import inverseflow
 
 @pytest.fixture(autouse=True)
 def _public_names(doctest_namespace: dict[str, Any]) -> None:
-    doctest_namespace["torch"] = torch
+    doctest_namespace.update(torch=torch, partial=partial)
     for floor in (
         inverseflow.ops,
         inverseflow.nets,

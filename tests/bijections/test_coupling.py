@@ -1,11 +1,13 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from inverseflow.bijections import AdditiveCoupling, AffineCoupling, SplitPrior
-from inverseflow.nets import MLP, ConvNet
+from inverseflow.bijections import AdditiveCoupling, AffineCoupling, Coupling, RationalQuadratic, SplitPrior
+from inverseflow.nets import MLP, ConvNet, ResNet
+from inverseflow.ops import rational_quadratic_spline
 
 
 class Constant(nn.Module):
@@ -86,6 +88,33 @@ def test_a_context_vector_is_spread_over_the_pixels_behind_the_kept_channels():
     assert torch.equal(asked[0][:, 1:], context[:, :, None, None].expand(2, 2, 4, 5))
     of_image = layer(x, context[:, :, None, None].expand(2, 2, 4, 5))[0]
     torch.testing.assert_close(of_image, of_vector, rtol=0, atol=0)
+
+
+def test_a_builder_is_asked_for_the_network_that_fits():
+    layer = Coupling(5, partial(MLP, width=4), map=RationalQuadratic(bins=3), context_channels=2)
+    assert (layer.net[0].in_features, layer.net[-1].out_features) == (2 + 2, 8 * 3)
+    assert AffineCoupling(5, partial(MLP, width=4), swap=True).net[-1].out_features == 2 * 2
+
+
+def test_a_network_that_takes_a_context_gets_it_apart():
+    layer = AffineCoupling(4, partial(ResNet, width=8, spatial_axes=0), context_channels=3)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    x, context = torch.randn(2, 4), torch.randn(2, 3)
+    z, _ = layer(x, context)
+    raw_scale, shift = layer.net(x[:, :2], context).chunk(2, dim=1)
+    torch.testing.assert_close(z[:, 2:], x[:, 2:] * (2 * torch.tanh(raw_scale / 2)).exp() + shift)
+
+
+def test_a_spline_coupling_maps_by_the_spline_that_the_network_predicts():
+    prediction = torch.randn(8 * 2)
+    layer = Coupling(3, Constant(*prediction.tolist()), map=RationalQuadratic(bins=3, bound=2.0))
+    x = torch.tensor([[0.3, -1.0, 1.2]])
+    z, log_det = layer(x)
+    widths, heights, derivatives = prediction.view(8, 2).T.split([3, 3, 2], dim=1)
+    expected, log_derivative = rational_quadratic_spline(x[0, 1:, None], widths, heights, derivatives, bound=2.0)
+    torch.testing.assert_close(z[0, 1:], expected[:, 0])
+    torch.testing.assert_close(log_det, log_derivative.sum()[None])
 
 
 def test_an_integer_context_is_converted():

@@ -5,6 +5,7 @@ A new layer is one line of `LAYERS`, a new flow one line of `FLOWS`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +17,18 @@ from torch import nn
 from inverseflow import flows
 from inverseflow.bijections import (
     ActNorm,
+    Additive,
     AdditiveCoupling,
     AffineCoupling,
     Bijection,
     Butterfly,
     CausalConv2d,
+    Channels,
+    Checkerboard,
     CheckpointedCompose,
     Compose,
     Conv1x1,
+    Coupling,
     Dequantize,
     EmergingConv2d,
     ExactConv2d,
@@ -34,6 +39,7 @@ from inverseflow.bijections import (
     Logit,
     LUConv1x1,
     MaCow,
+    Mask,
     MaskedConvFlow,
     MemoryEfficientWoodbury,
     MintNet,
@@ -42,6 +48,7 @@ from inverseflow.bijections import (
     Permute,
     QuadCoupling,
     RationalConv2d,
+    RationalQuadratic,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -50,7 +57,7 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.flows import Glow, ImageFlow, InverseFlow, PlanarFlow
-from inverseflow.nets import MLP, ConvNet
+from inverseflow.nets import MLP, ConvNet, ResNet
 
 Shape = tuple[int, ...]
 
@@ -135,6 +142,7 @@ def conditional_stack() -> Bijection:
 
 
 VECTOR, SEQUENCE, IMAGE, VOLUME = (4,), (3, 5), (4, 3, 5), (3, 2, 3, 2)
+MASK = torch.arange(math.prod(VOLUME)).reshape(VOLUME) % 7 < 3
 
 LAYERS = [
     Case("Dequantize-8-bit", partial(Dequantize, 256), (3, 2, 3), levels=256),
@@ -230,6 +238,31 @@ LAYERS = [
         lambda: AffineCoupling(3, ConvNet(2 + 2, 2, 3), swap=True, context_channels=2),
         (3, 2, 4),
         context=(2, 2, 4),
+    ),
+    Case("Coupling", partial(Coupling, 4, partial(ConvNet, width=3)), IMAGE),
+    Case("Coupling-spline", lambda: Coupling(4, partial(MLP, width=5), map=RationalQuadratic(3, 2.0)), VECTOR),
+    Case(
+        "Coupling-channels-additive",
+        lambda: Coupling(3, partial(ResNet, width=4, spatial_axes=1), map=Additive(), split=Channels([0, 2])),
+        SEQUENCE,
+    ),
+    Case(
+        "Coupling-checkerboard-spline-context-image",
+        lambda: Coupling(
+            4,
+            partial(ResNet, width=2, depth=1),
+            map=RationalQuadratic(bins=2, bound=3.0),
+            split=Checkerboard(parity=1),
+            context_channels=2,
+        ),
+        IMAGE,
+        context=(2, 3, 5),
+    ),
+    Case(
+        "Coupling-mask-conditional",
+        lambda: Coupling(3, partial(ConvNet, width=3, spatial_axes=3), split=Mask(MASK), context_channels=1),
+        VOLUME,
+        context=(1,),
     ),
     Case("AdditiveCoupling", lambda: AdditiveCoupling(4, ConvNet(2, 2, 3)), IMAGE),
     Case(

@@ -11,11 +11,15 @@ from inverseflow import bijections
 from inverseflow.bijections import (
     ActNorm,
     AdditiveCoupling,
+    Affine,
     AffineCoupling,
     Bijection,
     Butterfly,
     CausalConv2d,
+    Channels,
+    Checkerboard,
     Conv1x1,
+    Coupling,
     Dequantize,
     EmergingConv2d,
     ExactConv2d,
@@ -33,6 +37,7 @@ from inverseflow.bijections import (
     Permute,
     QuadCoupling,
     RationalConv2d,
+    RationalQuadratic,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -54,6 +59,7 @@ COMPLETE = {
     Butterfly: {"factors": (0, 1), **IMAGE},
     CausalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     Conv1x1: CHANNELS,
+    Coupling: {"conditioner": partial(ConvNet, width=3), **CONTEXT},
     Dequantize: {"levels": 256},
     EmergingConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     ExactConv2d: {"kernel_size": 3, **CHANNELS},
@@ -73,6 +79,7 @@ COMPLETE = {
     RationalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     Scale: {"scale": 2, "shift": 1},
     SelfNormalizingConv2d: {"kernel_size": 3, "reconstruction_weight": 2, **CHANNELS},
+    RationalQuadratic: {"bins": 3, "bound": 2},
     SplineActivation: {"bins": 3, "bound": 2, **IMAGE},
     SplitPrior: {"spatial_axes": 2, **CONTEXT},
     Squeeze: {"factor": 2},
@@ -80,6 +87,9 @@ COMPLETE = {
     ConvNet: {"width": 4, **NETWORK},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
     ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
+    Affine: {"max_log_scale": 2},
+    Channels: {"conditioning": (0, 2)},
+    Checkerboard: {"parity": 1},
     StandardNormal: {"dims": 3},
     ZeroConv: {"kernel_size": 3, **NETWORK},
 }
@@ -87,11 +97,13 @@ COMPLETE = {
 
 REAL = {"alpha", "bound", "max_log_scale", "max_raw_scale", "max_row_sum", "max_spectral_norm"}
 REAL |= {"reconstruction_weight", "scale", "shift", "tolerance"}
-SEQUENCES = {"size", "factors", "permutation", "event_shape"}
+SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
-NO_NUMBERS |= {"gradient", "order"}
+NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "split"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
+PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}
+PARTS_OF_COUPLINGS |= {"Channels", "Checkerboard", "Halves", "Mask", "Split"}
 
 ARGUMENTS = [(build, name) for build, options in COMPLETE.items() for name in options if name not in NO_NUMBERS]
 WHOLE_ARGUMENTS = [(build, name) for build, name in ARGUMENTS if name not in REAL]
@@ -115,7 +127,7 @@ def as_numpy(value, kind):
 
 def test_the_table_holds_every_argument_of_every_layer():
     assert {build.__name__ for build in COMPLETE if issubclass(build, Bijection)} == (
-        set(bijections.__all__) - COMBINATORS
+        set(bijections.__all__) - COMBINATORS - PARTS_OF_COUPLINGS
     )
     for build, options in COMPLETE.items():
         assert set(inspect.signature(build).parameters) - NO_NUMBERS <= set(options), build

@@ -15,36 +15,46 @@ from inverseflow.bijections.convolution.periodic import PeriodicConv2d
 from inverseflow.bijections.convolution.rational import RationalConv2d
 from inverseflow.bijections.convolution.self_normalizing import SelfNormalizingConv2d
 from inverseflow.bijections.convolution.woodbury import MemoryEfficientWoodbury, Woodbury
-from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, SplitPrior
+from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplitPrior
 from inverseflow.bijections.linear import Conv1x1, LUConv1x1
+from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap, RationalQuadratic
 from inverseflow.bijections.multiscale import Multiscale
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
 from inverseflow.bijections.spline_activation import SplineActivation
+from inverseflow.bijections.splits import Channels, Checkerboard, Halves, Mask, Split
 from inverseflow.bijections.transform import BijectionTransform
 
 __all__ = [
     "ActNorm",
+    "Additive",
     "AdditiveCoupling",
+    "Affine",
     "AffineCoupling",
     "Bijection",
     "BijectionTransform",
     "Butterfly",
     "CausalConv2d",
+    "Channels",
+    "Checkerboard",
     "CheckpointedCompose",
     "Compose",
     "Conv1x1",
+    "Coupling",
     "Dequantize",
+    "ElementwiseMap",
     "EmergingConv2d",
     "ExactConv2d",
     "ExponentialConv2d",
     "FInCConv2d",
+    "Halves",
     "Inverse",
     "InverseConv2d",
     "LUConv1x1",
     "Logit",
     "MaCow",
+    "Mask",
     "MaskedConvFlow",
     "MemoryEfficientWoodbury",
     "MintNet",
@@ -53,10 +63,12 @@ __all__ = [
     "Permute",
     "QuadCoupling",
     "RationalConv2d",
+    "RationalQuadratic",
     "Scale",
     "SelfNormalizingConv2d",
     "Shape",
     "SplineActivation",
+    "Split",
     "SplitPrior",
     "Squeeze",
     "Woodbury",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
@@ -133,7 +134,9 @@ class Bijection(nn.Module, ABC):
         for name, parameter in inspect.signature(type(self)).parameters.items():
             value = getattr(self, name, None)
             is_default = parameter.kind is parameter.KEYWORD_ONLY and value == parameter.default
-            if isinstance(value, str) or (isinstance(value, (int, float, tuple)) and not is_default):
+            if isinstance(value, str) or (
+                (isinstance(value, (int, float, tuple)) or is_dataclass(value)) and not is_default
+            ):
                 parts.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}")
         return ", ".join(parts)
 

@@ -1,100 +1,129 @@
-"""Coupling layers over any conditioner network."""
+"""Coupling layers: split × elementwise map × conditioner."""
 
-from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.events import sum_event
+from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap
+from inverseflow.bijections.splits import Halves, Split
 from inverseflow.nets import ZeroConv
-from inverseflow.nets.conditioner import append
-from inverseflow.utils.arguments import finite_number, whole_number
+from inverseflow.nets.conditioner import Builder, append, build_network, takes_context
+from inverseflow.utils.arguments import whole_number
 
 
-class _Coupling(Bijection):
-    """Base class of coupling layers: some channels are copied, and condition the transform of the others."""
+class Coupling(Bijection):
+    r"""Copy some elements, and map each of the others by a monotone map whose parameters depend on the copied ones.
+
+    .. math:: z_a = x_a, \qquad z_b = \phi(x_b;\, \theta(x_a, c)), \qquad \log|\det| = \sum \log \phi'(x_b)
+
+    Args:
+        channels: number of channels C.
+        conditioner: the network θ, or a builder of it: a function of the number of channels that it sees and of
+            output channels, such as ``partial(ConvNet, width=64)``. The output holds the first parameter of all
+            channels, then the second, and so on. The context follows the input channels and is counted with them;
+            a network whose ``forward`` has an argument ``context`` gets it there instead, and a builder with an
+            argument ``context_channels`` is told its number.
+        map: the map φ of every element; None for `Affine()`.
+        split: which elements are copied: `Halves`, `Channels`, `Checkerboard` or `Mask`; None for `Halves()`.
+        context_channels: channels of the context c, None for an unconditional layer.
+
+    Shape:
+        x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
+
+    Raises:
+        ValueError: if the split leaves nothing to condition on or to transform, or the network's output has another
+            shape.
+
+    Reference:
+        Dinh et al., RealNVP, 2017, section 3.2, https://arxiv.org/abs/1605.08803; with splines: Durkan et al., Neural
+        Spline Flows, 2019, section 3.3, https://arxiv.org/abs/1906.04032.
+
+    Example:
+        >>> net = partial(ResNet, width=16)
+        >>> layer = Coupling(3, net, map=RationalQuadratic(bins=4), split=Checkerboard(), context_channels=2)
+        >>> z, log_det = layer(torch.randn(2, 3, 8, 8), torch.randn(2, 2))
+    """
 
     def __init__(
         self,
         channels: int,
-        net: nn.Module,
+        conditioner: nn.Module | Builder,
         *,
-        num_conditioning: int | None = None,
-        swap: bool = False,
+        map: ElementwiseMap | None = None,
+        split: Split | None = None,
         context_channels: int | None = None,
     ) -> None:
-        channels = whole_number("channels", channels, at_least=2)
+        channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, context_channels=context_channels)
-        if num_conditioning is None:
-            num_conditioning = channels - channels // 2 if swap else channels // 2
-        self.num_conditioning = whole_number("num_conditioning", num_conditioning, at_least=1, at_most=channels - 1)
-        self.net = net
-        self.swap = swap
-
-    outputs: int
-    """Number of the network's output channels for each other channel."""
-
-    @abstractmethod
-    def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        """Map the other channels to latent, given the network's prediction."""
-
-    @abstractmethod
-    def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        """Map the other channels to data, given the network's prediction."""
+        self.map = Affine() if map is None else map
+        split = Halves() if split is None else split
+        seen, predicted = split.bind(channels)
+        self.net = (
+            conditioner
+            if isinstance(conditioner, nn.Module)
+            else build_network(conditioner, seen, self.map.num_parameters * predicted, self.context_channels)
+        )
+        self.split, self._predicted = split, predicted
+        self._context_apart = self.context_channels is not None and takes_context(self.net)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        copied, changed = self._split(x)
-        changed, log_det = self._transform(changed, self._predict(copied, changed, context))
-        return self._join(copied, changed), log_det
+        return self._apply_map(self.map.forward, x, context)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        copied, changed = self._split(z)
-        changed, log_det = self._untransform(changed, self._predict(copied, changed, context))
-        return self._join(copied, changed), log_det
+        return self._apply_map(self.map.inverse, z, context)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        at = x.shape[1] - self.num_conditioning if self.swap else self.num_conditioning
-        first, second = x.tensor_split([at], dim=1)
-        return (second, first) if self.swap else (first, second)
+    def _apply_map(
+        self, direction: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, LogDet]:
+        seen, changed = self.split.take(x)
+        parameters = self.split.select(self._predict(seen, changed, context))
+        changed, log_derivative = direction(changed, parameters)
+        return self.split.put(x, changed), sum_event(log_derivative)
 
-    def _join(self, copied: Tensor, changed: Tensor) -> Tensor:
-        return torch.cat([changed, copied] if self.swap else [copied, changed], dim=1)
-
-    def _predict(self, copied: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
-        if self.context_channels is not None and context is not None:
-            copied = append(copied, context)
-        prediction: Tensor = self.net(copied)
-        expected = (changed.shape[0], self.outputs * changed.shape[1], *changed.shape[2:])
+    def _predict(self, seen: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
+        if self.context_channels is None or context is None:
+            prediction: Tensor = self.net(seen)
+        elif self._context_apart:
+            prediction = self.net(seen, context)
+        else:
+            prediction = self.net(append(seen, context))
+        expected = (seen.shape[0], self.map.num_parameters * self._predicted, *seen.shape[2:])
         if prediction.shape != expected:
             raise ValueError(
                 f"the network of a coupling that changes {tuple(changed.shape)} must return {expected}, "
                 f"got {tuple(prediction.shape)}"
             )
-        return prediction.to(changed.dtype)
+        parameters: Tensor = prediction.to(changed.dtype).unflatten(1, (self.map.num_parameters, self._predicted))
+        return parameters
+
+    def _check_shape(self, shape: Shape) -> None:
+        super()._check_shape(shape)
+        self.split.check_shape(shape)
 
 
-class _Affine(_Coupling):
-    """The scale and shift of `AffineCoupling` and `SplitPrior`."""
+class _CouplingOfHalves(Coupling):
+    """Base class of couplings with a fixed map."""
 
-    outputs = 2
-    max_log_scale: float
+    def __init__(
+        self,
+        channels: int,
+        net: nn.Module | Builder,
+        map: ElementwiseMap,
+        num_conditioning: int | None,
+        swap: bool,
+        context_channels: int | None,
+    ) -> None:
+        split = Halves(num_conditioning, swap=swap)
+        super().__init__(channels, net, map=map, split=split, context_channels=context_channels)
+        self.num_conditioning, _ = split.bind(channels)
+        self.swap = swap
 
-    def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        log_scale, shift = self._scale_and_shift(prediction)
-        return changed * log_scale.exp() + shift, sum_event(log_scale)
 
-    def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        log_scale, shift = self._scale_and_shift(prediction)
-        return (changed - shift) * (-log_scale).exp(), -sum_event(log_scale)
-
-    def _scale_and_shift(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        raw_scale, shift = prediction.chunk(2, dim=1)
-        return self.max_log_scale * torch.tanh(raw_scale / self.max_log_scale), shift
-
-
-class AffineCoupling(_Affine):
-    r"""Scale and shift some of the channels by functions of the others.
+class AffineCoupling(_CouplingOfHalves):
+    r"""Scale and shift some of the channels by functions of the others: `Coupling` with `Affine` and `Halves`.
 
     .. math:: z_b = x_b \odot \exp(s(x_a)) + t(x_a), \qquad z_a = x_a, \qquad \log|\det| = \sum s
 
@@ -103,8 +132,8 @@ class AffineCoupling(_Affine):
 
     Args:
         channels: number of channels C, at least 2.
-        net: any network. It takes the conditioning channels, followed by the context, and returns two channels for
-            each other channel: all raw scales, then all shifts.
+        net: any network, or a builder of it; see `Coupling`. It takes the conditioning channels, followed by the
+            context, and returns two channels for each other channel: all raw scales, then all shifts.
         num_conditioning: number of channels that are copied and condition the others; None for C // 2. They are the
             first channels, with `swap` the last.
         swap: condition on the last channels and transform the first.
@@ -127,21 +156,22 @@ class AffineCoupling(_Affine):
     def __init__(
         self,
         channels: int,
-        net: nn.Module,
+        net: nn.Module | Builder,
         *,
         num_conditioning: int | None = None,
         swap: bool = False,
         context_channels: int | None = None,
         max_log_scale: float = 2.0,
     ) -> None:
-        super().__init__(channels, net, num_conditioning=num_conditioning, swap=swap, context_channels=context_channels)
-        self.max_log_scale = finite_number("max_log_scale", max_log_scale, above=0)
+        map = Affine(max_log_scale)
+        super().__init__(channels, net, map, num_conditioning, swap, context_channels)
+        self.max_log_scale = map.max_log_scale
 
 
-class AdditiveCoupling(_Coupling):
-    r"""Shift some of the channels by functions of the others. Log-determinant 0.
+class AdditiveCoupling(_CouplingOfHalves):
+    r"""Shift some of the channels by functions of the others: `Coupling` with `Additive` and `Halves`.
 
-    .. math:: z_b = x_b + t(x_a), \qquad z_a = x_a
+    .. math:: z_b = x_b + t(x_a), \qquad z_a = x_a, \qquad \log|\det| = 0
 
     The arguments, shapes and errors of `AffineCoupling` apply, but there is no scale to bound, and the network returns
     one shift for each other channel.
@@ -153,16 +183,19 @@ class AdditiveCoupling(_Coupling):
         >>> z, log_det = AdditiveCoupling(4, MLP(2, 2, width=16))(torch.randn(3, 4))
     """
 
-    outputs = 1
+    def __init__(
+        self,
+        channels: int,
+        net: nn.Module | Builder,
+        *,
+        num_conditioning: int | None = None,
+        swap: bool = False,
+        context_channels: int | None = None,
+    ) -> None:
+        super().__init__(channels, net, Additive(), num_conditioning, swap, context_channels)
 
-    def _transform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        return changed + prediction, 0.0
 
-    def _untransform(self, changed: Tensor, prediction: Tensor) -> tuple[Tensor, LogDet]:
-        return changed - prediction, 0.0
-
-
-class SplitPrior(_Affine):
+class SplitPrior(_CouplingOfHalves):
     r"""Learned normal prior, as a bijection, of the half that `Multiscale` factors out, given the other half.
 
     .. math:: z_b = x_b \odot \exp(s(x_a)) + t(x_a), \qquad z_a = x_a
@@ -187,9 +220,6 @@ class SplitPrior(_Affine):
     """
 
     def __init__(self, channels: int, *, spatial_axes: int = 2, context_channels: int | None = None) -> None:
-        channels = whole_number("channels", channels, at_least=2)
-        context = 0 if context_channels is None else whole_number("context_channels", context_channels, at_least=1)
-        net = ZeroConv(channels // 2 + context, 2 * (channels - channels // 2), spatial_axes=spatial_axes)
-        super().__init__(channels, net, context_channels=context_channels)
+        net = partial(ZeroConv, spatial_axes=spatial_axes)
+        super().__init__(channels, net, Affine(), None, False, context_channels)
         self.spatial_axes = whole_number("spatial_axes", spatial_axes)
-        self.max_log_scale = 2.0

@@ -1,12 +1,11 @@
 """A coupling in several blocks of channels."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inverseflow.bijections.base import Bijection, LogDet, TypedModuleList
 from inverseflow.bijections.coupling import AffineCoupling
+from inverseflow.nets.conditioner import Builder
 from inverseflow.utils.arguments import whole_number
 
 
@@ -23,7 +22,7 @@ class QuadCoupling(Bijection):
     Args:
         channels: number of channels C.
         build_net: builds the network of a block from the number of its input channels (all blocks before, then the
-            context) and of its output channels (2 C / n: all raw scales, then all shifts).
+            context) and of its output channels (2 C / n: all raw scales, then all shifts); see `Coupling`.
         blocks: number of blocks n, at least 2; it divides the channels.
         context_channels: channels of the context, None for an unconditional layer.
         max_log_scale: the bound m on every s, positive and finite.
@@ -45,7 +44,7 @@ class QuadCoupling(Bijection):
     def __init__(
         self,
         channels: int,
-        build_net: Callable[[int, int], nn.Module],
+        build_net: Builder,
         *,
         blocks: int = 4,
         context_channels: int | None = None,
@@ -63,7 +62,7 @@ class QuadCoupling(Bijection):
         self.couplings: TypedModuleList[AffineCoupling] = TypedModuleList(
             AffineCoupling(
                 seen + size,
-                build_net(seen + (self.context_channels or 0), 2 * size),
+                build_net,
                 num_conditioning=seen,
                 context_channels=context_channels,
                 max_log_scale=max_log_scale,

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.events import at_least_single, elements, sum_event
+from inverseflow.bijections.maps import spline_bins
 from inverseflow.ops import rational_quadratic_spline
-from inverseflow.ops.spline import MIN_BIN
-from inverseflow.utils.arguments import finite_number, whole_number
+from inverseflow.utils.arguments import finite_number
 
 
 class SplineActivation(Bijection):
@@ -43,11 +43,7 @@ class SplineActivation(Bijection):
         self, channels: int | None = None, *, size: Shape | None = None, bins: int = 8, bound: float = 10.0
     ) -> None:
         super().__init__(channels=channels, size=size)
-        self.bins = whole_number("bins", bins, at_least=2)
-        if self.bins * MIN_BIN >= 1:
-            raise ValueError(
-                f"bins must be below {1 / MIN_BIN:g}, because each takes {MIN_BIN} of the interval, got {bins}"
-            )
+        self.bins = spline_bins("bins", bins)
         self.bound = finite_number("bound", bound, above=0)
         if self.size is not None and self.channels is None:
             raise ValueError(f"a spline for each element needs channels too, got size={size} and channels=None")
