@@ -64,7 +64,7 @@ def test_a_missing_idx_file_is_named(idx):
 
 def test_as_many_labels_as_images_are_needed(idx, write_idx, pixels):
     write_idx(idx[1], pixels(4))
-    with pytest.raises(DataError, match=r"labels cannot be read \(labels must be 5 integers, one for each image"):
+    with pytest.raises(DataError, match=r"labels cannot be read \(labels must be 5 integers, one for each example"):
         read_idx(*idx)
 
 

@@ -84,7 +84,7 @@ def test_pixels_that_are_no_batch_of_bytes_are_refused(pixels):
 
 @pytest.mark.parametrize("labels", [torch.arange(5), torch.zeros(6), torch.zeros(6, 1, dtype=torch.int64)])
 def test_labels_that_do_not_fit_the_images_are_refused(labels):
-    with pytest.raises(DataError, match="labels must be 6 integers, one for each image"):
+    with pytest.raises(DataError, match="labels must be 6 integers, one for each example"):
         images(labels=labels)
 
 

@@ -1,19 +1,23 @@
 import pytest
+import torch
 
-from inverseflow.data import DATA_SETS, load_images
+from inverseflow.data import IMAGE_SETS, TOYS, LabelCondition, load_data, load_images
 from inverseflow.errors import DataError
 
 
 def test_every_data_set_is_found_by_its_name(tmp_path, write_mnist, write_cifar10, write_images):
     write_mnist(tmp_path / "mnist")
+    write_mnist(tmp_path / "fashion-mnist")
     write_cifar10(tmp_path / "cifar10")
     write_images(tmp_path / "folder", 10)
-    for name in DATA_SETS:
+    for name in IMAGE_SETS:
         assert load_images(name, data_dir=None if name == "digits" else tmp_path / name).name == name
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(DataError, match="unknown data set 'cifar': choose one of digits, mnist, cifar10, folder"):
+    with pytest.raises(
+        DataError, match="unknown data set 'cifar': choose one of digits, mnist, fashion-mnist, cifar10, folder"
+    ):
         load_images("cifar")
 
 
@@ -22,7 +26,7 @@ def test_options_reach_the_folder(tmp_path, write_images):
     assert load_images("folder", data_dir=tmp_path, image_size=8, channels=1).event_shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist", "cifar10"])
 @pytest.mark.parametrize("option", [{"image_size": 8}, {"crop": "center"}, {"channels": 1}])
 def test_options_of_the_folder_are_refused_elsewhere(name, option):
     with pytest.raises(DataError, match=f"{next(iter(option))} applies to the data set 'folder' only.*'{name}'"):
@@ -39,8 +43,48 @@ def test_digits_need_no_folder(tmp_path):
         load_images("digits", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("name", IMAGE_SETS)
 def test_every_data_set_refuses_a_seed_out_of_range(name, tmp_path, write_mnist, write_cifar10, write_images):
-    {"mnist": write_mnist, "cifar10": write_cifar10}.get(name, lambda folder: write_images(folder, 10))(tmp_path)
+    {"mnist": write_mnist, "fashion-mnist": write_mnist, "cifar10": write_cifar10}.get(
+        name, lambda folder: write_images(folder, 10)
+    )(tmp_path)
     with pytest.raises(DataError, match="split_seed must be .*, got -1"):
         load_images(name, data_dir=None if name == "digits" else tmp_path, split_seed=-1)
+
+
+# One door for every kind
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist", "cifar10", "two-moons", "eight-gaussians"])
+def test_labels_become_contexts_of_the_classes_by_name(name, tmp_path, write_mnist, write_cifar10):
+    folder = None
+    if name not in ("digits", *TOYS):
+        folder = tmp_path
+        (write_cifar10 if name == "cifar10" else write_mnist)(tmp_path)
+    plain, splits = load_data(name, data_dir=folder), load_data(name, data_dir=folder, condition="label")
+    assert plain.condition is None
+    assert plain.train.context is None
+    assert splits.condition == LabelCondition(plain.classes)
+    for split in ("train", "validation", "test"):
+        examples, others = getattr(splits, split), getattr(plain, split)
+        assert torch.equal(examples.tensor(), others.tensor())
+        assert torch.equal(examples.context.argmax(1), others.labels)
+
+
+@pytest.mark.parametrize("name", ["checkerboard", "swiss-roll"])
+def test_a_set_without_classes_has_no_condition_label(name):
+    with pytest.raises(DataError, match=r"\(synthetic\) has no classes: leave the condition 'label' out"):
+        load_data(name, condition="label")
+
+
+def test_options_of_a_table_are_refused_elsewhere_and_those_of_a_folder_for_a_table(tmp_path):
+    with pytest.raises(DataError, match="columns applies to the data set 'table' only: leave it out for 'rings'"):
+        load_data("rings", columns=["x"])
+    with pytest.raises(DataError, match="image_size applies to the data set 'folder' only: leave it out for 'table'"):
+        load_data("table", data_dir=tmp_path / "a.csv", image_size=8)
+    with pytest.raises(DataError, match="a table has no labels: name the columns of the context"):
+        load_data("table", data_dir=tmp_path / "a.csv", condition="label")
+    with pytest.raises(DataError, match="'rings' is drawn: leave data_dir"):
+        load_data("rings", data_dir=tmp_path)
+    with pytest.raises(DataError, match="'table' needs a CSV, Parquet, NPZ or NPY file"):
+        load_data("table")

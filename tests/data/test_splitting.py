@@ -31,7 +31,7 @@ def test_a_seed_out_of_range_is_refused(seed):
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_things_to_divide_are_refused(count):
-    with pytest.raises(DataError, match=f"{count} images are too few to split: at least 3 are needed"):
+    with pytest.raises(DataError, match=f"{count} examples are too few to split: at least 3 are needed"):
         split_indices(count, 1, 1, seed=0)
 
 
@@ -98,7 +98,7 @@ def test_equal_images_part_if_nothing_else_is_there():
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_images_to_divide_by_content_are_refused(count):
-    with pytest.raises(DataError, match=f"{count} images are too few to split: at least 3 are needed"):
+    with pytest.raises(DataError, match=f"{count} examples are too few to split: at least 3 are needed"):
         split_by_content(digests(count), 2, seed=0)
 
 

@@ -197,11 +197,12 @@ class FileImages(Images):
     Args:
         files: the encoded images.
         decoder: brings them to one shape.
+        labels: ``(N,)`` ``int64`` classes, or None.
     """
 
-    def __init__(self, files: Sequence[Encoded], decoder: Decoder) -> None:
+    def __init__(self, files: Sequence[Encoded], decoder: Decoder, labels: Tensor | None = None) -> None:
         self.shape = decoder.shape
-        self.labels = None
+        self.labels = labels
         self._files = files
         self._decoder = decoder
 
@@ -213,7 +214,8 @@ class FileImages(Images):
 
     def _select(self, indices: Indices) -> FileImages:
         """Return the files at `indices` as a set of their own."""
-        return FileImages([self._files[int(index)] for index in indices], self._decoder)
+        labels = None if self.labels is None else self.labels[torch.as_tensor(indices, dtype=torch.long)]
+        return FileImages([self._files[int(index)] for index in indices], self._decoder, labels)
 
 
 def _shown_size(image: PillowImage) -> tuple[int, int]:

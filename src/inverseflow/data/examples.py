@@ -2,8 +2,8 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
@@ -52,6 +52,8 @@ class Examples(Dataset[Tensor], ABC):
     """Shape of every example."""
     context: Tensor | None = None
     """``(N, *context_shape)``, one context for each example, or None."""
+    labels: Tensor | None = None
+    """``(N,)`` ``int64`` classes, or None if the examples have none."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -111,9 +113,10 @@ class TensorExamples(Examples):
     Args:
         x: ``(N, *event_shape)``; not copied.
         context: ``(N, *context_shape)``, one for each example, or None.
+        labels: ``(N,)`` classes of any integer dtype, or None.
 
     Raises:
-        DataError: if x is no batch, or there is not one context for each example.
+        DataError: if x is no batch, or there is not one context or label for each example.
 
     Example:
         >>> examples = TensorExamples(torch.randn(10, 2), torch.randn(10, 3))
@@ -121,10 +124,11 @@ class TensorExamples(Examples):
         torch.Size([2, 3])
     """
 
-    def __init__(self, x: Tensor, context: Tensor | None = None) -> None:
+    def __init__(self, x: Tensor, context: Tensor | None = None, labels: Tensor | None = None) -> None:
         if x.ndim < 2:
             raise DataError(f"examples must be a batch (N, *event_shape), got shape {tuple(x.shape)}")
         self.shape = tuple(x.shape[1:])
+        self.labels = None if labels is None else checked_labels(labels, len(x))
         self._x = x
         if context is not None:
             self.context = self.with_context(context).context
@@ -136,10 +140,20 @@ class TensorExamples(Examples):
         return self._x[torch.as_tensor(indices, dtype=torch.long)]
 
     def _select(self, indices: Indices) -> "TensorExamples":
-        return TensorExamples(self.__getitems__(indices))
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return TensorExamples(self._x[chosen], labels=None if self.labels is None else self.labels[chosen])
 
 
-ExamplesT = TypeVar("ExamplesT", bound=Examples)
+def checked_labels(labels: Tensor, count: int) -> Tensor:
+    """Return labels as ``int64``, or refuse what is not one integer for each of `count` examples."""
+    if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex():
+        raise DataError(
+            f"labels must be {count} integers, one for each example, got {tuple(labels.shape)} of {labels.dtype}"
+        )
+    return labels.long()
+
+
+ExamplesT = TypeVar("ExamplesT", bound=Examples, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,8 @@ class Splits(Generic[ExamplesT]):
     """A data set: its name, the range of its values, and its three splits.
 
     Raises:
-        DataError: if a split is empty, its examples do not have the shape `event_shape`, or the condition does not fit.
+        DataError: if the training or validation split is empty, examples do not have the shape `event_shape`, or the
+            condition does not fit.
 
     Example:
         >>> from inverseflow.data import load_images
@@ -171,7 +186,7 @@ class Splits(Generic[ExamplesT]):
     validation: ExamplesT
     """Examples to select models by."""
     test: ExamplesT
-    """Examples to report on."""
+    """Examples to report on; may be empty."""
     augmentations: tuple[str, ...] = ()
     """Names of the augmentations that suit these examples."""
     notes: tuple[str, ...] = ()
@@ -180,11 +195,16 @@ class Splits(Generic[ExamplesT]):
     """What the contexts of the examples say, None without contexts."""
     columns: tuple[str, ...] = ()
     """Names of the elements of an example that is a row of a table."""
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each of `columns` that holds categories, their names: its elements are the numbers of the categories, whole
+    numbers from 0 on, which a flow dequantizes."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes that the labels of the examples number."""
 
     def __post_init__(self) -> None:
         size = None if self.condition is None else self.condition.size
         for split, examples in (("train", self.train), ("validation", self.validation), ("test", self.test)):
-            if len(examples) == 0:
+            if len(examples) == 0 and split != "test":
                 raise DataError(f"the {split} split of {self.title} has no examples")
             if examples.shape != self.event_shape:
                 raise DataError(

@@ -5,11 +5,14 @@ import operator
 import os
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from inverseflow.data.decoding import Crop, Decoder, Encoded, FileImages, decode_all, map_images, read_header
 from inverseflow.data.images import Images, ImageSplits, TensorImages
 from inverseflow.data.paths import existing_folder, listed, printable
 from inverseflow.data.splitting import check_seed, split_by_content
-from inverseflow.data.walk import SUFFIXES, FoundFiles, find_files
+from inverseflow.data.walk import SUFFIXES, FoundFiles, find_files, named_split
 from inverseflow.errors import DataError
 
 _IN_MEMORY_BYTES = 2**30  # a larger data set stays in its files
@@ -22,6 +25,7 @@ def load_folder(
     image_size: int | None = None,
     crop: Crop = "resize",
     channels: int | None = None,
+    by_class: bool = False,
     progress: bool = False,
 ) -> ImageSplits:
     """Load the images in a folder and its subfolders, in the order of their paths.
@@ -36,6 +40,9 @@ def load_folder(
     any case and at any depth, give the split of the images in them. Of test and validation, the missing one is held out
     of training. Images outside such subfolders are left out, and counted in the notes; but without a subfolder for
     training they are for training. A subfolder ``train`` alone is like any other.
+
+    With `by_class` the images have labels: the class of an image is the first folder on its path that is not named
+    after a split. Classes are sorted by name.
 
     Decoded images are held in memory up to 1 GiB; a larger set is decoded on each access.
 
@@ -59,6 +66,11 @@ def load_folder(
     paths, notes = _divided(found)
     images = {split: [Encoded(root / path, printable(root / path)) for path in paths[split]] for split in paths}
     everything = [image for split in images.values() for image in split]
+    classes: tuple[str, ...] = ()
+    labels: dict[Encoded, Tensor] = {}
+    if by_class:
+        classes, numbers = _classes(root, [path for split in paths.values() for path in split])
+        labels = dict(zip(everything, numbers, strict=True))
     headers = list(map_images(read_header, everything, "reading headers", progress=progress))
 
     channels = channels or (1 if all(header.gray for header in headers) else 3)
@@ -74,7 +86,9 @@ def load_folder(
     images |= {
         split: [candidates[index] for index in part] for split, part in zip(("train", *missing), divided, strict=True)
     }
-    train, validation, test = _loaded([images[split] for split in ("train", "validation", "test")], decoder, progress)
+    parts = [images[split] for split in ("train", "validation", "test")]
+    of_parts = [torch.stack([labels[image] for image in part]) if by_class else None for part in parts]
+    train, validation, test = _loaded(parts, of_parts, decoder, progress)
     return ImageSplits(
         name="folder",
         title=printable(root.resolve().name) or str(root),
@@ -85,7 +99,27 @@ def load_folder(
         test=test,
         augmentations=("horizontal_flip",),
         notes=notes,
+        classes=classes,
     )
+
+
+def _classes(root: Path, paths: list[Path]) -> tuple[tuple[str, ...], Tensor]:
+    """Return the names of the classes, and the number of the class of each image; refuse images without a class."""
+    names = [next((name for name in path.parts[:-1] if named_split(Path(name)) is None), None) for path in paths]
+    if outside := [path for path, name in zip(paths, names, strict=True) if name is None]:
+        raise DataError(
+            f"{printable(root)} holds {_counted('image', outside)} outside of subfolders for classes: "
+            "move each into the subfolder of its class, or leave the condition 'label' out"
+        )
+    classes = sorted({name for name in names if name is not None})
+    if len(classes) < 2:
+        raise DataError(
+            f"{printable(root)} has images of one class only, {printable(classes[0])!r}: "
+            "put those of each class into a subfolder, or leave the condition 'label' out"
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = torch.tensor([numbers[name] for name in names if name is not None])
+    return tuple(map(printable, classes)), labels
 
 
 def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[int | None, int | None]:
@@ -140,10 +174,11 @@ def _counted(noun: str, paths: list[Path]) -> str:
     return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({listed(paths)})" if paths else ""
 
 
-def _loaded(parts: list[list[Encoded]], decoder: Decoder, progress: bool) -> list[Images]:
+def _loaded(parts: list[list[Encoded]], labels: list[Tensor | None], decoder: Decoder, progress: bool) -> list[Images]:
     """Return the images of each part, decoded if all fit into memory."""
     everything = [image for part in parts for image in part]
     if len(everything) * math.prod(decoder.shape) > _IN_MEMORY_BYTES:
-        return [FileImages(part, decoder) for part in parts]
+        return [FileImages(part, decoder, classes) for part, classes in zip(parts, labels, strict=True)]
     pixels = decode_all(everything, decoder, progress=progress)
-    return [TensorImages(part) for part in pixels.split([len(part) for part in parts])]
+    divided = pixels.split([len(part) for part in parts])
+    return [TensorImages(part, classes) for part, classes in zip(divided, labels, strict=True)]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inverseflow.data.examples import Examples, Indices, Splits
+from inverseflow.data.examples import Examples, Indices, Splits, checked_labels
 from inverseflow.errors import DataError
 
 
@@ -32,7 +32,6 @@ class Images(Examples):
     """
 
     shape: tuple[int, int, int]
-    labels: Tensor | None
 
 
 class TensorImages(Images):
@@ -53,16 +52,9 @@ class TensorImages(Images):
     def __init__(self, pixels: Tensor, labels: Tensor | None = None) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4:
             raise DataError(f"pixels must be (N, C, H, W) of uint8, got {tuple(pixels.shape)} of {pixels.dtype}")
-        if labels is not None:
-            if labels.shape != pixels.shape[:1] or labels.is_floating_point() or labels.is_complex():
-                raise DataError(
-                    f"labels must be {len(pixels)} integers, one for each image, "
-                    f"got {tuple(labels.shape)} of {labels.dtype}"
-                )
-            labels = labels.long()
         channels, height, width = pixels.shape[1:]
         self.shape = (channels, height, width)
-        self.labels = labels
+        self.labels = None if labels is None else checked_labels(labels, len(pixels))
         self._pixels = pixels
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The named data sets: digits, MNIST and CIFAR-10."""
+"""The named sets of images: digits, MNIST, Fashion-MNIST and CIFAR-10."""
 
 import os
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from inverseflow.utils.packages import packages_for
 
 _VARIABLE = "INVERSEFLOW_DATA"  # names the folder whose subfolders are data sets
 _VALIDATION = 10_000  # official training images that are held out
+_DIGITS = tuple("0123456789")
 
 
 def load_digits(*, split_seed: int = 0) -> ImageSplits:
@@ -31,7 +32,7 @@ def load_digits(*, split_seed: int = 0) -> ImageSplits:
     pixels = torch.from_numpy(bundled.images).to(torch.uint8).unsqueeze(1)  # (1797, 1, 8, 8)
     images = TensorImages(pixels, torch.from_numpy(bundled.target))
     train, validation, test = map(images.select, split_indices(len(images), 180, 360, seed=split_seed))
-    return ImageSplits("digits", "digits", 17, images.shape, train, validation, test)
+    return ImageSplits("digits", "digits", 17, images.shape, train, validation, test, classes=_DIGITS)
 
 
 def _read_mnist(folder: Path, split: str) -> TensorImages:
@@ -67,6 +68,8 @@ class OfficialSet:
     """Read a split in the original format from a folder."""
     expected: str
     """Name of the original format in messages."""
+    classes: tuple[str, ...]
+    """Names of the classes, in the order of the labels."""
     augmentations: tuple[str, ...] = ()
 
 
@@ -80,8 +83,28 @@ MNIST = OfficialSet(
     marker="t10k-images?idx3-ubyte*",
     read=_read_mnist,
     expected="the four IDX files",
+    classes=_DIGITS,
 )
 """LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, https://yann.lecun.org/exdb/mnist."""
+
+FASHION_MNIST = OfficialSet(
+    name="fashion-mnist",
+    title="Fashion-MNIST",
+    shape=(1, 28, 28),
+    sizes=(60_000, 10_000),
+    hub_repository="zalando-datasets/fashion_mnist",
+    folders=("fashion-mnist", "FashionMNIST/raw", "fashion_mnist", "raw"),
+    marker="t10k-images?idx3-ubyte*",
+    read=_read_mnist,
+    expected="the four IDX files",
+    classes=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    augmentations=("horizontal_flip",),
+)
+"""Xiao, Rasul & Vollgraf, Fashion-MNIST, 2017, https://arxiv.org/abs/1708.07747. Its files have the names of MNIST's:
+keep the two in folders of their own."""
 
 CIFAR10 = OfficialSet(
     name="cifar10",
@@ -93,6 +116,7 @@ CIFAR10 = OfficialSet(
     marker="test_batch",
     read=_read_cifar10,
     expected="the folder cifar-10-batches-py",
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     augmentations=("horizontal_flip",),
 )
 """Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -121,6 +145,7 @@ def load_official(
         validation=train.select(validation),
         test=test,
         augmentations=spec.augmentations,
+        classes=spec.classes,
     )
 
 

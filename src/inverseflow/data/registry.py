@@ -1,17 +1,123 @@
 """Data sets by name."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
+from inverseflow.data.condition import LabelCondition
 from inverseflow.data.decoding import Crop
+from inverseflow.data.examples import Examples, Splits
 from inverseflow.data.folder import load_folder
 from inverseflow.data.images import ImageSplits
-from inverseflow.data.named import CIFAR10, MNIST, load_digits, load_official
+from inverseflow.data.named import CIFAR10, FASHION_MNIST, MNIST, load_digits, load_official
+from inverseflow.data.table import load_table
+from inverseflow.data.toys import TOYS, load_toy
 from inverseflow.errors import DataError
 
-_OFFICIAL = {"mnist": MNIST, "cifar10": CIFAR10}
+_OFFICIAL = {spec.name: spec for spec in (MNIST, FASHION_MNIST, CIFAR10)}
 
-DATA_SETS = ("digits", *_OFFICIAL, "folder")
+IMAGE_SETS = ("digits", *_OFFICIAL, "folder")
 """Names that `load_images` knows."""
+DATA_SETS = (*IMAGE_SETS, "table", *TOYS)
+"""Names that `load_data` knows."""
+
+
+def load_data(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    split_seed: int = 0,
+    condition: Literal["label"] | None = None,
+    image_size: int | None = None,
+    crop: Crop = "resize",
+    channels: int | None = None,
+    columns: Sequence[str] = (),
+    context_columns: Sequence[str] = (),
+    categorical_columns: Sequence[str] = (),
+    progress: bool = False,
+) -> Splits[Examples]:
+    """Load a data set by name, split into training, validation and test examples, with contexts if asked.
+
+    The same arguments give the same splits on every machine.
+
+    Args:
+        name: the name of a set of images (`load_images`), ``"table"`` (`load_table`), or a distribution in the plane
+            (`load_toy`).
+        data_dir: folder of the images, or for ``table`` the CSV, Parquet, NPZ or NPY file.
+        split_seed: chooses which examples go into which split; for a distribution, draws the points.
+        condition: ``"label"`` for the class of each example as its context, a `LabelCondition`. The classes of a
+            ``folder`` are its subfolders.
+        image_size: for ``folder``, as in `load_images`.
+        crop: for ``folder``, as in `load_images`.
+        channels: for ``folder``, as in `load_images`.
+        columns: for ``table``: the columns that are modeled. Without them all but the `context_columns`.
+        context_columns: for ``table``: the columns that are the context, a `ColumnCondition`.
+        categorical_columns: for ``table``: columns of numbers that stand for categories. Columns of text do anyway.
+        progress: whether to show the progress on standard error, if reading takes over a second.
+
+    Returns:
+        The data set with its three splits.
+
+    Raises:
+        DataError: if the name is unknown, an option does not apply to the data set, or the data is missing or
+            damaged. The message says what to do.
+
+    Example:
+        >>> load_data("digits", condition="label").train.batch([0, 1]).context.shape
+        torch.Size([2, 10])
+        >>> load_data("two-moons").validation
+        TensorExamples(1000 × (2,))
+    """
+    if name not in DATA_SETS:
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(DATA_SETS)}")
+    if condition not in (None, "label"):
+        raise DataError(f"unknown condition {condition!r}: choose 'label', or context_columns (--context-columns)")
+    of_table = {
+        "columns": columns,
+        "context_columns": context_columns,
+        "categorical_columns": categorical_columns,
+    }
+    of_folder: dict[str, Any] = {"image_size": image_size, "crop": crop, "channels": channels}
+    if name == "table":
+        _refuse_others(of_folder, "folder", name)
+        if condition is not None:
+            raise DataError("a table has no labels: name the columns of the context with --context-columns")
+        if data_dir is None or data_dir == "":
+            raise DataError("the data set 'table' needs a CSV, Parquet, NPZ or NPY file: give data_dir (--data-dir)")
+        return load_table(data_dir, split_seed=split_seed, **of_table)
+    _refuse_others(of_table, "table", name)
+    if name not in TOYS:
+        by_class = name == "folder" and condition == "label"
+        splits: Splits[Examples] = _load_images(name, data_dir, split_seed, of_folder, progress, by_class=by_class)
+    else:
+        _refuse_others(of_folder, "folder", name)
+        if data_dir is not None:
+            raise DataError(f"the data set {name!r} is drawn: leave data_dir (--data-dir) out")
+        splits = load_toy(name, split_seed=split_seed)
+    return splits if condition is None else with_labels(splits)
+
+
+def with_labels(splits: Splits[Examples]) -> Splits[Examples]:
+    """Return a data set with the class of each example as its context.
+
+    Raises:
+        DataError: if the examples have no labels.
+    """
+    condition = LabelCondition(splits.classes)
+
+    def labeled(examples: Examples) -> Examples:
+        if examples.labels is None:
+            raise DataError(f"{splits.title} has no classes: leave the condition 'label' out")
+        return examples.with_context(condition.one_hot(examples.labels))
+
+    return replace(
+        splits,
+        condition=condition,
+        train=labeled(splits.train),
+        validation=labeled(splits.validation),
+        test=labeled(splits.test),
+    )
 
 
 def load_images(
@@ -29,10 +135,10 @@ def load_images(
     The same arguments give the same splits on every machine.
 
     Args:
-        name: ``"digits"`` (needs no network), ``"mnist"``, ``"cifar10"`` or ``"folder"``.
+        name: ``"digits"`` (needs no network), ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` or ``"folder"``.
         data_dir: folder that holds the images: the files as published, torchvision's folders, or parquet files of the
-            Hugging Face hub. Without it ``mnist`` and ``cifar10`` are looked for in ``$INVERSEFLOW_DATA`` and then
-            fetched from the hub. ``folder`` needs it, and takes any images in it; ``digits`` has none.
+            Hugging Face hub. Without it named sets are looked for in ``$INVERSEFLOW_DATA`` and then fetched from the
+            hub. ``folder`` needs it, and takes any images in it; ``digits`` has none.
         split_seed: chooses which images go into which split. Official test splits stay as they are.
         image_size: for ``folder``: height and width to which all images are brought.
         crop: for ``folder``: ``"resize"`` scales the shorter side to `image_size` and cuts out the center,
@@ -53,27 +159,37 @@ def load_images(
         (TensorImages(1257 × (1, 8, 8)), 17)
         >>> load_images("cifar")
         Traceback (most recent call last):
-        inverseflow.errors.DataError: unknown data set 'cifar': choose one of digits, mnist, cifar10, folder
+        inverseflow.errors.DataError: unknown data set 'cifar': choose one of digits, mnist, fashion-mnist, cifar10, ...
     """
-    if name not in DATA_SETS:
-        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(DATA_SETS)}")
+    if name not in IMAGE_SETS:
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(IMAGE_SETS)}")
+    options = {"image_size": image_size, "crop": crop, "channels": channels}
+    return _load_images(name, data_dir, split_seed, options, progress, by_class=False)
+
+
+def _load_images(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    split_seed: int,
+    of_folder: dict[str, Any],
+    progress: bool,
+    *,
+    by_class: bool,
+) -> ImageSplits:
     if name == "folder":
         if data_dir is None or data_dir == "":  # an empty variable of the shell would be the working folder
             raise DataError("the data set 'folder' needs the folder of images: give data_dir (--data-dir)")
-        return load_folder(
-            data_dir,
-            split_seed=split_seed,
-            image_size=image_size,
-            crop=crop,
-            channels=channels,
-            progress=progress,
-        )
-    of_folder = {"image_size": image_size is not None, "crop": crop != "resize", "channels": channels is not None}
-    for option, given in of_folder.items():
-        if given:
-            raise DataError(f"{option} applies to the data set 'folder' only: leave it out for {name!r}")
+        return load_folder(data_dir, split_seed=split_seed, by_class=by_class, progress=progress, **of_folder)
+    _refuse_others(of_folder, "folder", name)
     if name == "digits":
         if data_dir is not None:
             raise DataError("the data set 'digits' comes with scikit-learn: leave data_dir (--data-dir) out")
         return load_digits(split_seed=split_seed)
     return load_official(_OFFICIAL[name], data_dir, split_seed=split_seed, progress=progress)
+
+
+def _refuse_others(options: dict[str, Any], owner: str, name: str) -> None:
+    """Refuse options of another data set that are not at their defaults."""
+    for option, value in options.items():
+        if value not in (None, "resize", (), []):
+            raise DataError(f"{option} applies to the data set {owner!r} only: leave it out for {name!r}")

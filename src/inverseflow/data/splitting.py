@@ -3,8 +3,10 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,11 +25,38 @@ def split_indices(count: int, *sizes: int, seed: int) -> list[Tensor]:
     """
     check_seed(seed)
     if sum(sizes) >= count:
-        raise DataError(f"{count} images are too few to split: at least {sum(sizes) + 1} are needed")
+        raise DataError(f"{count} examples are too few to split: at least {sum(sizes) + 1} are needed")
     # Only NumPy's RandomState promises the same stream in every version (NEP 19).
     order = torch.from_numpy(np.random.RandomState(seed).permutation(count)).long()
     parts = order.split([*sizes, count - sum(sizes)])
     return [part.sort().values for part in (parts[-1], *parts[:-1])]
+
+
+def split_rows(rows: npt.NDArray[Any], *shares: float, seed: int) -> list[Tensor]:
+    """Divide rows at random into the rest and a share for each other part; equal rows stay together.
+
+    The values of the rows decide only which of them are equal. So a change of units changes nothing.
+
+    Args:
+        rows: ``(N, ...)`` of numbers.
+        shares: the share of the distinct rows in each held-out part, which gets at least one.
+        seed: chooses the rows.
+
+    Returns:
+        Indices of the rows that remain, then of each held-out part, in increasing order.
+
+    Example:
+        >>> rows = np.array([[1.0], [2.0], [1.0], [3.0], [4.0]])
+        >>> [part.tolist() for part in split_rows(rows, 0.25, seed=0)]
+        [[0, 1, 2, 4], [3]]
+    """
+    flat = np.ascontiguousarray(rows.reshape(len(rows), -1))
+    content = flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1]))).reshape(-1)
+    _, first, group = np.unique(content, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[group.reshape(-1)]  # number of the distinct row, by first appearance
+    count = len(first)
+    parts = split_indices(count, *(max(1, round(share * count)) for share in shares), seed=seed)
+    return [torch.from_numpy(np.flatnonzero(np.isin(place, part))) for part in parts]
 
 
 def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list[list[int]]:
@@ -51,7 +80,7 @@ def split_by_content(digests: Sequence[bytes], parts: int, *, seed: int) -> list
     """
     check_seed(seed)
     if len(digests) <= parts:
-        raise DataError(f"{len(digests)} images are too few to split: at least {parts + 1} are needed")
+        raise DataError(f"{len(digests)} examples are too few to split: at least {parts + 1} are needed")
     if len(set(digests)) <= parts:  # nothing but copies of one or two images: let them part
         digests = [digest + index.to_bytes(8, "big") for index, digest in enumerate(digests)]
     contents = defaultdict[bytes, list[int]](list)

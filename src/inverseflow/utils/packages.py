@@ -36,8 +36,8 @@ OPTIONAL = {
     "tensorboard": Package("tensorboard", "train", "training curves in TensorBoard"),
     "matplotlib": Package("matplotlib", "train", "plots"),
     "PIL": Package("pillow", "train", "reading and writing images"),
-    "pyarrow": Package("pyarrow", "train", "MNIST and CIFAR-10 as parquet files"),
-    "sklearn": Package("scikit-learn", "train", "the data set digits"),
+    "pyarrow": Package("pyarrow", "train", "CSV and Parquet files"),
+    "sklearn": Package("scikit-learn", "train", "the data sets digits, two-moons and swiss-roll"),
 }
 """By the name of the module that is imported."""
 

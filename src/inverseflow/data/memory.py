@@ -1,0 +1,262 @@
+"""Data sets from tensors, arrays, data frames and map-style data sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inverseflow.data.condition import ColumnCondition, Condition, LabelCondition, category_name
+from inverseflow.data.examples import Examples, Splits, TensorExamples
+from inverseflow.data.splitting import split_rows
+from inverseflow.data.table import MAX_CATEGORIES, encode_columns, refuse_missing
+from inverseflow.errors import DataError
+from inverseflow.utils.arguments import whole_number
+
+
+def as_splits(
+    x: Any,
+    context: Any = None,
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    levels: int | None = None,
+    classes: Sequence[str] | int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Splits[Examples]:
+    """Return data in memory as a data set, with a share of the examples held out for validation and none for test.
+
+    Equal examples with equal contexts stay in one split.
+
+    Args:
+        x: examples ``(N, *event_shape)``: a tensor, an array, a data frame (of pandas, polars or pyarrow; its columns
+            keep their names, and text becomes categories), `Examples`, or a map-style data set of x, of (x, context) or
+            of (x, label). `Splits` are returned as they are.
+        context: one context for each example: a tensor or an array ``(N, *context_shape)``, a data frame, or N
+            labels, which are whole numbers or text. Fractions ``(N,)`` are contexts of length 1.
+        validation: share of the examples that is held out, between 0 and 1.
+        seed: chooses these examples.
+        levels: number of gray levels of whole numbers, which then keep their dtype; all else becomes `dtype`.
+        classes: the names of the classes, or their number, if the context is labels. Without it the labels tell.
+        dtype: floating-point dtype of examples and contexts.
+
+    Raises:
+        DataError: if examples and contexts do not fit, a value is missing or not finite, or the share leaves nothing.
+            The message says what to do.
+
+    Example:
+        >>> splits = as_splits(torch.randn(100, 2), ["left", "right"] * 50)
+        >>> splits.train, splits.validation, splits.condition
+        (TensorExamples(90 × (2,)), TensorExamples(10 × (2,)), LabelCondition(classes=('left', 'right')))
+    """
+    if isinstance(x, Splits):
+        if context is not None:
+            raise DataError("Splits bring their contexts: leave context out, or use with_context on each split")
+        return x
+    if isinstance(validation, bool) or not isinstance(validation, (int, float)) or not 0 < validation < 1:
+        raise DataError(f"validation must be a share between 0 and 1, such as 0.1, got {validation!r}")
+    if not isinstance(x, Examples) and _is_map_style(x):
+        x, own = _items(x)
+        if context is not None and own is not None:
+            raise DataError("the data set has contexts of its own: leave context out")
+        context = own if context is None else context
+    data = _examples(x, levels, dtype)
+    examples, condition = data.examples, None
+    if context is not None:
+        encoded, condition = _context(context, len(examples), classes, dtype)
+        examples = examples.with_context(encoded)
+    elif examples.context is not None:
+        condition = _unnamed(examples.context.shape[1])
+    if len(examples) < 2:
+        raise DataError(f"the data set has {len(examples)} examples: at least 2 are needed, one for validation")
+    remaining, held_out = _divided(examples, validation, seed)
+    return Splits(
+        name="memory",
+        title="data from memory",
+        levels=levels,
+        event_shape=examples.shape,
+        train=examples.select(remaining),
+        validation=examples.select(held_out),
+        test=examples.select([]),
+        condition=condition,
+        columns=data.columns,
+        categories=data.categories,
+    )
+
+
+@dataclass(frozen=True)
+class _Data:
+    examples: Examples
+    columns: tuple[str, ...] = ()
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _examples(x: Any, levels: int | None, dtype: torch.dtype) -> _Data:
+    if isinstance(x, Examples):
+        return _Data(x)
+    if _is_frame(x):
+        table = _frame_columns(x, "x")
+        encoded = encode_columns(table, tuple(table), (), "x")
+        encoded.refuse_degenerate(
+            np.arange(len(encoded.values)), "x", dtype=np.float64 if dtype == torch.float64 else np.float32
+        )
+        return _Data(TensorExamples(torch.from_numpy(encoded.values).to(dtype)), encoded.names, encoded.categories)
+    tensor = _tensor("x", x)
+    if tensor.ndim < 2:
+        raise DataError(
+            f"x must be examples (N, *event_shape), got the shape {tuple(tensor.shape)}: "
+            "make N numbers a table of one column with x.reshape(-1, 1)"
+        )
+    if levels is not None:
+        levels = whole_number("levels", levels, at_least=2)
+        if tensor.is_floating_point() or tensor.dtype == torch.bool:
+            raise DataError(
+                f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: round x, say to uint8"
+            )
+        low, high = (int(value) for value in tensor.aminmax()) if tensor.numel() else (0, 0)
+        if low < 0 or high >= levels:
+            raise DataError(f"x must be whole numbers from 0 to {levels - 1}, got values from {low} to {high}")
+        return _Data(TensorExamples(tensor))
+    return _Data(TensorExamples(_finite("x", tensor.to(dtype))))
+
+
+def _context(
+    context: Any, count: int, classes: Sequence[str] | int | None, dtype: torch.dtype
+) -> tuple[Tensor, Condition]:
+    """Return contexts ``(N, *context_shape)`` and what they say."""
+    if _is_frame(context):
+        table = _frame_columns(context, "context")
+        encoded = encode_columns(table, tuple(table), (), "context")
+        _refuse_length(len(encoded.values), count)
+        return torch.from_numpy(encoded.one_hot()).to(dtype), ColumnCondition(encoded.names, encoded.categories)
+    labels = None if isinstance(context, Tensor) else np.asarray(context)
+    if labels is not None and labels.ndim == 1 and (labels.dtype.kind in "US" or _all_text(labels)):
+        _refuse_length(len(labels), count)
+        refuse_missing({"label": labels}, "context")
+        names = tuple(sorted(set(labels.tolist()))) if classes is None else _class_names(classes)
+        condition = LabelCondition(names)
+        return condition.encode(labels.tolist()).to(dtype), condition
+    tensor = _tensor("context", context)
+    _refuse_length(len(tensor) if tensor.ndim else 0, count)
+    if tensor.ndim == 1 and not tensor.is_floating_point():
+        highest = int(tensor.max())
+        if classes is None and highest >= MAX_CATEGORIES:
+            raise DataError(
+                f"whole numbers (N,) as context are labels of classes, at most {MAX_CATEGORIES}, but one is {highest}: "
+                "give numbers as float (N, 1)"
+            )
+        condition = LabelCondition(_class_names(highest + 1 if classes is None else classes))
+        return condition.one_hot(tensor.long()).to(dtype), condition
+    tensor = tensor[:, None] if tensor.ndim == 1 else tensor
+    return _finite("context", tensor.to(dtype)), _unnamed(tensor.shape[1])
+
+
+def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
+    return tuple(map(category_name, range(classes) if isinstance(classes, int) else classes))
+
+
+def _unnamed(size: int) -> ColumnCondition:
+    return ColumnCondition(tuple(f"c{index}" for index in range(size)))
+
+
+def _refuse_length(found: int, count: int) -> None:
+    if found != count:
+        raise DataError(f"x has {count} examples, but context has {found}: give one context for each example")
+
+
+def _divided(examples: Examples, validation: float, seed: int) -> list[Tensor]:
+    try:
+        x = examples.tensor().flatten(1)
+        rows = x.numpy() if examples.context is None else torch.cat([x, examples.context.flatten(1).to(x)], 1).numpy()
+        remaining, held_out = split_rows(rows, validation, seed=seed)
+    except DataError as error:
+        raise DataError(
+            f"validation {validation:g} of {len(examples)} examples leaves nothing to train on or to validate with "
+            f"({error}): choose a smaller share, or give more distinct examples"
+        ) from error
+    return [remaining, held_out]
+
+
+def _tensor(name: str, values: Any) -> Tensor:
+    """Return numbers as a tensor on the CPU."""
+    if not isinstance(values, Tensor):
+        try:
+            listed = isinstance(values, (list, tuple)) and len(values) and isinstance(values[0], Tensor)
+            array = np.stack([value.numpy(force=True) for value in values]) if listed else np.asarray(values)
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise DataError(
+                f"{name} cannot be read as one array ({error}): give all examples the same shape"
+            ) from error
+        if array.dtype.kind not in "biuf":
+            raise DataError(
+                f"{name} must be numbers, got {array.dtype}: convert it, or give a data frame with categories"
+            )
+        values = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+    if values.is_complex():
+        raise DataError(f"{name} must be real numbers, got {values.dtype}: give real and imaginary parts as channels")
+    tensor: Tensor = values.detach().cpu()
+    return tensor
+
+
+def _finite(name: str, values: Tensor) -> Tensor:
+    if not bool(values.isfinite().all()):
+        rows = (~values.flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
+        shown = ", ".join([*map(str, rows[:3]), *(["..."] if len(rows) > 3 else [])])
+        raise DataError(f"{name} is not finite in {len(rows)} of {len(values)} examples ({shown}): leave them out")
+    return values
+
+
+def _all_text(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind == "O" and len(array) > 0 and any(isinstance(value, str) for value in array)
+
+
+def _is_frame(values: Any) -> bool:
+    return hasattr(values, "column_names") or (hasattr(values, "columns") and hasattr(values, "__getitem__"))
+
+
+def _frame_columns(frame: Any, where: str) -> dict[str, npt.NDArray[Any]]:
+    names = list(getattr(frame, "column_names", None) or frame.columns)
+    columns = {str(name): np.asarray(frame[name].to_numpy()) for name in names if names.count(name) == 1}
+    if len(columns) < len(names):
+        twice = next((name for name in names if names.count(name) > 1), names[0])
+        raise DataError(f"{where} has several columns called {twice!r}: rename them")
+    if not columns:
+        raise DataError(f"{where} has no columns")
+    refuse_missing(columns, where)
+    return columns
+
+
+def _is_map_style(values: Any) -> bool:
+    known = isinstance(values, (Tensor, np.ndarray, list, tuple)) or hasattr(values, "__array__") or _is_frame(values)
+    return not known and hasattr(values, "__getitem__") and hasattr(values, "__len__")
+
+
+def _items(dataset: Any) -> tuple[Any, Any]:
+    """Return all items of a data set, and their contexts if there are any."""
+    items = [dataset[index] for index in range(len(dataset))]
+    pairs = [isinstance(item, (tuple, list)) and len(item) == 2 for item in items]
+    if not items:
+        raise DataError("the data set has no examples")
+    if all(pairs):
+        x, context = zip(*items, strict=True)
+        return _stacked("x", x), _stacked("context", context)
+    if any(pairs) or not all(hasattr(item, "shape") for item in items):
+        raise DataError(
+            "the items of a data set must be tensors or arrays x, or pairs (x, context) or (x, label), "
+            f"got {type(items[0]).__name__}: convert them in the data set"
+        )
+    return _stacked("x", items), None
+
+
+def _stacked(name: str, values: Sequence[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, str):
+        return list(values)
+    if name == "x" and not hasattr(first, "shape"):
+        raise DataError(
+            f"the examples of a data set must be tensors or arrays, got {type(first).__name__}: convert them"
+        )
+    return _tensor(name, list(values))

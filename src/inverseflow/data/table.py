@@ -1,0 +1,356 @@
+"""Tables of numbers and categories."""
+
+import gzip
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from inverseflow.data.condition import ColumnCondition, category_name
+from inverseflow.data.examples import Splits, TensorExamples
+from inverseflow.data.paths import printable
+from inverseflow.data.splitting import HELD_OUT, check_seed, split_rows
+from inverseflow.errors import DataError, MissingPackageError
+from inverseflow.utils.packages import packages_for
+
+Array = npt.NDArray[Any]
+Columns = Mapping[str, Array]
+
+MAX_CATEGORIES = 1000
+"""Most categories of a column: more are likely names of rows."""
+MIN_ROWS = 10
+
+_COARSE = 1e-3  # refuse a column that float32 rounds to steps of this share of its standard deviation, or more
+
+
+def load_table(
+    path: str | PathLike[str],
+    *,
+    columns: Sequence[str] = (),
+    context_columns: Sequence[str] = (),
+    categorical_columns: Sequence[str] = (),
+    split_seed: int = 0,
+) -> Splits[TensorExamples]:
+    r"""Load a table, split 80 : 10 : 10 by row for training, validation and test. Equal rows stay in one split.
+
+    The file is one of these:
+
+    * CSV (``.csv``, ``.tsv``, also ``.gz``) with the names of the columns in its first line, separated by commas,
+      semicolons or tabs.
+    * Parquet (``.parquet``, ``.pq``).
+    * NPY (``.npy``): an array ``(N, D)``, whose columns are called ``"0"``, ``"1"`` ..., or a structured array.
+    * NPZ (``.npz``): arrays ``(N,)``, each a column, and ``(N, D)``, each D columns, where N is the most common length.
+      The columns of an array ``X`` are called ``X0``, ``X1`` ..., or by an array ``columns`` of D names.
+      The result's `notes` name the other arrays. Pickled objects are not read.
+
+    Numbers are ``float32`` in the units of the file. Categories, which are columns of text, of truth values and the
+    `categorical_columns`, are numbered from 0 on in the order of their names. In the context each becomes a one at its
+    place.
+
+    Args:
+        path: the file.
+        columns: the columns that are modeled. Without them all but the `context_columns`.
+        context_columns: the columns that are the context.
+        categorical_columns: columns of numbers that stand for categories.
+        split_seed: chooses which rows go into which split.
+
+    Raises:
+        DataError: if the file or a column cannot be read, or a value is missing or not finite. The message names it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "points.csv")
+        ...     _ = path.write_text("a,site\n" + "".join(f"{n / 10},{'ns'[n % 2]}\n" for n in range(100)))
+        ...     splits = load_table(path, context_columns=["site"])
+        >>> splits.columns, splits.condition
+        (('a',), ColumnCondition(columns=('site',), categories={'site': ('n', 's')}))
+        >>> splits.train
+        TensorExamples(80 × (1,))
+    """
+    check_seed(split_seed)
+    file = Path(path).expanduser()
+    table, notes = read_table(file)
+    where = printable(file.name)
+    context_names = _known("context_columns", context_columns, table, where)
+    names = _known("columns", columns, table, where) or tuple(name for name in table if name not in context_names)
+    categorical = _known("categorical_columns", categorical_columns, table, where)
+    for name in categorical:
+        if name not in (*names, *context_names):
+            raise DataError(f"categorical_columns names {name!r}, which is neither modeled nor context: leave it out")
+    if twice := [name for name in names if name in context_names]:
+        raise DataError(f"the column {twice[0]!r} cannot be both modeled and context: leave it out of one")
+    if not names:
+        raise DataError(f"{where} has no column left to model: name fewer context_columns")
+
+    refuse_missing({name: table[name] for name in (*names, *context_names)}, where)
+    modeled = encode_columns(table, names, categorical, where)
+    context = encode_columns(table, context_names, categorical, where)
+    rows = np.concatenate([modeled.values, context.values], 1)
+    if len(rows) < MIN_ROWS:
+        raise DataError(f"{where} has {len(rows)} rows, too few to split: at least {MIN_ROWS} are needed")
+    parts = split_rows(rows, HELD_OUT, HELD_OUT, seed=split_seed)
+    for encoded in (modeled, context):
+        encoded.refuse_degenerate(parts[0].numpy(), where)
+    examples = TensorExamples(torch.from_numpy(modeled.values).float())
+    condition = None
+    if context_names:
+        condition = ColumnCondition(context_names, context.categories)
+        examples = examples.with_context(torch.from_numpy(context.one_hot()).float())
+    train, validation, test = map(examples.select, parts)
+    return Splits(
+        name="table",
+        title=printable(file.name.removesuffix(".gz").rpartition(".")[0]),
+        levels=None,
+        event_shape=examples.shape,
+        train=train,
+        validation=validation,
+        test=test,
+        notes=notes,
+        condition=condition,
+        columns=names,
+        categories=modeled.categories,
+    )
+
+
+@dataclass(frozen=True)
+class EncodedColumns:
+    """Columns as numbers."""
+
+    names: tuple[str, ...]
+    values: npt.NDArray[np.float64]
+    """``(N, D)``: numbers as they are, and the number of each category."""
+    categories: dict[str, tuple[str, ...]]
+    """Names of the categories of the columns that hold categories."""
+
+    def one_hot(self) -> npt.NDArray[np.float64]:
+        """Return contexts ``(N, K)``: numbers as they are, and a one at the place of each category."""
+        parts = [
+            np.eye(len(self.categories[name]))[column.astype(int)] if name in self.categories else column[:, None]
+            for name, column in zip(self.names, self.values.T, strict=True)
+        ]
+        return np.concatenate(parts, 1)
+
+    def refuse_degenerate(self, training: Array, where: str, *, dtype: type[np.floating] = np.float32) -> None:
+        """Refuse columns that are constant in the training rows, or that `dtype` rounds too coarsely."""
+        for name, column in zip(self.names, self.values[training].T, strict=True):
+            if column.min() == column.max():
+                raise DataError(
+                    f"the column {name!r} of {where} is {column[0]:g} in all {len(column)} training rows: leave it out"
+                )
+            step, deviation = float(np.spacing(dtype(np.abs(column).max()))), column.std()
+            if not np.isfinite(step) or step > _COARSE * deviation:
+                raise DataError(
+                    f"{dtype.__name__} rounds the column {name!r} of {where} to steps of {step:.3g}, "
+                    f"but its standard deviation is {deviation:.3g}: subtract an offset such as {column.mean():.9g}, "
+                    "or change its units"
+                )
+
+
+def encode_columns(table: Columns, names: Sequence[str], categorical: Sequence[str], where: str) -> EncodedColumns:
+    """Return columns without missing values as numbers and categories."""
+    categories: dict[str, tuple[str, ...]] = {}
+    encoded: list[Array] = []
+    for name in names:
+        column = table[name]
+        if column.ndim != 1 or column.dtype.kind not in "biufOUS":
+            kind = "dates or times" if column.dtype.kind in "mM" else f"{column.dtype} of shape {column.shape}"
+            raise DataError(f"the column {name!r} of {where} holds {kind}: convert it to numbers, or leave it out")
+        numbers = None if name in categorical or column.dtype.kind == "b" else _numbers(name, column, where)
+        if numbers is None:
+            column, categories[name] = _categories(name, column, where)
+            encoded.append(column)
+            continue
+        if infinite := np.flatnonzero(~np.isfinite(numbers)).tolist():
+            raise DataError(f"the column {name!r} of {where} is infinite in {_rows(infinite)}: leave these rows out")
+        encoded.append(numbers)
+    count = len(next(iter(table.values())))
+    values = np.stack(encoded, 1).astype(np.float64) if encoded else np.empty((count, 0))
+    return EncodedColumns(tuple(names), values + 0.0, categories)  # −0 + 0 is 0
+
+
+def _numbers(name: str, column: Array, where: str) -> npt.NDArray[np.float64] | None:
+    """Return a column as numbers, or None if it is all text or all truth values."""
+    if column.dtype.kind in "iuf":
+        return column.astype(np.float64)
+    values: list[float] = []
+    refused: list[int] = []
+    for row, value in enumerate(column.tolist()):
+        try:
+            values.append(float(value if not isinstance(value, bool) else "truth value"))
+        except (TypeError, ValueError):
+            refused.append(row)
+    if len(refused) == len(column) or (
+        column.dtype.kind == "O" and all(isinstance(v, str) for v in column) and not refused
+    ):
+        return None
+    if refused:
+        raise DataError(
+            f"the column {name!r} of {where} holds {column[refused[0]]!r} in row {refused[0]}, but numbers elsewhere "
+            f"({_rows(refused)}): repair it, or name it among categorical_columns (--categorical-columns)"
+        )
+    return np.array(values)
+
+
+def _categories(name: str, column: Array, where: str) -> tuple[Array, tuple[str, ...]]:
+    if column.dtype.kind in "iuf":
+        distinct, numbers = np.unique(column, return_inverse=True)
+        names = [category_name(value) for value in distinct.tolist()]
+    else:
+        distinct, numbers = np.unique([category_name(value) for value in column.tolist()], return_inverse=True)
+        names = distinct.tolist()
+    if len(names) > MAX_CATEGORIES:
+        raise DataError(
+            f"the column {name!r} of {where} holds {len(names)} different categories such as {names[0]!r}, "
+            f"at most {MAX_CATEGORIES} are taken: leave it out, or convert it to numbers"
+        )
+    return numbers.reshape(-1), tuple(names)
+
+
+def refuse_missing(table: Columns, where: str) -> None:
+    """Refuse missing values, naming their columns and rows."""
+    missing = {name: np.flatnonzero(_missing(column)).tolist() for name, column in table.items()}
+    found = [f"{name!r} in {_rows(rows)}" for name, rows in missing.items() if rows]
+    if found:
+        raise DataError(f"{where} has no value of {', '.join(found)}: leave these columns or rows out, or fill them in")
+
+
+def _missing(column: Array) -> Array:
+    if column.dtype.kind == "f":
+        return np.isnan(column)
+    if column.dtype.kind in "mM":
+        return np.isnat(column)
+    if column.dtype.kind in "OUS":
+        # The missing values of pandas do not equal themselves, or do not say whether they do.
+        return np.array(
+            [
+                value is None or value == "" or type(value).__name__ == "NAType" or bool(value != value)
+                for value in column.tolist()
+            ]
+        )
+    return np.zeros(len(column), dtype=bool)
+
+
+def _rows(rows: Sequence[int]) -> str:
+    """Return the count and the first three rows, counted from 0."""
+    shown = ", ".join([*map(str, rows[:3]), *(["..."] if len(rows) > 3 else [])])
+    return f"{len(rows)} rows ({shown})" if len(rows) > 1 else f"row {shown}"
+
+
+def _known(option: str, names: Sequence[str], table: Columns, where: str) -> tuple[str, ...]:
+    names = (names,) if isinstance(names, str) else tuple(map(str, names))
+    for name, count in Counter(names).items():
+        if name not in table:
+            raise DataError(f"{where} has no column {name!r}: it has {', '.join(map(printable, table))}")
+        if count > 1:
+            raise DataError(f"{option} names {name!r} twice: name it once")
+    return names
+
+
+def read_table(file: Path) -> tuple[Columns, tuple[str, ...]]:
+    """Read a file: the columns by name, each ``(N,)``, and notes for the user."""
+    if not file.is_file():
+        problem = "is a folder" if file.is_dir() else "does not exist"
+        raise DataError(f"{printable(file)} {problem}: give a CSV, Parquet, NPZ or NPY file (--data-dir)")
+    kind = Path(file.name.lower().removesuffix(".gz")).suffix
+    notes: tuple[str, ...] = ()
+    with _reading(file):
+        content = file.read_bytes()
+        if not content:
+            raise ValueError("it is empty")
+        if kind in (".csv", ".tsv"):
+            columns = _read_csv(gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)
+        elif kind in (".parquet", ".pq"):
+            with packages_for("reading Parquet files"):
+                import pyarrow.parquet
+            columns = _arrow_columns(pyarrow.parquet.read_table(io.BytesIO(content)))
+        elif kind == ".npy":
+            columns = array_columns(np.load(io.BytesIO(content), allow_pickle=False))
+        elif kind == ".npz":
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                columns, notes = _npz_columns(dict(arrays))
+        else:
+            raise ValueError("its name does not end in .csv, .tsv, .csv.gz, .parquet, .pq, .npz or .npy")
+        table = dict(columns)
+        if repeated := [name for name, count in Counter(name for name, _ in columns).items() if count > 1]:
+            raise ValueError(f"it has several columns called {repeated[0]!r}")
+        if not table or len(next(iter(table.values()))) == 0:
+            raise ValueError("it has no rows")
+    return table, notes
+
+
+def _read_csv(content: bytes) -> list[tuple[str, Array]]:
+    with packages_for("reading CSV files"):
+        from pyarrow import csv
+    header = content.partition(b"\n")[0]
+    delimiter = max(",;\t", key=lambda letter: header.count(letter.encode()))
+    table = csv.read_csv(
+        io.BytesIO(content),
+        parse_options=csv.ParseOptions(delimiter=delimiter),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True),
+    )
+    columns = _arrow_columns(table)
+    if all(_is_number(name) for name, _ in columns):
+        raise ValueError("its first line holds numbers, but must name the columns")
+    return columns
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _arrow_columns(table: Any) -> list[tuple[str, Array]]:
+    return [(name, column.to_numpy()) for name, column in zip(table.column_names, table.columns, strict=True)]
+
+
+def array_columns(array: Array, prefix: str = "") -> list[tuple[str, Array]]:
+    """Return the columns of an array ``(N, D)``, or of a structured array ``(N,)``."""
+    if array.dtype.names:
+        return [(name, array[name]) for name in array.dtype.names]
+    if array.ndim != 2:
+        raise ValueError(f"it has the shape {array.shape}, expected (N, D)")
+    return [(f"{prefix}{index}", column) for index, column in enumerate(array.T)]
+
+
+def _npz_columns(arrays: dict[str, Array]) -> tuple[list[tuple[str, Array]], tuple[str, ...]]:
+    named = arrays.get("columns")
+    lengths = Counter(len(array) for name, array in arrays.items() if array.ndim in (1, 2) and name != "columns")
+    if not lengths:
+        raise ValueError("it holds no arrays (N,) or (N, D)")
+    count = max(lengths, key=lambda length: (lengths[length], length))
+    columns: list[tuple[str, Array]] = []
+    others: list[str] = []
+    for name, array in arrays.items():
+        if array.ndim not in (1, 2) or len(array) != count or array is named:
+            others += [] if array is named else [f"{name} {array.shape}"]
+        elif array.ndim == 1:
+            columns.append((name, array))
+        elif named is not None and named.shape == array.shape[1:]:
+            columns += zip(map(str, named.tolist()), array.T, strict=True)
+        else:
+            columns += array_columns(array, name)
+    return columns, (f"arrays left out: {', '.join(others)}",) if others else ()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn any error inside the block into one that names the file."""
+    try:
+        yield
+    except MissingPackageError:
+        raise
+    except Exception as error:  # damaged content raises nearly anything
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".:") or type(error).__name__
+        raise DataError(f"{printable(path)} cannot be read as a table ({reason}): repair or replace it") from error
