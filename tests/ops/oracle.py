@@ -2,57 +2,63 @@
 
     (A x)[o, h, w] = sum over i, a, b of K[o, i, kH-1-a, kW-1-b] x[i, h-a, w-b]         (specification, section 1.1)
 
-for the top-left corner, zero outside the image. The other corners mirror the image before and after. Of the last tap
-only the lower triangle within each group is read, its diagonal being one when it is unitriangular.
+for the top-left corner of an image, zero outside of it; one axis less for a sequence, one more for a volume. The other
+corners mirror the event before and after. Of the last tap only the lower triangle within each group is read, its
+diagonal being one when it is unitriangular.
 """
 
 import itertools
+import math
 
 import numpy as np
 import torch
 
 
-def entries(weight_shape, height, width, corner, unitriangular, groups):
-    """List the non-zero entries of A as rows (row, column, o, i, kernel row, kernel column); -1 for a constant one.
+def backwards(corner, axes):
+    """Tell for each axis whether the walk from the corner goes backwards; None is the first corner."""
+    words = corner.split("_") if corner else ["front"] * axes
+    assert len(words) == axes
+    return [word in ("back", "bottom", "right") for word in words]
 
-    Rows and columns count channels, then rows, then columns of the image: the order of ``x.flatten(1)``.
+
+def entries(weight_shape, size, corner, unitriangular, groups):
+    """List the non-zero entries of A as rows (row, column, o, i, *place in the kernel); -1 for a constant one.
+
+    Rows and columns count channels, then the spatial axes: the order of ``x.flatten(1)``.
     """
-    channels, per_group, kernel_rows, kernel_columns = weight_shape
+    channels, per_group, *sides = weight_shape
+    signs = [1 if mirrored else -1 for mirrored in backwards(corner, len(size))]
+    pixels = list(itertools.product(*map(range, size)))
+    number = {pixel: index for index, pixel in enumerate(pixels)}
     found = []
-    for o in range(channels):
-        first = (o // per_group) * per_group  # of the channels of o's group
-        for within in range(per_group):
-            i = first + within
-            for a in range(kernel_rows):
-                for b in range(kernel_columns):
-                    tap = (o, within, kernel_rows - 1 - a, kernel_columns - 1 - b)
-                    if a == b == 0:
-                        if i > o:
-                            continue
-                        if i == o and unitriangular:
-                            tap = (-1, -1, -1, -1)
-                    for h in range(height):
-                        for w in range(width):
-                            # Walk away from the corner: what lies a rows and b columns behind on the way to here.
-                            from_h = h + a if "bottom" in corner else h - a
-                            from_w = w + b if "right" in corner else w - b
-                            if 0 <= from_h < height and 0 <= from_w < width:
-                                row = (o * height + h) * width + w
-                                column = (i * height + from_h) * width + from_w
-                                found.append((row, column, *tap))
-    return np.array(found).reshape(-1, 6)
+    for o, within, behind in itertools.product(
+        range(channels), range(per_group), itertools.product(*map(range, sides))
+    ):
+        i = (o // per_group) * per_group + within
+        tap = (o, within, *(side - 1 - back for side, back in zip(sides, behind, strict=True)))
+        if not any(behind):
+            if i > o:
+                continue
+            if i == o and unitriangular:
+                tap = (-1,) * len(tap)
+        for pixel in pixels:
+            # Walk away from the corner: what lies so far behind on the way to here.
+            source = tuple(at + sign * back for at, sign, back in zip(pixel, signs, behind, strict=True))
+            if source in number:
+                found.append((o * len(pixels) + number[pixel], i * len(pixels) + number[source], *tap))
+    return np.array(found).reshape(-1, 4 + len(size))
 
 
-def dense_matrix(weight, height, width, corner="top_left", unitriangular=False, groups=1):
-    """Return A, differentiable with respect to the weight, ``(CHW, CHW)``."""
+def dense_matrix(weight, *size, corner=None, unitriangular=False, groups=1):
+    """Return A, differentiable with respect to the weight; a side is as long as an event has elements."""
     assert weight.shape[0] == weight.shape[1] * groups
-    table = torch.from_numpy(entries(weight.shape, height, width, corner, unitriangular, groups))
-    rows, columns, o, i, a, b = table.unbind(1)
-    constant = o < 0
+    table = torch.from_numpy(entries(weight.shape, size, corner, unitriangular, groups))
+    rows, columns, *tap = table.unbind(1)
+    constant = tap[0] < 0
     values = weight.new_ones(len(table))
-    values = values.index_put((~constant,), weight[tuple(index[~constant] for index in (o, i, a, b))])
-    size = weight.shape[0] * height * width
-    return weight.new_zeros(size, size).index_put((rows, columns), values)
+    values = values.index_put((~constant,), weight[tuple(index[~constant] for index in tap)])
+    elements = weight.shape[0] * math.prod(size)
+    return weight.new_zeros(elements, elements).index_put((rows, columns), values)
 
 
 def convolve(x, weight, **options):
@@ -67,11 +73,11 @@ def solve(y, weight, **options):
     return torch.linalg.solve(matrix, y.flatten(1).T).T.reshape(y.shape)
 
 
-def raster_order(channels, height, width, corner):
+def raster_order(channels, *size, corner):
     """Return the permutation of ``x.flatten(1)`` into the order of the walk, channels innermost."""
-    rows = range(height)[::-1] if "bottom" in corner else range(height)
-    columns = range(width)[::-1] if "right" in corner else range(width)
-    return [(c * height + h) * width + w for h in rows for w in columns for c in range(channels)]
+    numbers = torch.arange(channels * math.prod(size)).view(channels, *size)
+    mirrored = [axis for axis, back in enumerate(backwards(corner, len(size)), start=1) if back]
+    return numbers.flip(mirrored).movedim(0, -1).flatten()
 
 
 def same_matrix(weight, height, width, *, periodic=False):

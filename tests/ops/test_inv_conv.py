@@ -1,11 +1,14 @@
 """The pair of operators against the definition, on whatever shapes hypothesis draws, by every backend for a CPU."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inverseflow.ops import CORNERS, available_backends, backend, causal_conv2d, inv_conv2d
+from inverseflow import ops
+from inverseflow.ops import CORNERS, available_backends, backend, causal_conv2d, corners, inv_conv2d
 from tests.ops import oracle
 
 BACKENDS = [name for name in ("native", "blocked") if available_backends()[name] is None]
@@ -18,23 +21,40 @@ def forced_backend(request):
         yield
 
 
+def causal_conv(x, weight, **options):
+    """Convolve a sequence, an image or a volume."""
+    return getattr(ops, f"causal_conv{x.ndim - 2}d")(x, weight, **options)
+
+
+def inv_conv(y, weight, **options):
+    """Solve for a sequence, an image or a volume."""
+    return getattr(ops, f"inv_conv{y.ndim - 2}d")(y, weight, **options)
+
+
+OPERATORS = [causal_conv, inv_conv]
+REFERENCES = {causal_conv: oracle.convolve, inv_conv: oracle.solve}
+LIMITS = {1: (12, 5), 2: (6, 4), 3: (3, 3)}  # the longest side of an event and of a kernel
+
+
 @st.composite
 def problems(draw, most_channels=3):
-    """Draw sizes, options and numbers: an image (float64), a kernel, and keyword arguments."""
+    """Draw a number of axes, sizes, options and numbers: an event (float64), a kernel, and keyword arguments."""
+    axes = draw(st.sampled_from([2, 1, 3]))
+    longest, widest = LIMITS[axes]
     groups = draw(st.integers(1, 3))
     per_group = draw(st.integers(1, most_channels))
     channels = groups * per_group
     batch = draw(st.integers(0, 3))
-    height, width = draw(st.integers(1, 6)), draw(st.integers(1, 6))
-    kernel_size = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    size = [draw(st.integers(1, longest)) for _ in range(axes)]
+    kernel_size = [draw(st.integers(1, widest)) for _ in range(axes)]
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    image = torch.randn(batch, channels, height, width, generator=generator, dtype=torch.float64)
+    image = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
     weight = 0.4 * torch.randn(channels, per_group, *kernel_size, generator=generator, dtype=torch.float64)
     unitriangular = draw(st.booleans())
     if not unitriangular:
-        diagonal = weight[:, :, -1, -1].unflatten(0, (groups, per_group)).diagonal(dim1=1, dim2=2)
+        diagonal = weight.flatten(2)[..., -1].unflatten(0, (groups, per_group)).diagonal(dim1=1, dim2=2)
         diagonal.copy_(diagonal.sign() * (0.5 + diagonal.abs()))
-    corner = draw(st.sampled_from(CORNERS))
+    corner = draw(st.sampled_from(corners(axes)))
     return image, weight, {"corner": corner, "unitriangular": unitriangular, "groups": groups}
 
 
@@ -43,7 +63,7 @@ def contiguous(x):
 
 
 def channels_last(x):
-    return x.contiguous(memory_format=torch.channels_last)
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
 def sliced(x):
@@ -53,7 +73,8 @@ def sliced(x):
 
 
 def mirrored_axes(x):
-    return x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    axes = range(x.ndim)[::-1]
+    return x.permute(*axes).contiguous().permute(*axes)
 
 
 LAYOUTS = st.sampled_from([contiguous, channels_last, sliced, mirrored_axes])
@@ -63,7 +84,7 @@ LAYOUTS = st.sampled_from([contiguous, channels_last, sliced, mirrored_axes])
 @given(problems(), LAYOUTS, LAYOUTS)
 def test_the_convolution_is_that_of_its_definition(problem, layout_of_image, layout_of_weight):
     x, weight, options = problem
-    y = causal_conv2d(layout_of_image(x), layout_of_weight(weight), **options)
+    y = causal_conv(layout_of_image(x), layout_of_weight(weight), **options)
     torch.testing.assert_close(y, oracle.convolve(x, weight, **options), rtol=1e-12, atol=1e-12)
 
 
@@ -71,7 +92,7 @@ def test_the_convolution_is_that_of_its_definition(problem, layout_of_image, lay
 @given(problems(), LAYOUTS, LAYOUTS)
 def test_the_solve_inverts_the_matrix_of_the_definition(problem, layout_of_image, layout_of_weight):
     y, weight, options = problem
-    x = inv_conv2d(layout_of_image(y), layout_of_weight(weight), **options)
+    x = inv_conv(layout_of_image(y), layout_of_weight(weight), **options)
     torch.testing.assert_close(x, oracle.solve(y, weight, **options), rtol=1e-9, atol=1e-9)
 
 
@@ -81,7 +102,7 @@ def test_single_precision_is_as_good_as_its_roundings(problem):
     x, weight, options = problem
     matrix = oracle.dense_matrix(weight, *x.shape[2:], **options)
     condition = torch.linalg.cond(matrix).item()
-    for operator, reference in ((causal_conv2d, oracle.convolve), (inv_conv2d, oracle.solve)):
+    for operator, reference in REFERENCES.items():
         result = operator(x.float(), weight.float(), **options)
         expected = reference(x, weight, **options)
         assert result.dtype == torch.float32
@@ -90,14 +111,13 @@ def test_single_precision_is_as_good_as_its_roundings(problem):
 
 
 @EXAMPLES
-@given(problems(), st.sampled_from([causal_conv2d, inv_conv2d]))
+@given(problems(), st.sampled_from(OPERATORS))
 def test_gradients_are_those_of_autograd_through_the_dense_matrix(problem, operator):
     image, weight, options = problem
-    reference = {causal_conv2d: oracle.convolve, inv_conv2d: oracle.solve}[operator]
     leaves = image.clone().requires_grad_(), weight.clone().requires_grad_()
     upstream = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     of_operator = torch.autograd.grad(operator(*leaves, **options), leaves, upstream)
-    of_oracle = torch.autograd.grad(reference(*leaves, **options), leaves, upstream)
+    of_oracle = torch.autograd.grad(REFERENCES[operator](*leaves, **options), leaves, upstream)
     torch.testing.assert_close(of_operator, of_oracle, rtol=1e-8, atol=1e-8)
 
 
@@ -105,12 +125,12 @@ def test_gradients_are_those_of_autograd_through_the_dense_matrix(problem, opera
 @given(problems())
 def test_the_two_are_each_others_inverse_both_ways(problem):
     x, weight, options = problem
-    torch.testing.assert_close(inv_conv2d(causal_conv2d(x, weight, **options), weight, **options), x)
-    torch.testing.assert_close(causal_conv2d(inv_conv2d(x, weight, **options), weight, **options), x)
+    torch.testing.assert_close(inv_conv(causal_conv(x, weight, **options), weight, **options), x)
+    torch.testing.assert_close(causal_conv(inv_conv(x, weight, **options), weight, **options), x)
 
 
 @pytest.mark.parametrize("unitriangular", [True, False])
-@pytest.mark.parametrize("operator", [causal_conv2d, inv_conv2d])
+@pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize(
     ("corner", "kernel_size", "size", "groups"),
     [
@@ -118,6 +138,9 @@ def test_the_two_are_each_others_inverse_both_ways(problem):
         ("top_right", (1, 3), (2, 3), 2),
         ("bottom_left", (3, 1), (2, 2), 1),
         ("bottom_right", (2, 3), (1, 2), 2),
+        ("right", (3,), (4,), 2),
+        ("front_top_right", (2, 1, 2), (2, 1, 2), 1),
+        ("back_bottom_left", (2, 2, 1), (2, 1, 2), 2),
     ],
 )
 def test_first_and_second_derivatives_agree_with_finite_differences(
@@ -126,7 +149,7 @@ def test_first_and_second_derivatives_agree_with_finite_differences(
     options = {"corner": corner, "unitriangular": unitriangular, "groups": groups}
     image = torch.randn(2, 2 * groups, *size, dtype=torch.float64, requires_grad=True)
     weight = 0.3 * torch.randn(2 * groups, 2, *kernel_size, dtype=torch.float64)
-    weight[:, :, -1, -1] += torch.eye(2, dtype=torch.float64).repeat(groups, 1)
+    weight.flatten(2)[..., -1] += torch.eye(2, dtype=torch.float64).repeat(groups, 1)
     weight.requires_grad_()
     assert torch.autograd.gradcheck(lambda *leaves: operator(*leaves, **options), (image, weight))
     assert torch.autograd.gradgradcheck(lambda *leaves: operator(*leaves, **options), (image, weight))
@@ -143,7 +166,7 @@ def test_a_gradient_is_computed_only_for_what_asks_for_one(operator):
 
 
 @EXAMPLES
-@given(problems(), st.sampled_from([causal_conv2d, inv_conv2d]))
+@given(problems(), st.sampled_from(OPERATORS))
 def test_entries_that_are_not_read_may_be_anything_and_receive_exactly_no_gradient(problem, operator):
     image, weight, options = problem
     per_group, groups = weight.shape[1], options["groups"]
@@ -152,7 +175,7 @@ def test_entries_that_are_not_read_may_be_anything_and_receive_exactly_no_gradie
         for i in range(per_group):
             below = i < o % per_group
             on_diagonal = i == o % per_group
-            unread[o, i, -1, -1] = not below and not (on_diagonal and not options["unitriangular"])
+            unread[o, i].view(-1)[-1] = not below and not (on_diagonal and not options["unitriangular"])
     poisoned = torch.where(unread, torch.nan, weight).requires_grad_()
     result = operator(image, poisoned, **options)
     torch.testing.assert_close(result, operator(image, weight, **options), rtol=0, atol=0)
@@ -162,21 +185,27 @@ def test_entries_that_are_not_read_may_be_anything_and_receive_exactly_no_gradie
     assert groups * per_group == image.shape[1]
 
 
-def dense_jacobian(operator, weight, height, width, **options):
+def dense_jacobian(operator, weight, *size, **options):
     """Return the matrix of the operator, columns being the images of the unit vectors."""
-    channels = weight.shape[0]
-    size = channels * height * width
-    basis = torch.eye(size, dtype=weight.dtype).view(size, channels, height, width)
-    return operator(basis, weight, **options).view(size, size).T
+    elements = weight.shape[0] * math.prod(size)
+    basis = torch.eye(elements, dtype=weight.dtype).view(elements, weight.shape[0], *size)
+    return operator(basis, weight, **options).view(elements, elements).T
 
 
-@pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize(("kernel_size", "size"), [((3, 3), (4, 3)), ((1, 3), (3, 5)), ((5, 2), (3, 4))])
+@pytest.mark.parametrize(
+    ("corner", "kernel_size", "size"),
+    [
+        *((corner, (4,), (7,)) for corner in corners(1)),
+        *((corner, *sides) for corner in CORNERS for sides in (((3, 3), (4, 3)), ((1, 3), (3, 5)), ((5, 2), (3, 4)))),
+        *((corner, (3, 2, 2), (4, 2, 3)) for corner in corners(3)),
+    ],
+    ids=str,
+)
 def test_the_map_is_unit_lower_triangular_along_the_walk(corner, channels, kernel_size, size):
     weight = torch.randn(channels, channels, *kernel_size, dtype=torch.float64)
-    order = oracle.raster_order(channels, *size, corner)
-    for operator in (causal_conv2d, inv_conv2d):
+    order = oracle.raster_order(channels, *size, corner=corner)
+    for operator in OPERATORS:
         matrix = dense_jacobian(operator, 0.1 * weight, *size, corner=corner, unitriangular=True)[order][:, order]
         torch.testing.assert_close(matrix.triu(1), torch.zeros_like(matrix), rtol=0, atol=1e-15)
         torch.testing.assert_close(matrix.diagonal(), torch.ones(len(matrix), dtype=torch.float64), rtol=0, atol=1e-14)
@@ -186,12 +215,12 @@ def test_the_map_is_unit_lower_triangular_along_the_walk(corner, channels, kerne
 @given(problems(most_channels=2))
 def test_the_log_determinant_is_that_of_the_last_taps_diagonal_at_every_pixel(problem):
     image, weight, options = problem
-    height, width = image.shape[2:]
+    size = image.shape[2:]
     groups = options["groups"]
-    diagonal = weight[:, :, -1, -1].unflatten(0, (groups, -1)).diagonal(dim1=1, dim2=2).abs().log().sum()
-    expected = torch.zeros_like(diagonal) if options["unitriangular"] else height * width * diagonal
-    for operator, sign in ((causal_conv2d, 1), (inv_conv2d, -1)):
-        log_det = torch.linalg.slogdet(dense_jacobian(operator, weight, height, width, **options)).logabsdet
+    diagonal = weight.flatten(2)[..., -1].unflatten(0, (groups, -1)).diagonal(dim1=1, dim2=2).abs().log().sum()
+    expected = torch.zeros_like(diagonal) if options["unitriangular"] else math.prod(size) * diagonal
+    for operator, sign in ((causal_conv, 1), (inv_conv, -1)):
+        log_det = torch.linalg.slogdet(dense_jacobian(operator, weight, *size, **options)).logabsdet
         torch.testing.assert_close(log_det, sign * expected, rtol=1e-9, atol=1e-8)
 
 
@@ -212,11 +241,13 @@ def test_it_serves_thousands_of_images_at_once(corner):
     torch.testing.assert_close(causal_conv2d(x, weight, corner=corner, unitriangular=True), y)
 
 
-@pytest.mark.parametrize("operator", [causal_conv2d, inv_conv2d])
-@pytest.mark.parametrize("size", [(0, 3), (3, 0), (1, 1), (1, 40), (40, 1)])
-def test_images_may_be_thin_or_empty(operator, size):
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(
+    "size", [(0,), (1,), (40,), (0, 3), (3, 0), (1, 1), (1, 40), (40, 1), (0, 2, 2), (1, 1, 1), (1, 3, 2), (20, 1, 1)]
+)
+def test_events_may_be_thin_or_empty(operator, size):
     image = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
-    weight = (0.2 * torch.randn(3, 3, 3, 2, dtype=torch.float64)).requires_grad_()
+    weight = (0.2 * torch.randn(3, 3, *(3, 2, 2)[: len(size)], dtype=torch.float64)).requires_grad_()
     result = operator(image, weight, unitriangular=True)
     assert result.shape == image.shape
     result.sum().backward()
@@ -248,18 +279,20 @@ def test_repeating_a_call_gives_the_same_bits_and_leaves_its_arguments_alone(ope
     assert first.data_ptr() != image.data_ptr()
 
 
-@pytest.mark.parametrize("operator", [causal_conv2d, inv_conv2d])
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_single_precision_and_returned_in_its_own(operator, half):
-    image, weight = torch.randn(2, 3, 4, 5).to(half), (0.1 * torch.randn(3, 3, 3, 3)).to(half)
+def test_half_precision_is_computed_in_single_precision_and_returned_in_its_own(operator, axes, half):
+    image, weight = torch.randn(2, 3, *(4, 5, 2)[:axes]).to(half), (0.1 * torch.randn(3, 3, *[3] * axes)).to(half)
     result = operator(image, weight, unitriangular=True)
     assert result.dtype == half
     assert torch.equal(result, operator(image.float(), weight.float(), unitriangular=True).to(half))
 
 
-@pytest.mark.parametrize("operator", [causal_conv2d, inv_conv2d])
-def test_under_autocast_all_of_it_runs_in_single_precision_and_mixed_dtypes_are_welcome(operator):
-    image, weight = torch.randn(2, 3, 4, 5), 0.1 * torch.randn(3, 3, 3, 3)
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_under_autocast_all_of_it_runs_in_single_precision_and_mixed_dtypes_are_welcome(operator, axes):
+    image, weight = torch.randn(2, 3, *(4, 5, 2)[:axes]), 0.1 * torch.randn(3, 3, *[3] * axes)
     expected = operator(image, weight, unitriangular=True)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(operator(image, weight, unitriangular=True), expected)

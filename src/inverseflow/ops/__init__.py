@@ -1,10 +1,20 @@
 """Pure tensor functions: no parameters, no modules, no state."""
 
-from inverseflow.ops._corner import CORNERS, Corner
+from inverseflow.ops._corner import CORNERS, Corner, corners
 from inverseflow.ops.dense_solve import dense_solve
 from inverseflow.ops.dispatch import Backend, available_backends, backend, register_backend
 from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular
-from inverseflow.ops.inv_conv import Growth, causal_conv2d, explain, growth, inv_conv2d
+from inverseflow.ops.inv_conv import (
+    Growth,
+    causal_conv1d,
+    causal_conv2d,
+    causal_conv3d,
+    explain,
+    growth,
+    inv_conv1d,
+    inv_conv2d,
+    inv_conv3d,
+)
 from inverseflow.ops.same_conv import (
     same_conv2d,
     same_conv2d_factor_numel,
@@ -24,14 +34,19 @@ __all__ = [
     "SpectralNorm",
     "available_backends",
     "backend",
+    "causal_conv1d",
     "causal_conv2d",
+    "causal_conv3d",
     "conv2d_spectral_norm",
     "conv2d_spectral_norm_bound",
+    "corners",
     "dense_solve",
     "explain",
     "fixed_point",
     "growth",
+    "inv_conv1d",
     "inv_conv2d",
+    "inv_conv3d",
     "invert_triangular",
     "rational_quadratic_spline",
     "register_backend",

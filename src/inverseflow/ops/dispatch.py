@@ -9,10 +9,11 @@ from torch import Tensor
 
 from inverseflow.errors import BackendError
 from inverseflow.ops._backends import blocked, dense, native
+from inverseflow.ops._backends.volume import Volume
 
 
 class Backend(Protocol):
-    """What a backend offers, as a module or an object: the three operators on tensors of one device and dtype.
+    """What a backend offers, as a module or an object: the three operators on images of one device and dtype.
 
     A is the one-sided convolution of `causal_conv2d`, of tensors with at least one element. ``diagonal`` says what the
     diagonal of the last tap holds: ``"free"`` (what the weight has there), ``"unit"`` (ones) or ``"zero"`` (zeros). The
@@ -109,8 +110,9 @@ def backend(name: str) -> Iterator[None]:
 
 
 def chosen(image: Tensor) -> Backend:
-    """Return the forced backend if it can serve the call, else the first that can."""
-    return _BACKENDS[chosen_name(image)]
+    """Return the forced backend if it can serve the call, else the first that can; for volumes, by their slices."""
+    images = _BACKENDS[chosen_name(image)]
+    return images if image.ndim == 4 else Volume(images)
 
 
 def chosen_name(image: Tensor) -> str:

@@ -125,7 +125,7 @@ def test_it_stays_triangular_under_an_optimizer_with_momentum_and_weight_decay(b
         z, log_det = layer(x)
         ((z - 1).square().mean() - 0.1 * log_det.mean()).backward()
         optimizer.step()
-    order = oracle.raster_order(4, 3, 4, "top_left")
+    order = oracle.raster_order(4, 3, 4, corner="top_left")
     matrix = matrix_of(layer, (4, 3, 4))[order][:, order]
     assert (matrix.triu(1).abs() < 1e-12).all()
     if diagonal == "unit":

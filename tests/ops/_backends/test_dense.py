@@ -36,5 +36,5 @@ def test_its_matrix_is_lower_triangular_in_raster_order_with_channels_innermost(
     kernel[:, :, -1, -1] = kernel[:, :, -1, -1].tril()
     matrix = top_left_matrix(kernel, 3, 4)
     assert torch.equal(matrix, matrix.tril())
-    order = oracle.raster_order(2, 3, 4, "top_left")
+    order = oracle.raster_order(2, 3, 4, corner="top_left")
     assert torch.equal(matrix, oracle.dense_matrix(kernel, 3, 4)[order][:, order])

@@ -1,13 +1,13 @@
 """Code that the backends made of torch's own operators share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_weight, conv3d_weight
 
 from inverseflow.ops._corner import MIRRORS, mirrored_axes, opposite
 
@@ -46,16 +46,17 @@ def drop_unread(gradient: Tensor, groups: int, diagonal: str) -> Tensor:
 
 def _read_last_tap(kernel: Tensor, groups: int, diagonal: str) -> Tensor:
     """Zero what is not read of the last tap, in place, and return the tap, ``(G, C / G, C / G)``."""
-    last = kernel.view(groups, -1, *kernel.shape[1:])[..., -1, -1]
+    last = kernel.view(groups, -1, *kernel.shape[1:]).flatten(3)[..., -1]
     return last.tril_(0 if diagonal == "free" else -1)
 
 
 def convolve(x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
-    """Return A x, or its transpose times x, by torch's convolution."""
+    """Return A x, or its transpose times x, by torch's convolution; of an image or a volume."""
     kernel = triangular(weight, groups, diagonal, transposed)
     corner = opposite(corner) if transposed else corner
+    convolution = F.conv2d if x.ndim == 4 else F.conv3d
     with full_precision(x):
-        y = F.conv2d(pad(x, kernel, corner), mirrored(kernel, corner), groups=groups).contiguous()
+        y = convolution(pad(x, kernel, corner), mirrored(kernel, corner), groups=groups).contiguous()
     return y if finite(y) else _convolve_inside(x, kernel, corner, groups, transposed)
 
 
@@ -71,15 +72,15 @@ def finite(result: Tensor) -> bool:
 
 def _convolve_inside(x: Tensor, kernel: Tensor, corner: str, groups: int, transposed: bool) -> Tensor:
     mirror = mirrored_axes(corner)
-    image = x.flip(mirror).unflatten(1, (groups, -1))  # (N, G, C, H, W)
+    image = x.flip(mirror).unflatten(1, (groups, -1))  # (N, G, C, *size)
     y = torch.zeros_like(image)
-    for a, b, tap, read_by_it in _taps(kernel, groups, image):
-        if (a, b) != (0, 0):
-            y[..., a:, b:] += torch.einsum("goi,ngihw->ngohw", tap, read_by_it)
+    for behind, tap, read_by_it in taps(kernel.unflatten(0, (groups, -1)), image):
+        if any(behind):
+            shifted(y, behind).add_(torch.einsum("goi,ngi...->ngo...", tap, read_by_it))
             continue
         for i in range(image.shape[2]):
             read = slice(i + 1) if transposed else slice(i, None)
-            y[:, :, read] += tap[:, read, i, None, None] * image[:, :, i : i + 1]
+            y[:, :, read] += tap[:, read, i].reshape(groups, -1, *[1] * len(behind)) * image[:, :, i : i + 1]
     return y.flatten(1, 2).flip(mirror)
 
 
@@ -90,12 +91,12 @@ def remedied(x: Tensor, y: Tensor, weight: Tensor, corner: str, groups: int, dia
     kernel = triangular(weight, groups, diagonal, transposed)
     mirror = mirrored_axes(opposite(corner) if transposed else corner)
     x = y.flip(mirror).unflatten(1, (groups, -1)).contiguous()  # (N, G, C, H, W)
-    (_, _, last, _), *others = _taps(kernel, groups, x)
+    (_, last, _), *others = taps(kernel.unflatten(0, (groups, -1)), x)
     channels = range(x.shape[2])
     for h in range(x.shape[3]):
         for w in range(x.shape[4]):
             pixel = x[..., h, w]
-            for a, b, tap, _ in others:
+            for (a, b), tap, _ in others:
                 if a <= h and b <= w:
                     pixel -= torch.einsum("goi,ngi->ngo", tap, x[..., h - a, w - b])
             for i in reversed(channels) if transposed else channels:
@@ -105,21 +106,34 @@ def remedied(x: Tensor, y: Tensor, weight: Tensor, corner: str, groups: int, dia
     return x.flatten(1, 2).flip(mirror)
 
 
-def _taps(kernel: Tensor, groups: int, image: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Yield (a, b, tap, pixels): each tap inside of the image and the pixels it reads a rows and b columns behind."""
-    rows, columns = kernel.shape[2:]
-    height, width = image.shape[-2:]
-    blocks = kernel.unflatten(0, (groups, -1))  # (G, C, C, kH, kW)
-    for a, b in product(range(min(rows, height)), range(min(columns, width))):
-        yield a, b, blocks[..., rows - 1 - a, columns - 1 - b], image[..., : height - a, : width - b]
+def taps(kernel: Tensor, image: Tensor) -> Iterator[tuple[tuple[int, ...], Tensor, Tensor]]:
+    """Yield (behind, tap, pixels): each tap inside of the image, where it reads, and the pixels it reads.
+
+    A tap reads so many pixels behind, along each axis. The kernel is ``(G, C, C, *sides)``, the image
+    ``(N, G, C, *size)``.
+    """
+    sides, size = kernel.shape[3:], image.shape[3:]
+    for behind in product(*(range(min(side, length)) for side, length in zip(sides, size, strict=True))):
+        tap, pixels = kernel, image
+        for axis, back in enumerate(behind, start=3):
+            tap = tap.select(3, tap.shape[3] - 1 - back)
+            pixels = pixels.narrow(axis, 0, pixels.shape[axis] - back)
+        yield behind, tap, pixels
+
+
+def shifted(image: Tensor, behind: tuple[int, ...]) -> Tensor:
+    """Return the pixels that have a pixel so far behind them."""
+    for axis, back in enumerate(behind, start=-len(behind)):
+        image = image.narrow(axis, back, image.shape[axis] - back)
+    return image
 
 
 def pad(image: Tensor, kernel: Tensor, corner: str) -> Tensor:
     """Pad with zeros on the sides where the walk starts."""
-    rows, columns = kernel.shape[2] - 1, kernel.shape[3] - 1
-    bottom, right = MIRRORS[corner]
-    left_right, top_bottom = (0, columns) if right else (columns, 0), (0, rows) if bottom else (rows, 0)
-    return F.pad(image, (*left_right, *top_bottom))
+    borders: list[int] = []
+    for mirrored, side in zip(reversed(MIRRORS[corner]), reversed(kernel.shape[2:]), strict=True):
+        borders += (0, side - 1) if mirrored else (side - 1, 0)
+    return F.pad(image, borders)
 
 
 def mirrored(kernel: Tensor, corner: str) -> Tensor:
@@ -141,8 +155,9 @@ def full_precision(image: Tensor) -> Iterator[None]:
 
 def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str) -> Tensor:
     """Let torch differentiate its own convolution."""
+    of_weight: Callable[..., Tensor] = conv2d_weight if x.ndim == 4 else conv3d_weight
     with full_precision(x):
-        result: Tensor = conv2d_weight(pad(x, weight, corner), list(weight.shape), grad, groups=groups)
+        result = of_weight(pad(x, weight, corner), list(weight.shape), grad, groups=groups)
     result = mirrored(result, corner).contiguous()
     if not finite(result):
         result = _weight_gradient_inside(x, grad, weight, corner, groups)
@@ -152,6 +167,6 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups
 def _weight_gradient_inside(x: Tensor, grad: Tensor, weight: Tensor, corner: str, groups: int) -> Tensor:
     image, arriving = (part.flip(mirrored_axes(corner)).unflatten(1, (groups, -1)) for part in (x, grad))
     result = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-    for a, b, tap, read_by_it in _taps(result, groups, image):
-        tap.copy_(torch.einsum("ngohw,ngihw->goi", arriving[..., a:, b:], read_by_it))
+    for behind, tap, read_by_it in taps(result.unflatten(0, (groups, -1)), image):
+        tap.copy_(torch.einsum("ngop,ngip->goi", shifted(arriving, behind).flatten(3), read_by_it.flatten(3)))
     return result
