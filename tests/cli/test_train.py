@@ -175,7 +175,7 @@ def test_a_folder_of_color_images_is_trained_on_and_what_is_left_out_is_named(ti
     assert text.startswith("pictures: ") and "on 1 test image" in text
     assert error.startswith(f"left out of {tmp_path / 'pictures'}: 1 other file (README.txt)\n")
     for command, answer in {
-        "reconstruct": "the only test image of pictures came back",
+        "reconstruct": "the largest error over the only test image of pictures is",
         "interpolate": "8 pairs of training images of pictures",
         "evaluate": "one image has no standard error",
     }.items():

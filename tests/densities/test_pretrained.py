@@ -323,7 +323,7 @@ def test_a_configuration_larger_than_its_weights_is_refused_without_building_it(
 
 
 def test_many_small_tensors_without_weights_are_refused_too(folder):
-    edit(folder, lambda c: c.update(density="planar", options={"event_shape": [1, 4, 4], "scales": 1, "steps": 10**9}))
+    edit(folder, lambda c: c.update(density="planar", options={"event_shape": [1, 4, 4], "scales": 1, "steps": 10_000}))
     with pytest.raises(CheckpointError, match="which asks for more or larger tensors"):
         Flow.from_pretrained(folder)
 

@@ -28,8 +28,8 @@ def interpolate(
         run: the run folder.
         number: number of pairs of images, one pair in each row. By default 8, or as many as there are.
         steps: number of pictures in a row.
-        output: the picture (.png). By default interpolations.png in the run folder.
-        seed: seed of the choice of images.
+        output: file name of the picture (.png). By default interpolations.png in the run folder.
+        seed: seed that chooses the images.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
         data_dir: folder that holds the data now, if it has moved.
     """

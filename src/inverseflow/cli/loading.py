@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inverseflow.errors import CheckpointError, OptionError
+from inverseflow.errors import CheckpointError
 from inverseflow.training.run import Run
 
 if TYPE_CHECKING:
@@ -44,13 +44,6 @@ def sample_images(images: Images, count: int, seed: int) -> torch.Tensor:
     import torch
 
     return images.__getitems__(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count])
-
-
-def number_of_images(images: Images, number: int | None, usual: int) -> int:
-    """Return how many test images to take: the number that was asked for, or the usual one if there are so many."""
-    if number is not None and number > len(images):
-        raise OptionError(f"--number must be at most {len(images)}, the number of test images, got {number}")
-    return min(usual, len(images)) if number is None else number
 
 
 def unfinished(run: Run) -> str | None:

@@ -2,6 +2,7 @@
 
 from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
+from inverseflow.errors import OptionError
 
 _USUAL_NUMBER = 64
 
@@ -16,13 +17,13 @@ def reconstruct(
     device: str = "auto",
     data_dir: File | None = None,
 ) -> None:
-    """Encode and decode test images, and show where they differ.
+    """Encode and decode test images, and show their differences from the originals.
 
     Args:
         run: the run folder.
         number: number of images. By default 64, or all test images if there are fewer.
-        output: the picture (.png). By default reconstructions-seedSEED.png in the run folder.
-        seed: seed of the choice of images.
+        output: file name of the picture (.png). By default reconstructions-seedSEED.png in the run folder.
+        seed: seed that chooses the images.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
         data_dir: folder that holds the data now, if it has moved.
     """
@@ -30,15 +31,18 @@ def reconstruct(
     check_seed(seed)
     check_output(output, ".png")
     check_run(run)
-    from inverseflow.cli.loading import load_data, load_flow, number_of_images, sample_images
+    from inverseflow.cli.loading import load_data, load_flow, sample_images
     from inverseflow.training.report import reconstruct
 
     flow = load_flow(run, device)
     data = load_data(run, data_dir)
-    number = number_of_images(data.test, number, _USUAL_NUMBER)
+    available = len(data.test)
+    if number is not None and number > available:
+        raise OptionError(f"--number must be at most {available}, the number of test images, got {number}")
+    number = min(_USUAL_NUMBER, available) if number is None else number
     path = output or run.path / f"reconstructions-seed{seed}.png"  # training writes reconstructions.png itself
     worst = reconstruct(path, flow, sample_images(data.test, number, seed), data)
-    images = f"{number} of {len(data.test)} test images"
-    if number == len(data.test):
+    images = f"{number} of {available} test images"
+    if number == available:
         images = "the only test image" if number == 1 else f"all {number} test images"
-    print(f"{images} of {data.title} came back within {worst} gray levels; see {path}")
+    print(f"the largest error over {images} of {data.title} is {worst} gray levels; see {path}")

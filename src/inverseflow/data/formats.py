@@ -70,12 +70,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_parquet(files: Sequence[Path]) -> tuple[list[Encoded], Tensor]:
-    """Read parquet files in the layout of the Hugging Face hub.
+    """Read the encoded images and their labels ``(N,)`` from parquet files in the layout of the Hugging Face hub.
 
     Each has a column ``img`` or ``image`` of ``{"bytes": ...}`` and a column ``label`` of integers.
-
-    Returns:
-        The encoded images, and their labels ``(N,)``.
     """
     with packages_for("reading parquet files"):
         import pyarrow.parquet

@@ -16,12 +16,7 @@ def existing_folder(path: str | os.PathLike[str], source: str = "") -> Path:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as text for any terminal: bytes that are not UTF-8 and control characters become escapes.
-
-    Example:
-        >>> printable("caf\udce9/a\nb.png")
-        'caf\\xe9/a\\nb.png'
-    """
+    """Return a path as text for any terminal: bytes that are not UTF-8 and control characters become escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 

@@ -25,23 +25,14 @@ _SPLITS = {
 }
 
 
-def named_split(path: Path) -> str | None:
-    """Return the split that the first folder on `path` that is named after one gives.
-
-    Example:
-        >>> named_split(Path("cats/Val/train")), named_split(Path("test tube"))
-        ('validation', None)
-    """
-    return next((_SPLITS[name.lower()] for name in path.parts if name.lower() in _SPLITS), None)
-
-
 @dataclass(frozen=True)
 class FoundFiles:
     """The files in a folder and its subfolders: paths relative to `root`, sorted."""
 
     root: Path
     images: dict[str | None, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    """By the split that their path gives. A split whose folders hold no images is there, too."""
+    """Images by split: the first folder on a path that is named after a split gives it, None stands for no such folder.
+    A split whose folders hold no images has an empty list."""
     others: list[Path] = field(default_factory=list)
     """Files that are not images, and what is hidden: its name begins with a dot."""
 
@@ -58,7 +49,7 @@ def find_files(root: Path) -> FoundFiles:
         folder = Path(where).relative_to(root)
         status = os.stat(where)
         identity = identities[folder] = status.st_dev, status.st_ino
-        split = named_split(folder)
+        split = next((_SPLITS[part.lower()] for part in folder.parts if part.lower() in _SPLITS), None)
         if (split, identity) in seen or any(identities[parent] == identity for parent in folder.parents):
             subfolders.clear()
             continue

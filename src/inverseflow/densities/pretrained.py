@@ -68,7 +68,7 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     """
     folder = _local(folder_or_hub_id)
     name, event_shape, options = _read_config(folder / CONFIG)
-    state = _read_weights(folder / WEIGHTS)
+    state, saved_event_shape = _read_weights(folder / WEIGHTS)
     try:
         with _NoLargerThan(state, folder / WEIGHTS):
             density = create(name, event_shape, **options)
@@ -77,7 +77,12 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     if not isinstance(density, kind):
         found = type(density).__name__
         raise CheckpointError(f"{folder_or_hub_id} holds a {found}, not a {kind.__name__}; load it with {found}")
-    _check_event_shape(folder / WEIGHTS, density.event_shape)
+    # An event shape need not show in the shapes of the weights.
+    if saved_event_shape not in (None, json.dumps(density.event_shape)):
+        raise CheckpointError(
+            f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: it was saved for event_shape "
+            f"{saved_event_shape}, not {json.dumps(density.event_shape)}"
+        )
     if difference := shape_difference(density, state):
         raise CheckpointError(f"{folder / WEIGHTS} belongs to another architecture than {CONFIG}: {difference}")
     density.to(_common_dtype(state, folder / WEIGHTS))
@@ -97,10 +102,13 @@ def _read_config(path: Path) -> tuple[str, tuple[int, ...], dict[str, Any]]:
     return name, event_shape, options
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Return the weights, and as JSON the event shape that they were saved for, None if the file does not hold it."""
     safetensors = _safetensors()
     try:
-        state: dict[str, Tensor] = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            event_shape = (file.metadata() or {}).get("event_shape")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} holds no {WEIGHTS}") from error
     except Exception as error:  # safetensors raises its own untyped error for a damaged file
@@ -109,18 +117,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         if broken := int((~tensor.isfinite()).sum()):
             count = f"{broken} of {tensor.numel()}"
             raise CheckpointError(f"{path} is not a usable model: {count} values of {key} are not finite")
-    return state
-
-
-def _check_event_shape(path: Path, event_shape: tuple[int, ...]) -> None:
-    """Raise if the weights were saved for data of another shape, which need not show in the shapes of the weights."""
-    with _safetensors().safe_open(path, "pt") as weights:
-        saved = (weights.metadata() or {}).get("event_shape")
-    if saved is not None and saved != json.dumps(event_shape):
-        raise CheckpointError(
-            f"{path} belongs to another architecture than {CONFIG}: it was saved for event_shape {saved}, not "
-            f"{json.dumps(event_shape)}"
-        )
+    return state, event_shape
 
 
 def _common_dtype(state: dict[str, Tensor], path: Path) -> torch.dtype | None:

@@ -26,14 +26,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The temporary file is created exclusively under a random name, so concurrent writers don't collide and no link is
     followed. It keeps the suffix, from which some writers infer the format. A new file gets its permissions from the
     umask, a replaced one keeps those it had. Missing parent folders are created.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "words.txt"
-        >>> with atomic_write(path) as temporary:
-        ...     _ = temporary.write_text("complete")
-        >>> path.read_text()
-        'complete'
     """
     with errors_naming(path):
         target = _link_target(path)
@@ -111,7 +103,12 @@ def is_temporary(path: Path) -> bool:
 
 def delete_temporary(folder: Path) -> None:
     """Delete what killed writers left behind in a folder. Nobody may be writing into it at the time."""
-    for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
+    delete(*filter(is_temporary, folder.iterdir() if folder.is_dir() else ()))
+
+
+def delete(*paths: Path) -> None:
+    """Delete files, links and whole folders; missing ones are ignored."""
+    for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

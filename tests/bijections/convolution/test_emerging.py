@@ -75,7 +75,7 @@ def test_it_starts_near_a_rotation():
 
 @pytest.mark.parametrize("kernel_size", [2, (3, 4), (4, 3)])
 def test_an_even_side_is_refused_with_the_remedy(kernel_size):
-    with pytest.raises(ValueError, match="kernel_size must be odd, got .*; a tap lies on the pixel itself"):
+    with pytest.raises(ValueError, match="kernel_size must be odd, got .*; its middle tap lies on the pixel itself"):
         EmergingConv2d(4, kernel_size)
 
 

@@ -146,7 +146,8 @@ BAD_OPTIONS = {
     "no channels": ({"event_shape": (0, 4, 4)}, r"each at least 1, got \(0, 4, 4\)"),
     "no height": ({"event_shape": (1, 0, 4)}, r"each at least 1, got \(1, 0, 4\)"),
     "no scales": ({"scales": 0}, "scales must be at least 1, got 0"),
-    "no steps": ({"steps": 0}, "steps must be at least 1, got 0"),
+    "no steps": ({"steps": 0}, "steps must be between 1 and 10000, got 0"),
+    "endless steps": ({"steps": 10**9}, "steps must be between 1 and 10000, got 1000000000"),
     "one level": ({"levels": 1}, "between 2 and 65536, got 1"),
     "an unknown spline": (
         {"spline": "cubic"},

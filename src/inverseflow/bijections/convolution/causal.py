@@ -15,7 +15,7 @@ Diagonal = Literal["unit", "free"]
 
 
 class OneSidedConv2d(Bijection):
-    r"""The matrix :math:`A = d \odot (I + N)` of a one-sided convolution, as a product with it and as a solve."""
+    r"""Base of layers that multiply by the matrix :math:`A = d \odot (I + N)` of a one-sided convolution, or solve."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class OneSidedConv2d(Bijection):
         return pixels(x) * at_least_single(self.log_diagonal).sum()
 
     def kernel(self) -> Tensor:
-        """Return the taps N, ``(C, C / groups, kH, kW)``; of the last one only the part below the diagonal counts."""
+        """Return the taps of N, ``(C, C / groups, kH, kW)``. In the last tap only entries below the diagonal count."""
         if self.max_row_sum is None:
             return self.taps
         row_sums = (self.taps.abs() * self.tap_mask).sum((1, 2, 3), keepdim=True)
@@ -70,7 +70,7 @@ class OneSidedConv2d(Bijection):
 
     @property
     def tap_mask(self) -> Tensor:
-        """Ones where a tap is free, zeros where none is read."""
+        """One for each entry of the kernel that is read, zero for the others."""
         mask = torch.ones(self.taps.shape, dtype=self.taps.dtype, device=self.taps.device)
         per_group = mask.shape[1]
         mask[:, :, -1, -1] = mask.new_ones(per_group, per_group).tril(-1).repeat(self.groups, 1)
@@ -78,16 +78,14 @@ class OneSidedConv2d(Bijection):
 
 
 class CausalConv2d(OneSidedConv2d):
-    r"""One-sided k×k convolution, triangular and so exactly invertible for every value of its parameters.
+    r"""One-sided k×k convolution. Its matrix is triangular, so that it can be inverted exactly for all parameters.
 
     .. math:: z = d \odot (I + N)\,x, \qquad \log|\det| = HW \sum_c \log d_c
 
-    N holds the free taps: all entries of the kernel but the diagonal and the upper triangle of its last tap, which
-    lies on the pixel itself. With ``diagonal="unit"`` d is 1 and the log-determinant 0; with ``"free"`` d is positive
-    and learned.
-
-    With a free diagonal this is the convolution of CInC Flow: each kernel whose last tap is lower triangular with a
-    positive diagonal is :math:`d \odot (I + N)` for exactly one d and N.
+    N is the convolution with the free taps: all entries of the kernel, but in the last tap, which lies on the pixel
+    itself, only those below the diagonal. With ``diagonal="unit"`` d is 1 and the log-determinant 0. With ``"free"`` d
+    is positive and learned. This is the convolution of CInC Flow, and every kernel whose last tap is lower triangular
+    with a positive diagonal can be written so in exactly one way.
 
     With ``max_row_sum`` ρ the taps of each output channel are scaled by :math:`\rho / (\rho + \sum |N|)`. Their
     absolute values then sum to less than ρ, and :math:`\lVert A^{-1} \rVert_\infty \le \max_c d_c^{-1} / (1 - \rho)`.
@@ -96,13 +94,16 @@ class CausalConv2d(OneSidedConv2d):
     Args:
         channels: number of channels C.
         kernel_size: side of the kernel, or ``(height, width)``.
-        corner: corner of the image at which the walk starts.
+        corner: corner of the image where the convolution starts: each pixel sees its neighbors toward this corner.
         diagonal: ``"unit"`` or ``"free"``.
         max_row_sum: ρ, between 0 and 1 (exclusive), or None for no bound.
         groups: number of channel groups, which divides the channels; each group sees only itself.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
+
+    Raises:
+        ValueError: if an argument is out of its range, or `groups` does not divide the channels.
 
     Reference:
         Nagar et al., CInC Flow, 2021, section 3, https://arxiv.org/abs/2107.01358.
@@ -123,8 +124,24 @@ class InverseConv2d(OneSidedConv2d):
 
     .. math:: z = A^{-1} x, \qquad x = A z, \qquad \log|\det| = -HW \sum_c \log d_c
 
-    It has the arguments, parameters, shapes and errors of `CausalConv2d`, and swaps its two directions. Training
-    differentiates through the exact solve; sampling is an ordinary convolution.
+    Here :math:`A = d \odot (I + N)` is the one-sided convolution of `CausalConv2d`; this layer swaps its directions.
+    Training differentiates through the exact solve; sampling is an ordinary convolution.
+
+    Args:
+        channels: number of channels C.
+        kernel_size: side of the kernel, or ``(height, width)``.
+        corner: corner of the image where the solve starts: each pixel depends on its neighbors toward this corner.
+        diagonal: ``"unit"`` for d = 1 and a log-determinant of 0, or ``"free"`` for a positive d that is learned.
+        max_row_sum: ρ, between 0 and 1 (exclusive), which bounds the sum of the absolute taps of each output channel,
+            so that :math:`\lVert z \rVert_\infty \le \max_c d_c^{-1} \lVert x \rVert_\infty / (1 - \rho)`; None for
+            no bound.
+        groups: number of channel groups, which divides the channels; each group sees only itself.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: the same.
+
+    Raises:
+        ValueError: if an argument is out of its range, or `groups` does not divide the channels.
 
     Reference:
         Nagar and Varma, Inverse-Flow, AISTATS 2025, section 3, https://arxiv.org/abs/2410.14634.
@@ -146,7 +163,7 @@ class InverseConv2d(OneSidedConv2d):
 
 
 def kernel_sides(kernel_size: int | tuple[int, int], *, odd: bool = False) -> tuple[int, int]:
-    """Return the height and width of a kernel, or raise if it is no pair of whole numbers from 1, odd if asked for."""
+    """Return the height and width of a kernel; raise unless both are whole numbers from 1, and odd if `odd` is set."""
     sides = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size, kernel_size)
     if len(sides) != 2:
         raise TypeError(f"kernel_size must be a whole number or a pair (height, width) of them, got {kernel_size!r}")
@@ -154,5 +171,5 @@ def kernel_sides(kernel_size: int | tuple[int, int], *, odd: bool = False) -> tu
     if min(rows, columns) < 1:
         raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
     if odd and not rows % 2 == columns % 2 == 1:
-        raise ValueError(f"kernel_size must be odd, got {kernel_size}; a tap lies on the pixel itself, in the middle")
+        raise ValueError(f"kernel_size must be odd, got {kernel_size}; its middle tap lies on the pixel itself")
     return rows, columns

@@ -130,7 +130,7 @@ class _MaskedConv2d(nn.Module):
 
     def __init__(self, channels: int, copies_in: int, copies_out: int, kernel_size: int, order: Order) -> None:
         super().__init__()
-        self.channels, self.copies, self.order = channels, (copies_in, copies_out), order
+        self.copies, self.order = (copies_in, copies_out), order
         bound = 1 / math.sqrt(channels * copies_in * kernel_size**2)
         shape = (channels * copies_out, channels * copies_in, kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))

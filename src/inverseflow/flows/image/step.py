@@ -59,7 +59,7 @@ def image_shape(event_shape: Shape, scales: int, steps: int) -> Shape:
     if len(event_shape) != 3:
         raise ValueError(f"an image has the shape (C, H, W), got {tuple(event_shape)}")
     whole_number("scales", scales, at_least=1)
-    whole_number("steps", steps, at_least=1)
+    whole_number("steps", steps, at_least=1, at_most=10_000)
     return whole_shape("event_shape", event_shape)
 
 

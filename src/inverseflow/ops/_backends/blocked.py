@@ -135,7 +135,6 @@ class KernelCache:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._total = 0
         self._entries: OrderedDict[Hashable, tuple[Tensor, Tensor]] = OrderedDict()
         self._lock = Lock()  # only ever tried, so that a forked child cannot wait for ever
 
@@ -160,11 +159,10 @@ class KernelCache:
         result = compute(copy)  # of the copy: another thread may change the original
         if copy.nbytes + result.nbytes <= self._most and self._lock.acquire(blocking=False):
             try:
-                self._total -= sum(tensor.nbytes for tensor in self._entries.pop(key, ()))
                 self._entries[key] = copy, result
-                self._total += copy.nbytes + result.nbytes
-                while self._total > self._most:
-                    self._total -= sum(tensor.nbytes for tensor in self._entries.popitem(last=False)[1])
+                self._entries.move_to_end(key)
+                while sum(tensor.nbytes for entry in self._entries.values() for tensor in entry) > self._most:
+                    self._entries.popitem(last=False)
             finally:
                 self._lock.release()
         return result

@@ -1,6 +1,7 @@
 """C++ on a CPU; the lanes of its vectors are images, rows of an image, channels or columns (``csrc/``)."""
 
 import os
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -57,22 +58,16 @@ def variant(image: Tensor, weight: Tensor, groups: int) -> str:
     return text
 
 
-def solve(
-    y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool, variant: Variant = _BEST
+def _apply(
+    convolves: bool,
+    y: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    variant: Variant = _BEST,
 ) -> Tensor:
-    """Solve by substitution; the corner is a matter of strides."""
-    return _apply(False, variant, y, weight, corner, groups, diagonal, transposed)
-
-
-def convolve(
-    x: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool, variant: Variant = _BEST
-) -> Tensor:
-    """Convolve with neighboring columns as lanes."""
-    return _apply(True, variant, x, weight, corner, groups, diagonal, transposed)
-
-
-def _apply(convolves: bool, variant: Variant, y: Tensor, weight: Tensor, corner: str, *options: Any) -> Tensor:
-    groups, diagonal, transposed = options
     target = torch.empty_like(y, memory_format=torch.contiguous_format)
     weight = weight.contiguous()
     corner = opposite(corner) if transposed else corner
@@ -89,6 +84,9 @@ def _apply(convolves: bool, variant: Variant, y: Tensor, weight: Tensor, corner:
         variant[1:4],
     )
     return target
+
+
+solve, convolve = partial(_apply, False), partial(_apply, True)
 
 
 def weight_gradient(

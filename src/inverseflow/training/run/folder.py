@@ -2,7 +2,6 @@
 
 import csv
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -13,7 +12,7 @@ import yaml
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.run.lock import LOCK_NAME
-from inverseflow.utils.files import atomic_write, delete_temporary, errors_naming, is_temporary, write_text
+from inverseflow.utils.files import atomic_write, delete, delete_temporary, errors_naming, is_temporary, write_text
 
 _COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")
 
@@ -56,22 +55,14 @@ class Run:
         return True
 
     def options(self) -> TrainOptions:
-        """Return the settings of the run.
-
-        Raises:
-            RunError: if the folder holds no run, or its settings are damaged.
-        """
+        """Return the settings of the run; raise RunError if the folder holds no run, or its settings are damaged."""
         try:
             return TrainOptions.from_mapping(self.settings())
         except OptionError as error:
             raise RunError(f"{self.config} is damaged: {error}") from error
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the run as config.yaml has them, unchecked.
-
-        Raises:
-            RunError: if the folder holds no run, or config.yaml cannot be read.
-        """
+        """Return what config.yaml holds, unchecked; raise RunError if there is no run, or the file cannot be read."""
         content = self._content()
         if content is not None:
             return content
@@ -81,12 +72,7 @@ class Run:
         raise RunError(f"{self.path} {missing}; `inverseflow train DATA {self._out_option}` makes one")
 
     def resume_command(self, data: str) -> str:
-        """Return the shell command that continues the run on the data set `data`.
-
-        Example:
-            >>> Run("my runs/one").resume_command("digits")
-            "inverseflow train digits --out 'my runs/one' --resume"
-        """
+        """Return the shell command that continues the run on the data set `data`."""
         return f"inverseflow train {quote(data)} {self._out_option} --resume"
 
     def check_free(self, *, resume: bool, overwrite: bool) -> None:
@@ -114,7 +100,7 @@ class Run:
         delete_temporary(self.checkpoints)
         if overwrite and self.exists:
             self.remove_results()
-            _remove(self.tensorboard, self.checkpoints, self.metrics, self.config)
+            delete(self.tensorboard, self.checkpoints, self.metrics, self.config)
         text = "# The settings of this run. `inverseflow train --config` takes this file.\n"
         write_text(self.config, text + yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True))
         self.checkpoints.mkdir(exist_ok=True)
@@ -122,7 +108,7 @@ class Run:
 
     def remove_results(self) -> None:
         """Delete the results of a finished run: the exported model, the report and the pictures."""
-        _remove(self.report, self.model, self.samples, self.reconstructions, self.curves)
+        delete(self.report, self.model, self.samples, self.reconstructions, self.curves)
 
     @property
     def _out_option(self) -> str:
@@ -143,16 +129,8 @@ class Run:
         return content if is_run else None
 
 
-def _remove(*entries: Path) -> None:
-    for entry in entries:
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink(missing_ok=True)
-
-
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the rows without their empty cells, and without a last row that was cut off."""
+    """Return the rows of metrics.csv without their empty cells, and without a last row that was cut off."""
     try:
         with errors_naming(path), path.open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
@@ -165,7 +143,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def begin_metrics(path: Path, step: int) -> None:
-    """Make the file, with the rows up to a step that the previous file had: later steps are made again."""
+    """Start metrics.csv anew. Rows up to a step are copied from the previous file: later steps are made again."""
     kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
@@ -174,7 +152,7 @@ def begin_metrics(path: Path, step: int) -> None:
 
 
 def append_metrics(path: Path, row: Mapping[str, float]) -> None:
-    """Append one row."""
+    """Append one row to metrics.csv."""
     with errors_naming(path), path.open("a", newline="") as file:
         csv.DictWriter(file, _COLUMNS).writerow(_as_text(row))
 
