@@ -25,6 +25,11 @@ _SPLITS = {
 }
 
 
+def named_split(path: Path) -> str | None:
+    """Return the split that the first folder on `path` that is named after one gives."""
+    return next((_SPLITS[name.lower()] for name in path.parts if name.lower() in _SPLITS), None)
+
+
 @dataclass(frozen=True)
 class FoundFiles:
     """The files in a folder and its subfolders: paths relative to `root`, sorted."""
@@ -49,7 +54,7 @@ def find_files(root: Path) -> FoundFiles:
         folder = Path(where).relative_to(root)
         status = os.stat(where)
         identity = identities[folder] = status.st_dev, status.st_ino
-        split = next((_SPLITS[part.lower()] for part in folder.parts if part.lower() in _SPLITS), None)
+        split = named_split(folder)
         if (split, identity) in seen or any(identities[parent] == identity for parent in folder.parents):
             subfolders.clear()
             continue
