@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -161,7 +162,8 @@ def same_conv2d_factor_numel(shape: tuple[int, ...], size: tuple[int, int]) -> i
     return layout.side**2 if layout.blocks == 1 else 4 * layout.block * layout.side
 
 
-class _Layout(NamedTuple):
+@dataclass(frozen=True)
+class _Layout:
     """How images are divided into equal independent systems, and the unknowns of a system into blocks."""
 
     swapped: bool

@@ -46,7 +46,7 @@ def only_autograd_at_work(first: Tensor, second: Tensor) -> bool:
     """Tell whether the dispatcher would do nothing but autograd: no mode, transform, subclass or autocast is active."""
     keys = torch._C._dispatch_keys(first) | torch._C._dispatch_keys(second) | torch._C._dispatch_tls_local_include_set()
     keys = keys - torch._C._dispatch_tls_local_exclude_set()
-    return keys | _PLAIN == _PLAIN
+    return (keys | _PLAIN).raw_repr() == _PLAIN.raw_repr()  # torch 2.6 compares no sets
 
 
 def bare_apply(function: type[Function]) -> Callable[..., Any]:
