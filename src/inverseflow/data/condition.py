@@ -63,7 +63,7 @@ class LabelCondition:
         if bool(outside.any()):
             raise DataError(
                 f"{int(outside.sum())} of {len(labels)} labels are not from 0 to {self.size - 1}, "
-                f"such as {int(labels[outside][0])}: name all {self.size} classes, or leave these examples out"
+                f"such as {int(labels[outside][0])}: number the classes from 0 on, or leave these examples out"
             )
         return torch.nn.functional.one_hot(labels.long(), self.size).float()
 
@@ -170,15 +170,15 @@ def condition_from_mapping(mapping: Mapping[str, Any]) -> Condition:
 
 
 def category_name(value: Any) -> str:
-    """Return the name of a category: whole numbers without a point, all else as text.
+    """Return the name of a category: whole numbers without a point, all else as text without spaces around it.
 
     Example:
-        >>> category_name(3.0), category_name(True), category_name("3.0")
+        >>> category_name(3.0), category_name(True), category_name(" 3.0")
         ('3', 'true', '3.0')
     """
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _number(name: str, value: Any) -> float:

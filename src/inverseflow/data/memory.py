@@ -1,6 +1,6 @@
 """Data sets from tensors, arrays, data frames and map-style data sets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from inverseflow.data.condition import ColumnCondition, Condition, LabelCondition, category_name
 from inverseflow.data.examples import Examples, Splits, TensorExamples
+from inverseflow.data.images import TensorImages
 from inverseflow.data.splitting import split_rows
-from inverseflow.data.table import MAX_CATEGORIES, encode_columns, refuse_missing
+from inverseflow.data.table import MAX_CATEGORIES, EncodedColumns, encode_columns, refuse_missing
 from inverseflow.errors import DataError
-from inverseflow.utils.arguments import whole_number
+from inverseflow.utils.arguments import finite_number, whole_number
 
 
 def as_splits(
@@ -32,18 +33,20 @@ def as_splits(
     Equal examples with equal contexts stay in one split.
 
     Args:
-        x: examples ``(N, *event_shape)``: a tensor, an array, a data frame (of pandas, polars or pyarrow; its columns
-            keep their names, and text becomes categories), `Examples`, or a map-style data set of x, of (x, context) or
-            of (x, label). `Splits` are returned as they are.
+        x: examples ``(N, *event_shape)``: a tensor, an array, a data frame (of pandas, polars or pyarrow, or a mapping
+            from names to columns; text becomes categories), `Examples`, or a map-style data set of x, of (x, context)
+            or of (x, label). `Splits` are returned as they are.
         context: one context for each example: a tensor or an array ``(N, *context_shape)``, a data frame, or N
             labels, which are whole numbers or text. Fractions ``(N,)`` are contexts of length 1.
-        validation: share of the examples that is held out, between 0 and 1.
+        validation: share of the examples that is held out, between 0 and 1; at least one is.
         seed: chooses these examples.
-        levels: number of gray levels of whole numbers, which then keep their dtype; all else becomes `dtype`.
+        levels: number of gray levels of whole numbers, which then stay ``uint8`` or become ``int64``. Without it
+            everything becomes `dtype`.
         classes: the names of the classes, or their number, if the context is labels. Without it the labels tell.
         dtype: floating-point dtype of examples and contexts.
 
     Raises:
+        TypeError, ValueError: if a number is out of range.
         DataError: if examples and contexts do not fit, a value is missing or not finite, or the share leaves nothing.
             The message says what to do.
 
@@ -56,8 +59,8 @@ def as_splits(
         if context is not None:
             raise DataError("Splits bring their contexts: leave context out, or use with_context on each split")
         return x
-    if isinstance(validation, bool) or not isinstance(validation, (int, float)) or not 0 < validation < 1:
-        raise DataError(f"validation must be a share between 0 and 1, such as 0.1, got {validation!r}")
+    validation = finite_number("validation", validation, above=0, below=1, remedy=": it is a share such as 0.1")
+    seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     if not isinstance(x, Examples) and _is_map_style(x):
         x, own = _items(x)
         if context is not None and own is not None:
@@ -72,7 +75,11 @@ def as_splits(
         condition = _unnamed(examples.context.shape[1])
     if len(examples) < 2:
         raise DataError(f"the data set has {len(examples)} examples: at least 2 are needed, one for validation")
-    remaining, held_out = _divided(examples, validation, seed)
+    if round(validation * len(examples)) >= len(examples):
+        raise DataError(
+            f"validation {validation:g} of {len(examples)} examples leaves nothing to train on: choose a smaller share"
+        )
+    remaining, held_out = split_rows(_rows(examples), validation, seed=seed)
     return Splits(
         name="memory",
         title="data from memory",
@@ -95,16 +102,23 @@ class _Data:
 
 
 def _examples(x: Any, levels: int | None, dtype: torch.dtype) -> _Data:
+    if isinstance(x, (TensorExamples, TensorImages)):
+        examples = _tensor_examples(x.tensor(), levels, dtype)
+        return _Data(examples if x.context is None else examples.with_context(x.context.to(dtype)))
     if isinstance(x, Examples):
         return _Data(x)
+    if hasattr(x, "to_frame"):  # a column of pandas or polars
+        x = x.to_frame()
     if _is_frame(x):
-        table = _frame_columns(x, "x")
-        encoded = encode_columns(table, tuple(table), (), "x")
-        encoded.refuse_degenerate(
-            np.arange(len(encoded.values)), "x", dtype=np.float64 if dtype == torch.float64 else np.float32
-        )
+        encoded = _encoded_frame(x, "x")
+        encoded.refuse_constant(np.arange(len(encoded.values)), "x")
+        if dtype != torch.float64:
+            encoded.refuse_coarse("x")
         return _Data(TensorExamples(torch.from_numpy(encoded.values).to(dtype)), encoded.names, encoded.categories)
-    tensor = _tensor("x", x)
+    return _Data(_tensor_examples(_tensor("x", x), levels, dtype))
+
+
+def _tensor_examples(tensor: Tensor, levels: int | None, dtype: torch.dtype) -> Examples:
     if tensor.ndim < 2:
         raise DataError(
             f"x must be examples (N, *event_shape), got the shape {tuple(tensor.shape)}: "
@@ -114,13 +128,19 @@ def _examples(x: Any, levels: int | None, dtype: torch.dtype) -> _Data:
         levels = whole_number("levels", levels, at_least=2)
         if tensor.is_floating_point() or tensor.dtype == torch.bool:
             raise DataError(
-                f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: round x, say to uint8"
+                f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: convert it, say to uint8"
             )
-        low, high = (int(value) for value in tensor.aminmax()) if tensor.numel() else (0, 0)
+        low, high = (int(value) for value in tensor.long().aminmax()) if tensor.numel() else (0, 0)
         if low < 0 or high >= levels:
             raise DataError(f"x must be whole numbers from 0 to {levels - 1}, got values from {low} to {high}")
-        return _Data(TensorExamples(tensor))
-    return _Data(TensorExamples(_finite("x", tensor.to(dtype))))
+        if tensor.dtype == torch.uint8 and tensor.ndim == 4:
+            return TensorImages(tensor)
+        return TensorExamples(tensor if tensor.dtype == torch.uint8 else tensor.long())
+    x = _finite("x", tensor.to(dtype))
+    if x.ndim == 2 and x.numel() and tensor.dtype in (torch.float64, torch.int64) and dtype != torch.float64:
+        names = tuple(map(str, range(x.shape[1])))
+        EncodedColumns(names, tensor.double().numpy(), {}).refuse_coarse("x")
+    return TensorExamples(x)
 
 
 def _context(
@@ -128,10 +148,9 @@ def _context(
 ) -> tuple[Tensor, Condition]:
     """Return contexts ``(N, *context_shape)`` and what they say."""
     if _is_frame(context):
-        table = _frame_columns(context, "context")
-        encoded = encode_columns(table, tuple(table), (), "context")
+        encoded = _encoded_frame(context, "context")
         _refuse_length(len(encoded.values), count)
-        return torch.from_numpy(encoded.one_hot()).to(dtype), ColumnCondition(encoded.names, encoded.categories)
+        return encoded.one_hot(dtype), ColumnCondition(encoded.names, encoded.categories)
     labels = None if isinstance(context, Tensor) else np.asarray(context)
     if labels is not None and labels.ndim == 1 and (labels.dtype.kind in "US" or _all_text(labels)):
         _refuse_length(len(labels), count)
@@ -150,7 +169,8 @@ def _context(
             )
         condition = LabelCondition(_class_names(highest + 1 if classes is None else classes))
         return condition.one_hot(tensor.long()).to(dtype), condition
-    tensor = tensor[:, None] if tensor.ndim == 1 else tensor
+    if tensor.ndim == 1:
+        return _finite("context", tensor[:, None].to(dtype)), ColumnCondition((str(getattr(context, "name", "c0")),))
     return _finite("context", tensor.to(dtype)), _unnamed(tensor.shape[1])
 
 
@@ -167,21 +187,18 @@ def _refuse_length(found: int, count: int) -> None:
         raise DataError(f"x has {count} examples, but context has {found}: give one context for each example")
 
 
-def _divided(examples: Examples, validation: float, seed: int) -> list[Tensor]:
-    try:
-        x = examples.tensor().flatten(1)
-        rows = x.numpy() if examples.context is None else torch.cat([x, examples.context.flatten(1).to(x)], 1).numpy()
-        remaining, held_out = split_rows(rows, validation, seed=seed)
-    except DataError as error:
-        raise DataError(
-            f"validation {validation:g} of {len(examples)} examples leaves nothing to train on or to validate with "
-            f"({error}): choose a smaller share, or give more distinct examples"
-        ) from error
-    return [remaining, held_out]
+def _rows(examples: Examples) -> npt.NDArray[Any]:
+    """Return rows ``(N, ...)`` that are equal where examples and their contexts are."""
+    if not isinstance(examples, (TensorExamples, TensorImages)):
+        return np.arange(len(examples))
+    x = examples.tensor().flatten(1).numpy()
+    return x if examples.context is None else np.concatenate([x, examples.context.flatten(1).numpy()], 1)
 
 
 def _tensor(name: str, values: Any) -> Tensor:
     """Return numbers as a tensor on the CPU."""
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     if not isinstance(values, Tensor):
         try:
             listed = isinstance(values, (list, tuple)) and len(values) and isinstance(values[0], Tensor)
@@ -197,6 +214,10 @@ def _tensor(name: str, values: Any) -> Tensor:
         values = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     if values.is_complex():
         raise DataError(f"{name} must be real numbers, got {values.dtype}: give real and imaginary parts as channels")
+    if values.is_meta or values.layout != torch.strided:
+        raise DataError(
+            f"{name} must be a dense tensor with values, got {values.layout} on {values.device}: convert it"
+        )
     tensor: Tensor = values.detach().cpu()
     return tensor
 
@@ -205,7 +226,9 @@ def _finite(name: str, values: Tensor) -> Tensor:
     if not bool(values.isfinite().all()):
         rows = (~values.flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
         shown = ", ".join([*map(str, rows[:3]), *(["..."] if len(rows) > 3 else [])])
-        raise DataError(f"{name} is not finite in {len(rows)} of {len(values)} examples ({shown}): leave them out")
+        raise DataError(
+            f"{name} is not finite ({values.dtype}) in {len(rows)} of {len(values)} examples ({shown}): leave them out"
+        )
     return values
 
 
@@ -214,19 +237,26 @@ def _all_text(array: npt.NDArray[Any]) -> bool:
 
 
 def _is_frame(values: Any) -> bool:
-    return hasattr(values, "column_names") or (hasattr(values, "columns") and hasattr(values, "__getitem__"))
+    structured = isinstance(values, np.ndarray) and values.dtype.names is not None
+    return structured or isinstance(values, Mapping) or hasattr(values, "column_names") or hasattr(values, "columns")
 
 
-def _frame_columns(frame: Any, where: str) -> dict[str, npt.NDArray[Any]]:
-    names = list(getattr(frame, "column_names", None) or frame.columns)
-    columns = {str(name): np.asarray(frame[name].to_numpy()) for name in names if names.count(name) == 1}
-    if len(columns) < len(names):
-        twice = next((name for name in names if names.count(name) > 1), names[0])
-        raise DataError(f"{where} has several columns called {twice!r}: rename them")
-    if not columns:
-        raise DataError(f"{where} has no columns")
+def _encoded_frame(frame: Any, where: str) -> EncodedColumns:
+    if isinstance(frame, np.ndarray):
+        frame = {name: frame[name] for name in frame.dtype.names or ()}
+    names = list(frame if isinstance(frame, Mapping) else getattr(frame, "column_names", None) or frame.columns)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{where} has several columns called {twice[0]!r}: rename them")
+    columns = {str(name): np.asarray(frame[name]) for name in names}
+    if not columns or not all(column.shape for column in columns.values()):
+        raise DataError(f"{where} has no columns: give arrays (N,) by name")
+    lengths = {len(column) for column in columns.values()}
+    if lengths == {0}:
+        raise DataError(f"{where} has no rows")
+    if len(lengths) > 1:
+        raise DataError(f"the columns of {where} have {', '.join(map(str, sorted(lengths)))} rows: give all as many")
     refuse_missing(columns, where)
-    return columns
+    return encode_columns(columns, tuple(columns), (), where)
 
 
 def _is_map_style(values: Any) -> bool:
@@ -237,6 +267,7 @@ def _is_map_style(values: Any) -> bool:
 def _items(dataset: Any) -> tuple[Any, Any]:
     """Return all items of a data set, and their contexts if there are any."""
     items = [dataset[index] for index in range(len(dataset))]
+    items = [item[0] if isinstance(item, (tuple, list)) and len(item) == 1 else item for item in items]
     pairs = [isinstance(item, (tuple, list)) and len(item) == 2 for item in items]
     if not items:
         raise DataError("the data set has no examples")

@@ -2,10 +2,13 @@
 
 import gzip
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from inverseflow.data.condition import ColumnCondition, category_name
 from inverseflow.data.examples import Splits, TensorExamples
@@ -28,6 +33,8 @@ MAX_CATEGORIES = 1000
 """Most categories of a column: more are likely names of rows."""
 MIN_ROWS = 10
 
+_FEW = 20
+_DEPENDENT = 1e-6
 _COARSE = 1e-3  # refuse a column that float32 rounds to steps of this share of its standard deviation, or more
 
 
@@ -46,7 +53,7 @@ def load_table(
     * CSV (``.csv``, ``.tsv``, also ``.gz``) with the names of the columns in its first line, separated by commas,
       semicolons or tabs.
     * Parquet (``.parquet``, ``.pq``).
-    * NPY (``.npy``): an array ``(N, D)``, whose columns are called ``"0"``, ``"1"`` ..., or a structured array.
+    * NPY (``.npy``): an array ``(N, D)`` or ``(N,)``, with columns called ``"0"``, ``"1"`` ..., or a structured array.
     * NPZ (``.npz``): arrays ``(N,)``, each a column, and ``(N, D)``, each D columns, where N is the most common length.
       The columns of an array ``X`` are called ``X0``, ``X1`` ..., or by an array ``columns`` of D names.
       The result's `notes` name the other arrays. Pickled objects are not read.
@@ -99,12 +106,13 @@ def load_table(
         raise DataError(f"{where} has {len(rows)} rows, too few to split: at least {MIN_ROWS} are needed")
     parts = split_rows(rows, HELD_OUT, HELD_OUT, seed=split_seed)
     for encoded in (modeled, context):
-        encoded.refuse_degenerate(parts[0].numpy(), where)
+        encoded.refuse_constant(parts[0].numpy(), where)
+        encoded.refuse_coarse(where)
     examples = TensorExamples(torch.from_numpy(modeled.values).float())
     condition = None
     if context_names:
         condition = ColumnCondition(context_names, context.categories)
-        examples = examples.with_context(torch.from_numpy(context.one_hot()).float())
+        examples = examples.with_context(context.one_hot(torch.float32))
     train, validation, test = map(examples.select, parts)
     return Splits(
         name="table",
@@ -114,7 +122,7 @@ def load_table(
         train=train,
         validation=validation,
         test=test,
-        notes=notes,
+        notes=(*notes, *modeled.doubts()),
         condition=condition,
         columns=names,
         categories=modeled.categories,
@@ -131,28 +139,61 @@ class EncodedColumns:
     categories: dict[str, tuple[str, ...]]
     """Names of the categories of the columns that hold categories."""
 
-    def one_hot(self) -> npt.NDArray[np.float64]:
+    def one_hot(self, dtype: torch.dtype) -> Tensor:
         """Return contexts ``(N, K)``: numbers as they are, and a one at the place of each category."""
+        values = torch.from_numpy(self.values)
         parts = [
-            np.eye(len(self.categories[name]))[column.astype(int)] if name in self.categories else column[:, None]
-            for name, column in zip(self.names, self.values.T, strict=True)
+            one_hot(column.long(), len(self.categories[name])) if name in self.categories else column[:, None]
+            for name, column in zip(self.names, values.unbind(1), strict=True)
         ]
-        return np.concatenate(parts, 1)
+        return torch.cat([part.to(dtype) for part in parts], 1)
 
-    def refuse_degenerate(self, training: Array, where: str, *, dtype: type[np.floating] = np.float32) -> None:
-        """Refuse columns that are constant in the training rows, or that `dtype` rounds too coarsely."""
+    def refuse_constant(self, training: Array, where: str) -> None:
+        """Refuse columns that are constant in the training rows."""
         for name, column in zip(self.names, self.values[training].T, strict=True):
             if column.min() == column.max():
+                value = self.categories[name][int(column[0])] if name in self.categories else f"{column[0]:g}"
                 raise DataError(
-                    f"the column {name!r} of {where} is {column[0]:g} in all {len(column)} training rows: leave it out"
+                    f"the column {name!r} of {where} is {value} in all {len(column)} training rows: leave it out"
                 )
-            step, deviation = float(np.spacing(dtype(np.abs(column).max()))), column.std()
-            if not np.isfinite(step) or step > _COARSE * deviation:
+
+    def refuse_coarse(self, where: str) -> None:
+        """Refuse columns that ``float32`` rounds too coarsely."""
+        for name, column in zip(self.names, self.values.T, strict=True):
+            step, deviation = float(np.spacing(np.float32(np.abs(column).max()))), column.std()
+            if step > _COARSE * deviation > 0:
                 raise DataError(
-                    f"{dtype.__name__} rounds the column {name!r} of {where} to steps of {step:.3g}, "
+                    f"float32 rounds the column {name!r} of {where} to steps of {step:.3g}, "
                     f"but its standard deviation is {deviation:.3g}: subtract an offset such as {column.mean():.9g}, "
                     "or change its units"
                 )
+
+    def doubts(self) -> tuple[str, ...]:
+        """Return notes on columns whose density does not exist: whole numbers, and sums of the others."""
+        notes = []
+        discrete = [
+            name
+            for name, column in zip(self.names, self.values.T, strict=True)
+            if name not in self.categories and len(np.unique(column)) <= _FEW and not (column % 1).any()
+        ]
+        if discrete:
+            notes.append(
+                f"columns of at most {_FEW} whole numbers are modeled as continuous ({_listed(discrete)}): "
+                "name them among categorical_columns (--categorical-columns), and they are dequantized"
+            )
+        centered = self.values - self.values.mean(0)
+        _, singular, directions = np.linalg.svd(np.linalg.qr(centered / centered.std(0), mode="r"))
+        if len(self.names) > 1 and singular[-1] < _DEPENDENT * singular[0]:
+            involved = [name for name, weight in zip(self.names, directions[-1], strict=True) if abs(weight) > 0.01]
+            notes.append(
+                f"the columns {_listed(involved)} depend on each other linearly, so that they have no density: "
+                "leave one of them out"
+            )
+        return tuple(notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*map(repr, names[:6]), *(["..."] if len(names) > 6 else [])])
 
 
 def encode_columns(table: Columns, names: Sequence[str], categorical: Sequence[str], where: str) -> EncodedColumns:
@@ -169,8 +210,10 @@ def encode_columns(table: Columns, names: Sequence[str], categorical: Sequence[s
             column, categories[name] = _categories(name, column, where)
             encoded.append(column)
             continue
-        if infinite := np.flatnonzero(~np.isfinite(numbers)).tolist():
-            raise DataError(f"the column {name!r} of {where} is infinite in {_rows(infinite)}: leave these rows out")
+        if infinite := np.flatnonzero(~(np.abs(numbers) <= np.finfo(np.float32).max)).tolist():
+            raise DataError(
+                f"the column {name!r} of {where} is infinite or above 3.4e38 in {_rows(infinite)}: leave these rows out"
+            )
         encoded.append(numbers)
     count = len(next(iter(table.values())))
     values = np.stack(encoded, 1).astype(np.float64) if encoded else np.empty((count, 0))
@@ -184,18 +227,18 @@ def _numbers(name: str, column: Array, where: str) -> npt.NDArray[np.float64] | 
     values: list[float] = []
     refused: list[int] = []
     for row, value in enumerate(column.tolist()):
+        if not isinstance(value, (str, bool, Real, Decimal)):
+            raise DataError(f"the column {name!r} of {where} holds {value!r} in row {row}: leave the column out")
         try:
-            values.append(float(value if not isinstance(value, bool) else "truth value"))
+            values.append(float("a truth value" if isinstance(value, bool) else value))
         except (TypeError, ValueError):
             refused.append(row)
-    if len(refused) == len(column) or (
-        column.dtype.kind == "O" and all(isinstance(v, str) for v in column) and not refused
-    ):
+    if len(refused) == len(column) or (all(isinstance(value, str) for value in column) and not refused):
         return None
     if refused:
         raise DataError(
-            f"the column {name!r} of {where} holds {column[refused[0]]!r} in row {refused[0]}, but numbers elsewhere "
-            f"({_rows(refused)}): repair it, or name it among categorical_columns (--categorical-columns)"
+            f"the column {name!r} of {where} holds {column[refused[0]]!r} in {_rows(refused)}, but numbers elsewhere: "
+            "repair it, or name it among categorical_columns (--categorical-columns)"
         )
     return np.array(values)
 
@@ -207,10 +250,16 @@ def _categories(name: str, column: Array, where: str) -> tuple[Array, tuple[str,
     else:
         distinct, numbers = np.unique([category_name(value) for value in column.tolist()], return_inverse=True)
         names = distinct.tolist()
-    if len(names) > MAX_CATEGORIES:
+        if all(re.fullmatch(r"[-+]?\d+,\d+", value) for value in names):
+            raise DataError(
+                f"the column {name!r} of {where} holds numbers with a decimal comma such as {names[0]!r}: "
+                "write them with a point"
+            )
+    if len(names) > MAX_CATEGORIES or len(names) == len(column):
         raise DataError(
-            f"the column {name!r} of {where} holds {len(names)} different categories such as {names[0]!r}, "
-            f"at most {MAX_CATEGORIES} are taken: leave it out, or convert it to numbers"
+            f"the column {name!r} of {where} holds {len(names)} different categories such as {names[0]!r} in "
+            f"{len(column)} rows (at most {MAX_CATEGORIES} are taken, and fewer than rows): "
+            "leave it out, or convert it to numbers"
         )
     return numbers.reshape(-1), tuple(names)
 
@@ -229,20 +278,23 @@ def _missing(column: Array) -> Array:
     if column.dtype.kind in "mM":
         return np.isnat(column)
     if column.dtype.kind in "OUS":
-        # The missing values of pandas do not equal themselves, or do not say whether they do.
-        return np.array(
-            [
-                value is None or value == "" or type(value).__name__ == "NAType" or bool(value != value)
-                for value in column.tolist()
-            ]
-        )
+        return np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
     return np.zeros(len(column), dtype=bool)
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    # The missing values of pandas neither equal nor differ from anything.
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
 
 
 def _rows(rows: Sequence[int]) -> str:
     """Return the count and the first three rows, counted from 0."""
     shown = ", ".join([*map(str, rows[:3]), *(["..."] if len(rows) > 3 else [])])
-    return f"{len(rows)} rows ({shown})" if len(rows) > 1 else f"row {shown}"
+    return f"{len(rows)} rows (counted from 0: {shown})" if len(rows) > 1 else f"row {shown} (counted from 0)"
 
 
 def _known(option: str, names: Sequence[str], table: Columns, where: str) -> tuple[str, ...]:
@@ -261,6 +313,10 @@ def read_table(file: Path) -> tuple[Columns, tuple[str, ...]]:
         problem = "is a folder" if file.is_dir() else "does not exist"
         raise DataError(f"{printable(file)} {problem}: give a CSV, Parquet, NPZ or NPY file (--data-dir)")
     kind = Path(file.name.lower().removesuffix(".gz")).suffix
+    if kind not in (".csv", ".tsv", ".parquet", ".pq", ".npz", ".npy"):
+        raise DataError(
+            f"{printable(file)} is no table by its name: save it as .csv, .tsv, .csv.gz, .parquet, .pq, .npz or .npy"
+        )
     notes: tuple[str, ...] = ()
     with _reading(file):
         content = file.read_bytes()
@@ -274,11 +330,9 @@ def read_table(file: Path) -> tuple[Columns, tuple[str, ...]]:
             columns = _arrow_columns(pyarrow.parquet.read_table(io.BytesIO(content)))
         elif kind == ".npy":
             columns = array_columns(np.load(io.BytesIO(content), allow_pickle=False))
-        elif kind == ".npz":
+        else:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 columns, notes = _npz_columns(dict(arrays))
-        else:
-            raise ValueError("its name does not end in .csv, .tsv, .csv.gz, .parquet, .pq, .npz or .npy")
         table = dict(columns)
         if repeated := [name for name, count in Counter(name for name, _ in columns).items() if count > 1]:
             raise ValueError(f"it has several columns called {repeated[0]!r}")
@@ -290,14 +344,14 @@ def read_table(file: Path) -> tuple[Columns, tuple[str, ...]]:
 def _read_csv(content: bytes) -> list[tuple[str, Array]]:
     with packages_for("reading CSV files"):
         from pyarrow import csv
-    header = content.partition(b"\n")[0]
+    header = re.sub(rb'"[^"]*"', b"", content.partition(b"\n")[0])
     delimiter = max(",;\t", key=lambda letter: header.count(letter.encode()))
     table = csv.read_csv(
         io.BytesIO(content),
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=csv.ConvertOptions(strings_can_be_null=True),
     )
-    columns = _arrow_columns(table)
+    columns = [(name.strip(), column) for name, column in _arrow_columns(table)]
     if all(_is_number(name) for name, _ in columns):
         raise ValueError("its first line holds numbers, but must name the columns")
     return columns
@@ -319,6 +373,8 @@ def array_columns(array: Array, prefix: str = "") -> list[tuple[str, Array]]:
     """Return the columns of an array ``(N, D)``, or of a structured array ``(N,)``."""
     if array.dtype.names:
         return [(name, array[name]) for name in array.dtype.names]
+    if array.ndim == 1:
+        array = array[:, None]
     if array.ndim != 2:
         raise ValueError(f"it has the shape {array.shape}, expected (N, D)")
     return [(f"{prefix}{index}", column) for index, column in enumerate(array.T)]
