@@ -1,7 +1,7 @@
 """Activation normalization and its data-dependent initialization."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
     try:
         with ExitStack() as hooks:
             for name, layer in waiting.items():
-                hooks.enter_context(layer.register_forward_pre_hook(_whiten_as(name)))
+                hooks.enter_context(layer.register_forward_pre_hook(partial(_whiten_first, name)))
             bijection(x) if context is None else bijection(x, context)
         missed = [name for name, layer in waiting.items() if not layer.initialized]
         if missed:
@@ -130,14 +130,10 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         raise
 
 
-def _whiten_as(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """Return a hook that whitens the first input of a layer and names the layer where that fails."""
-
-    def whiten_first(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if isinstance(layer, ActNorm) and not layer.initialized:
-            try:
-                layer.whiten(inputs[0])
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}" if name else str(error)) from None
-
-    return whiten_first
+def _whiten_first(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Whiten the first input of a layer, and name the layer if that fails."""
+    if isinstance(layer, ActNorm) and not layer.initialized:
+        try:
+            layer.whiten(inputs[0])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name else str(error)) from None

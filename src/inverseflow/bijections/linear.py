@@ -54,7 +54,13 @@ class LUConv1x1(Bijection):
     .. math:: W = P L (U + \operatorname{diag}(\sigma \odot e^{s})), \qquad \log|\det| = HW \sum_c s_c
 
     P is a fixed permutation and σ are fixed signs, both from a random rotation; L is unit lower triangular, U
-    strictly upper. Regular by construction. The arguments, shapes and precision of `Conv1x1` apply.
+    strictly upper. Regular by construction. Computed in at least single precision, under autocast too.
+
+    Args:
+        channels: number of channels C.
+
+    Shape:
+        x: ``(B, C, *spatial)``; z: the same.
 
     Reference:
         Kingma and Dhariwal, Glow, 2018, section 3.2, https://arxiv.org/abs/1807.03039.

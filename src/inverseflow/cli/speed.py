@@ -20,13 +20,7 @@ _ROUNDS = 15
 
 
 def speed_table(device: torch.device, shapes: tuple[tuple[int, int, int], ...] = SHAPES, budget_ms: float = 900) -> str:
-    """Time `inv_conv2d` and `conv2d`, and return a table of their times and ratios.
-
-    Args:
-        device: device to measure on.
-        shapes: batches of square images, each as ``(number, channels, side)``.
-        budget_ms: milliseconds that all measurements of one function on one batch should take.
-    """
+    """Time `inv_conv2d` and `conv2d`, each for about `budget_ms` on a batch, and return a table of times and ratios."""
     lines = [
         f"speed of the inverse {_KERNEL}×{_KERNEL} convolution on {device}, float32, median ms",
         f"  {'':<15}{'':<10}{'forward':^24}  {'with gradient':^24}",

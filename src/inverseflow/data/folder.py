@@ -30,24 +30,25 @@ def load_folder(
 ) -> ImageSplits:
     """Load the images in a folder and its subfolders, in the order of their paths.
 
-    Links are followed. Images are the files that are named like BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP
-    files. The result's `notes` name and count the other files, and hidden files and folders.
+    Links are followed. A file is an image if its name ends as names of BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or
+    WebP files do. Other files, and hidden files and folders, are left out; the result's `notes` count and name them.
 
-    About 80 : 10 : 10 of the images are for training, validation and test. A hash of an image's file decides, so
-    adding, moving and renaming files moves no image from training to test.
+    About 80 : 10 : 10 of the images are for training, validation and test. A hash of the image's file decides, so
+    adding, moving or renaming files moves no image from training to test.
 
-    Subfolders called ``train``, ``training``, ``val``, ``valid``, ``validation``, ``dev``, ``test`` or ``testing``, in
-    any case and at any depth, give the split of the images in them. Of test and validation, the missing one is held out
-    of training. Images outside such subfolders are left out, and counted in the notes; but without a subfolder for
-    training they are for training. A subfolder ``train`` alone is like any other.
+    Subfolders for validation or test can give the splits instead. They are called ``val``, ``valid``, ``validation`` or
+    ``dev``, and ``test`` or ``testing``, in any case and at any depth. If only one of the two is there, the other split
+    is held out of the training images. These are in subfolders called ``train`` or ``training``; images outside of all
+    these subfolders are then left out, and counted in the notes. Without such a subfolder all other images are for
+    training.
 
     With `by_class` the images have labels: the class of an image is the first folder on its path that is not named
     after a split. Classes are sorted by name.
 
-    Decoded images are held in memory up to 1 GiB; a larger set is decoded on each access.
+    Decoded images are held in memory up to 1 GiB; the images of a larger set are decoded on each access.
 
-    The folder's name is the data set's title. Without `image_size` all images must have the same size. `load_images`
-    describes the options.
+    The folder's name is the data set's title. `load_images` describes the options. Without `image_size` all images must
+    have the same size.
 
     Example:
         >>> import tempfile
@@ -59,11 +60,11 @@ def load_folder(
         >>> splits.train, splits.validation, splits.test
         (TensorImages(17 × (3, 4, 4)), TensorImages(2 × (3, 4, 4)), TensorImages(1 × (3, 4, 4)))
     """
-    image_size, channels = _checked(image_size, crop, channels)
+    image_size, channels = _checked_options(image_size, crop, channels)
     check_seed(split_seed)
     root = existing_folder(data_dir)
     found = find_files(root)
-    paths, notes = _divided(found)
+    paths, notes = _paths_by_split(found)
     images = {split: [Encoded(root / path, printable(root / path)) for path in paths[split]] for split in paths}
     everything = [image for split in images.values() for image in split]
     classes: tuple[str, ...] = ()
@@ -82,13 +83,15 @@ def load_folder(
     candidates = images["train"]
     missing = [split for split in ("test", "validation") if split not in images]
     digests = [header.digest for header in headers[: len(candidates)]]
-    divided = split_by_content(digests, len(missing), seed=split_seed)
-    images |= {
-        split: [candidates[index] for index in part] for split, part in zip(("train", *missing), divided, strict=True)
-    }
+    try:
+        indices = split_by_content(digests, len(missing), seed=split_seed)
+    except DataError as error:
+        raise DataError(f"{printable(root)} cannot be divided: {error}") from None
+    for split, part in zip(("train", *missing), indices, strict=True):
+        images[split] = [candidates[index] for index in part]
     parts = [images[split] for split in ("train", "validation", "test")]
     of_parts = [torch.stack([labels[image] for image in part]) if by_class else None for part in parts]
-    train, validation, test = _loaded(parts, of_parts, decoder, progress)
+    train, validation, test = _in_memory_if_small(parts, of_parts, decoder, progress)
     return ImageSplits(
         name="folder",
         title=printable(root.resolve().name) or str(root),
@@ -122,7 +125,7 @@ def _classes(root: Path, paths: list[Path]) -> tuple[tuple[str, ...], Tensor]:
     return tuple(map(printable, classes)), labels
 
 
-def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[int | None, int | None]:
+def _checked_options(image_size: int | None, crop: str, channels: int | None) -> tuple[int | None, int | None]:
     try:
         image_size = None if image_size is None else operator.index(image_size)
         channels = None if channels is None else operator.index(channels)
@@ -139,8 +142,8 @@ def _checked(image_size: int | None, crop: str, channels: int | None) -> tuple[i
     return image_size, channels
 
 
-def _divided(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
-    """Return the images by split, "train" first, and notes for the user. A split that no subfolder gives is missing."""
+def _paths_by_split(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Return the images by split, "train" first, and notes for the user. A split without subfolders is missing."""
     where = printable(found.root)
     others = _counted("other file", found.others)
     notes = [f"left out of {where}: {others}"] if others else []
@@ -165,7 +168,7 @@ def _divided(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]
         if not paths:
             raise DataError(
                 f"{where} holds no images for {split}: put some into a subfolder {split!r}, or rename the subfolders "
-                "that are called like splits"
+                "that are named after splits"
             )
     return parts, tuple(notes)
 
@@ -174,7 +177,9 @@ def _counted(noun: str, paths: list[Path]) -> str:
     return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({listed(paths)})" if paths else ""
 
 
-def _loaded(parts: list[list[Encoded]], labels: list[Tensor | None], decoder: Decoder, progress: bool) -> list[Images]:
+def _in_memory_if_small(
+    parts: list[list[Encoded]], labels: list[Tensor | None], decoder: Decoder, progress: bool
+) -> list[Images]:
     """Return the images of each part, decoded if all fit into memory."""
     everything = [image for part in parts for image in part]
     if len(everything) * math.prod(decoder.shape) > _IN_MEMORY_BYTES:

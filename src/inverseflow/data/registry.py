@@ -136,18 +136,18 @@ def load_images(
 
     Args:
         name: ``"digits"`` (needs no network), ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` or ``"folder"``.
-        data_dir: folder that holds the images: the files as published, torchvision's folders, or parquet files of the
-            Hugging Face hub. Without it named sets are looked for in ``$INVERSEFLOW_DATA`` and then fetched from the
-            hub. ``folder`` needs it, and takes any images in it; ``digits`` has none.
+        data_dir: folder that holds the images, required for ``folder`` and refused for ``digits``. Of the other sets
+            it holds the files as published, torchvision's folders, or parquet files of the Hugging Face hub; by default
+            it is ``$INVERSEFLOW_DATA``, or else a download from the hub.
         split_seed: chooses which images go into which split. Official test splits stay as they are.
-        image_size: for ``folder``: height and width to which all images are brought.
+        image_size: for ``folder``: height and width of all images, after `crop`. By default their own, if it is equal.
         crop: for ``folder``: ``"resize"`` scales the shorter side to `image_size` and cuts out the center,
             ``"center"`` cuts the center out of the original pixels.
-        channels: for ``folder``: 1 for gray, 3 for color. Without it 1 if all files store grays, else 3.
+        channels: for ``folder``: 1 for gray, 3 for color. By default 1 if all files are gray, else 3.
         progress: whether to show the progress on standard error, if reading takes over a second.
 
     Returns:
-        The data set with its three splits, all ``uint8``.
+        The data set with its three splits of ``uint8`` images.
 
     Raises:
         DataError: if the name is unknown, an option does not apply to the data set, or the data is missing or

@@ -1,4 +1,4 @@
-"""Fully connected conditioner."""
+"""Fully connected network, the conditioner of couplings on vectors."""
 
 from itertools import pairwise
 
@@ -8,12 +8,12 @@ from inverseflow.utils.arguments import whole_number
 
 
 class MLP(nn.Sequential):
-    """Fully connected network with ReLU between its layers; the last layer starts at zero.
+    """Fully connected network with ReLU between its layers. The last layer starts at zero, and so does the output.
 
     Args:
         in_features: length of the input vector.
         out_features: length of the output vector.
-        width: hidden units in each layer.
+        width: number of units in each hidden layer.
         depth: number of hidden layers.
 
     Shape:

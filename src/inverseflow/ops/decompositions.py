@@ -15,11 +15,6 @@ def export_decompositions() -> dict[Any, Callable[..., Tensor]]:
 
     The image size must be static, the batch size need not. The solve becomes one convolution with a kernel of the size
     of the image. That kernel depends on the weights alone, so that a runtime computes it once.
-
-    Example:
-        >>> sorted(str(operator) for operator in export_decompositions())
-        ['aten.linalg_solve_triangular.default', 'aten.searchsorted.Tensor',
-         'inverseflow.causal_conv2d.default', 'inverseflow.inv_conv2d.default']
     """
     return {
         torch.ops.inverseflow.causal_conv2d.default: _convolve,

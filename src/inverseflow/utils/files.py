@@ -28,7 +28,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     umask, a replaced one keeps those it had. Missing parent folders are created.
     """
     with errors_naming(path):
-        target = _link_target(path)
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "the name contains a null character", str(path).replace("\0", "\\0"))
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         mode = target.stat().st_mode if target.exists() else None
         if mode is not None and stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -113,15 +117,6 @@ def delete(*paths: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _link_target(path: Path) -> Path:
-    if "\0" in str(path):
-        raise OSError(errno.EINVAL, "the name contains a null character", str(path).replace("\0", "\\0"))
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
-    if target.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    return target
 
 
 def _temporary(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Seeds derived from a purpose, so that a run can be stopped and resumed anywhere with the same random numbers."""
+"""A seed for each purpose, so that a run that is stopped and resumed draws the same random numbers."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,19 +8,14 @@ import torch
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """Return a seed in [0, 2⁶³): equal for equal arguments, unrelated for different ones.
-
-    Example:
-        >>> derived_seed(0, "training", 17, 0) == derived_seed(0, "training", 17, 1)
-        False
-    """
+    """Return a seed in [0, 2⁶³), a hash of the arguments: ``derived_seed(seed, "noise", step, rank)``, for example."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Seed torch's global generators for a block, and restore their state afterwards."""
+    """Seed torch's global generators with `derived_seed` for a block, and restore their state afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derived_seed(seed, *purpose))
         yield

@@ -28,14 +28,10 @@ def time_in_turn(
     at_most_ms: float,
     device: torch.device,
 ) -> dict[str, Timing]:
-    """Time functions in turn, round after round, after an uncounted warm-up.
+    """Time functions in turn, round after round, after an uncounted warm-up; wait for the device before each reading.
 
-    Args:
-        functions: functions by name.
-        rounds: number of measurements of each function.
-        at_least_ms: a measurement repeats a short call for about this long, and takes the mean.
-        at_most_ms: a slow function gets fewer rounds, but at least 3, so that all of them take about this long.
-        device: device to wait for before reading the clock.
+    A measurement repeats a short call for about `at_least_ms` and takes the mean. A slow function gets fewer rounds,
+    but at least 3, so that all its rounds take about `at_most_ms`.
     """
     repeats, own_rounds = {}, {}
     for name, function in functions.items():

@@ -25,7 +25,8 @@ class EmergingConv2d(Chain):
         channels: number of channels C.
         kernel_size: side k of the window, or ``(height, width)``, odd.
         conv1x1: the form of W: ``"lu"`` (`LUConv1x1`, regular by construction), ``"dense"`` (`Conv1x1`), or ``"none"``.
-        max_row_sum: bound on the taps of each output channel of A₁ and of A₂, as in `CausalConv2d`.
+        max_row_sum: bound on the sum of the absolute taps of each output channel of A₁ and of A₂, between 0 and 1
+            (exclusive), which keeps the inverse from growing with the size of the image; None for no bound.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.

@@ -18,7 +18,10 @@ class FInCConv2d(OneSidedConv2d):
 
     Args:
         channels: number of channels C, a multiple of 4.
-        kernel_size, diagonal, max_row_sum: as in `CausalConv2d`.
+        kernel_size: side of the kernel, or ``(height, width)``.
+        diagonal: ``"unit"`` for d = 1, or ``"free"`` for a positive d that is learned.
+        max_row_sum: bound on the sum of the absolute taps of each output channel, between 0 and 1 (exclusive), which
+            keeps the inverse from growing with the size of the image; None for no bound.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.

@@ -1,4 +1,4 @@
-"""Masked convolutional flows: affine maps of each row given earlier rows, and their unit of four orders."""
+"""Masked convolutional flows, which scale and shift each row by functions of earlier rows, and the unit of MaCow."""
 
 from typing import Literal, get_args
 
@@ -25,20 +25,20 @@ class MaskedConvFlow(Bijection):
     .. math:: z = s(x) \odot x + \mu(x), \qquad \log|\det| = \sum \log s(x), \qquad
         s = \sigma(m \tanh(\tilde s / m) + 2)
 
-    A convolution that sees strictly earlier rows, ELU, and a 1×1 convolution that starts at zero compute (s̃, μ), so z
-    starts as σ(2)·x. With the default m = 2, s lies between 0.5 and 0.98. The inverse divides by s in every row; if s
-    could approach 0, it could overflow within a few rows.
+    A small network computes (s̃, μ): a convolution that sees only earlier rows, ELU, and a 1×1 convolution that starts
+    at zero. So z starts as σ(2)·x. The bound m keeps s away from 0 (with m = 2 it lies between 0.5 and 0.98). The
+    inverse divides by s in every row, and would overflow within a few rows if s were near 0.
 
-    The earlier rows are the rows above in order A and the rows below in order B. Orders C and D take columns instead:
-    the columns to the left, and to the right. From data to latent all rows are computed at once. The inverse goes row
-    by row (column by column) in H (W) steps and is exact. Computed at full precision under autocast.
+    Earlier rows are those above in order A and those below in order B. Orders C and D take columns instead of rows:
+    those to the left and those to the right. The forward direction computes all rows at once. The inverse is exact and
+    takes one step for each row (or column). Computed at full precision under autocast.
 
     Args:
         channels: number of channels C.
         kernel_size: number of earlier rows (columns) seen, and the side of the kernel across them, which is odd.
         order: ``"A"``, ``"B"``, ``"C"`` or ``"D"``.
-        width: channels between the two convolutions; None for 4C up to C = 96, then 2C but at most 512.
-        max_raw_scale: the bound m.
+        width: hidden channels of the network; None for 4C up to C = 96, then 2C but at most 512.
+        max_raw_scale: the bound m, positive.
 
     Shape:
         x: ``(B, C, H, W)``; z: the same.
@@ -77,14 +77,14 @@ class MaskedConvFlow(Bijection):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(x.device.type, enabled=False):
-            x = self._downwards(x.to(self.conv.weight.dtype))
+            x = self._to_downward(x.to(self.conv.weight.dtype))
             depth = self.kernel_size[0]
             log_scale, shift = self._predict(F.pad(x, (0, 0, depth, 0))[:, :, :-1])
-            return self._back(x * log_scale.exp() + shift), sum_event(log_scale)
+            return self._from_downward(x * log_scale.exp() + shift), sum_event(log_scale)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         with torch.autocast(z.device.type, enabled=False):
-            z = self._downwards(z.to(self.conv.weight.dtype))
+            z = self._to_downward(z.to(self.conv.weight.dtype))
             depth = self.kernel_size[0]
             rows = [torch.zeros_like(z[:, :, :1])] * depth  # (B, C, 1, W) each, above the image at first
             log_scales = []
@@ -92,7 +92,7 @@ class MaskedConvFlow(Bijection):
                 log_scale, shift = self._predict(torch.cat(rows[-depth:], dim=2))
                 rows.append((row - shift) * (-log_scale).exp())
                 log_scales.append(log_scale)
-            return self._back(torch.cat(rows[depth:], dim=2)), -sum_event(torch.cat(log_scales, dim=2))
+            return self._from_downward(torch.cat(rows[depth:], dim=2)), -sum_event(torch.cat(log_scales, dim=2))
 
     def _predict(self, earlier: Tensor) -> tuple[Tensor, Tensor]:
         """Return log s and μ of the rows that follow each full window of earlier rows."""
@@ -100,12 +100,12 @@ class MaskedConvFlow(Bijection):
         raw, shift = self.head(F.elu(self.conv(F.pad(earlier, (margin, margin))))).chunk(2, dim=1)
         return F.logsigmoid(self.max_raw_scale * torch.tanh(raw / self.max_raw_scale) + 2), shift
 
-    def _downwards(self, x: Tensor) -> Tensor:
-        """Turn the image so that the walk over it goes down its rows."""
+    def _to_downward(self, x: Tensor) -> Tensor:
+        """Mirror and transpose the image so that earlier rows lie above."""
         x = x.transpose(2, 3) if self.order in ("C", "D") else x
         return x.flip(2) if self.order in ("B", "D") else x
 
-    def _back(self, x: Tensor) -> Tensor:
+    def _from_downward(self, x: Tensor) -> Tensor:
         x = x.flip(2) if self.order in ("B", "D") else x
         return x.transpose(2, 3).contiguous() if self.order in ("C", "D") else x
 
@@ -113,8 +113,16 @@ class MaskedConvFlow(Bijection):
 class MaCow(Chain):
     r"""The unit of MaCow: two masked convolutional flows down and up the rows, two across the columns.
 
-    ActNorm, order A, order B, ActNorm, order C, order D. Its inverse takes 2(H + W) steps. The arguments, shapes and
-    errors of `MaskedConvFlow` apply.
+    The layers are ActNorm, orders A and B of `MaskedConvFlow`, ActNorm, orders C and D. The inverse is exact and takes
+    2(H + W) steps.
+
+    Args:
+        channels: number of channels C.
+        kernel_size: number of earlier rows (columns) seen, and the side of the kernel across them, which is odd.
+        width: hidden channels of each flow's network; None for 4C up to C = 96, then 2C but at most 512.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: the same.
 
     Reference:
         Ma et al., MaCow, 2019, section 3.2, https://arxiv.org/abs/1902.04208.

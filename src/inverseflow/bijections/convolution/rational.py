@@ -16,8 +16,9 @@ class RationalConv2d(Chain):
     directions cost the same: one convolution and one solve. From opposite corners, the default, the taps lie on both
     sides of their pixel. Only A₂ has a diagonal: one of A₁ would act at the same place. Starts near the identity.
 
-    With ``max_row_sum`` ρ on the taps of both, as in `CausalConv2d`, neither direction grows with the size of the
-    image: :math:`\lVert z \rVert_\infty \le \max_c d_c \frac{1 + \rho}{1 - \rho} \lVert x \rVert_\infty` and
+    With ``max_row_sum`` ρ the absolute taps of each output channel sum to less than ρ, in A₁ and in A₂. Then neither
+    direction grows with the size of the image:
+    :math:`\lVert z \rVert_\infty \le \max_c d_c \frac{1 + \rho}{1 - \rho} \lVert x \rVert_\infty` and
     :math:`\lVert x \rVert_\infty \le \max_c d_c^{-1} \frac{1 + \rho}{1 - \rho} \lVert z \rVert_\infty`.
 
     Args:

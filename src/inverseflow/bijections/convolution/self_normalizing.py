@@ -32,7 +32,7 @@ class SelfNormalizingConv2d(ExactConv2d):
     evaluation mode, in the inverse, and with ``gradient="exact"`` all gradients are exact and r receives none; train it
     then with `reconstruction_error`.
 
-    Starts at the identity with small taps N around it, r at I - N. The shapes and errors of `ExactConv2d` apply.
+    Starts at the identity with small taps N around it, r at I - N. Computed in at least single precision.
 
     Args:
         channels: number of channels C.
@@ -40,6 +40,13 @@ class SelfNormalizingConv2d(ExactConv2d):
         gradient: ``"self_normalizing"`` or ``"exact"``.
         reconstruction_weight: λ, not negative. It multiplies squared errors summed over an event, as the log-likelihood
             is a sum over an event; the paper takes 100 for MNIST and 1000 for CIFAR-10.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: the same. A factorization of the matrix bounds the size of the image.
+
+    Raises:
+        ValueError: if an image is too large.
+        SingularError: if a matrix to be inverted is singular.
 
     Reference:
         Keller et al., Self Normalizing Flows, 2021, section 3, https://arxiv.org/abs/2011.07248.

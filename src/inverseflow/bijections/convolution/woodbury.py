@@ -114,8 +114,20 @@ class MemoryEfficientWoodbury(_LowRankUpdates):
 
     .. math:: \log|\det| = HW \log|\det(I + V_c U_c)| + CW \log|\det(I + V_H U_H)| + CH \log|\det(I + V_W U_W)|
 
-    As `Woodbury`, with the same arguments, shapes and errors, but `spatial_rank` is the rank along each axis of the
-    image: 2d(H + W) parameters instead of 2dHW.
+    The spatial updates have 2d(H + W) parameters, instead of the 2dHW of `Woodbury`. Starts near the identity. Only the
+    likelihood keeps I + V U regular. Computed in at least single precision, under autocast too.
+
+    Args:
+        channels: number of channels C.
+        size: height and width of the image, to which the layer is tied.
+        channel_rank: rank of the update across channels.
+        spatial_rank: rank d of the update along each axis of the image.
+
+    Shape:
+        x: ``(B, C, H, W)``; z: the same.
+
+    Raises:
+        SingularError: if a matrix to be inverted is singular.
 
     Reference:
         Lu and Huang, Woodbury Transformations for Deep Generative Flows, 2020, section 3.3,

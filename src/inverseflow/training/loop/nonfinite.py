@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,19 +22,16 @@ def first_non_finite_layer(model: nn.Module, run: Callable[[], object]) -> str |
             return f"the parameter {name}{_position(model, name)}"
     found: list[str] = []
 
-    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
-            for place, tensor in enumerate(_tensors(output)):
-                if not found and not _is_finite(tensor):
-                    what = "log-det" if place == 1 and isinstance(output, tuple) and len(output) == 2 else "output"
-                    layer = f"{name or 'the flow'} ({type(module).__name__}){_position(model, name)}"
-                    found.append(f"the {what} of {layer}")
-
-        return hook
+    def look(name: str, module: nn.Module, _: Any, output: Any) -> None:
+        for place, tensor in enumerate(_tensors(output)):
+            if not found and not _is_finite(tensor):
+                what = "log-det" if place == 1 and isinstance(output, tuple) and len(output) == 2 else "output"
+                layer = f"{name or 'the flow'} ({type(module).__name__}){_position(model, name)}"
+                found.append(f"the {what} of {layer}")
 
     with ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(look(name)))
+            hooks.enter_context(module.register_forward_hook(partial(look, name)))
         run()
     return found[0] if found else None
 
