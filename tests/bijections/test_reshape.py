@@ -39,7 +39,7 @@ def test_an_odd_side_is_refused_with_what_to_do(shape, message):
 
 
 def test_channels_that_make_no_block_are_refused():
-    with pytest.raises(ValueError, match=r"can't unfold 6 channels of shape \(6, 2, 2\) into blocks of 2²"):
+    with pytest.raises(ValueError, match=r"can't unfold 6 channels of shape \(6, 2, 2\) into blocks of 4 pixels"):
         Squeeze().inverse(torch.zeros(1, 6, 2, 2))
 
 

@@ -4,15 +4,22 @@ from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.base import Bijection, Shape
 from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
 from inverseflow.bijections.convolution.butterfly import Butterfly
-from inverseflow.bijections.convolution.causal import CausalConv2d, InverseConv2d
-from inverseflow.bijections.convolution.emerging import EmergingConv2d
+from inverseflow.bijections.convolution.causal import (
+    CausalConv1d,
+    CausalConv2d,
+    CausalConv3d,
+    InverseConv1d,
+    InverseConv2d,
+    InverseConv3d,
+)
+from inverseflow.bijections.convolution.emerging import EmergingConv1d, EmergingConv2d, EmergingConv3d
 from inverseflow.bijections.convolution.exact import ExactConv2d
 from inverseflow.bijections.convolution.exponential import ExponentialConv2d
-from inverseflow.bijections.convolution.finc import FInCConv2d
+from inverseflow.bijections.convolution.finc import FInCConv1d, FInCConv2d, FInCConv3d
 from inverseflow.bijections.convolution.macow import MaCow, MaskedConvFlow
 from inverseflow.bijections.convolution.mintnet import MintNet
 from inverseflow.bijections.convolution.periodic import PeriodicConv2d
-from inverseflow.bijections.convolution.rational import RationalConv2d
+from inverseflow.bijections.convolution.rational import RationalConv1d, RationalConv2d, RationalConv3d
 from inverseflow.bijections.convolution.self_normalizing import SelfNormalizingConv2d
 from inverseflow.bijections.convolution.woodbury import MemoryEfficientWoodbury, Woodbury
 from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplitPrior
@@ -35,7 +42,9 @@ __all__ = [
     "Bijection",
     "BijectionTransform",
     "Butterfly",
+    "CausalConv1d",
     "CausalConv2d",
+    "CausalConv3d",
     "Channels",
     "Checkerboard",
     "CheckpointedCompose",
@@ -44,13 +53,19 @@ __all__ = [
     "Coupling",
     "Dequantize",
     "ElementwiseMap",
+    "EmergingConv1d",
     "EmergingConv2d",
+    "EmergingConv3d",
     "ExactConv2d",
     "ExponentialConv2d",
+    "FInCConv1d",
     "FInCConv2d",
+    "FInCConv3d",
     "Halves",
     "Inverse",
+    "InverseConv1d",
     "InverseConv2d",
+    "InverseConv3d",
     "LUConv1x1",
     "Logit",
     "MaCow",
@@ -62,7 +77,9 @@ __all__ = [
     "PeriodicConv2d",
     "Permute",
     "QuadCoupling",
+    "RationalConv1d",
     "RationalConv2d",
+    "RationalConv3d",
     "RationalQuadratic",
     "Scale",
     "SelfNormalizingConv2d",

@@ -12,16 +12,18 @@ from inverseflow.utils.arguments import whole_number
 class Squeeze(Bijection):
     r"""Fold every block of pixels into channels: ``(C, H, W)`` becomes ``(C f², H/f, W/f)``. Log-determinant 0.
 
-    Channel c of the pixel (dy, dx) in its block becomes channel :math:`f^2 c + f\,dy + dx`.
+    Channel c of the pixel (dy, dx) in its block becomes channel :math:`f^2 c + f\,dy + dx`. Sequences and volumes are
+    folded in the same way along their one or three axes.
 
     Args:
         factor: side f of a block.
+        spatial_axes: number n of spatial axes.
 
     Shape:
-        x: ``(B, C, H, W)``; z: ``(B, C f², H/f, W/f)``.
+        x: ``(B, C, *spatial)``; z: ``(B, C fⁿ, *spatial / f)``.
 
     Raises:
-        ValueError: if the height or width is not a multiple of the factor.
+        ValueError: if a side is not a multiple of the factor.
 
     Reference:
         Dinh et al., RealNVP, 2017, section 3.6, https://arxiv.org/abs/1605.08803.
@@ -29,40 +31,52 @@ class Squeeze(Bijection):
     Example:
         >>> Squeeze()(torch.randn(2, 3, 8, 8))[0].shape
         torch.Size([2, 12, 4, 4])
+        >>> Squeeze(4, spatial_axes=1)(torch.randn(2, 3, 100))[0].shape
+        torch.Size([2, 12, 25])
     """
 
-    def __init__(self, factor: int = 2) -> None:
-        super().__init__(spatial_axes=2)
+    spatial_axes: int
+
+    def __init__(self, factor: int = 2, *, spatial_axes: int = 2) -> None:
+        super().__init__(spatial_axes=whole_number("spatial_axes", spatial_axes, at_least=1))
         self.factor = whole_number("factor", factor, at_least=1)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         # Not torch's pixel_unshuffle, which returns an empty batch in its old shape.
-        blocks = x.unflatten(3, (-1, self.factor)).unflatten(2, (-1, self.factor))  # (B, C, H/f, f, W/f, f)
-        return blocks.permute(0, 1, 3, 5, 2, 4).flatten(1, 3), 0.0
+        axes = self.spatial_axes
+        for axis in range(1 + axes, 1, -1):
+            x = x.unflatten(axis, (-1, self.factor))  # (B, C, H/f, f, W/f, f)
+        return x.permute(0, 1, *range(3, 3 + 2 * axes, 2), *range(2, 2 + 2 * axes, 2)).flatten(1, 1 + axes), 0.0
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        blocks = z.unflatten(1, (-1, self.factor, self.factor))  # (B, C, f, f, H/f, W/f)
-        return blocks.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3), 0.0
+        axes = self.spatial_axes
+        z = z.unflatten(1, (-1, *[self.factor] * axes))  # (B, C, f, f, H/f, W/f)
+        z = z.permute(0, 1, *(axis for n in range(2, 2 + axes) for axis in (axes + n, n)))
+        for axis in range(2, 2 + axes):
+            z = z.flatten(axis, axis + 1)
+        return z, 0.0
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return ``(C f², H/f, W/f)``."""
+        """Return ``(C fⁿ, *spatial / f)``."""
         self._check_shape(shape)
-        channels, height, width = shape
-        for name, size in (("height", height), ("width", width)):
-            if size % self.factor:
+        channels, *sides = shape
+        names = {1: ["length"], 2: ["height", "width"]}.get(len(sides), ["side"] * len(sides))
+        for name, side in zip(names, sides, strict=True):
+            if side % self.factor:
                 raise ValueError(
-                    f"Squeeze can't fold the {name} {size} of an event of shape {shape} by {self.factor}: "
-                    f"pad it to {size + -size % self.factor}, or use fewer scales"
+                    f"Squeeze can't fold the {name} {side} of an event of shape {shape} by {self.factor}: "
+                    f"pad it to {side + -side % self.factor}, or use fewer scales"
                 )
-        return (channels * self.factor**2, height // self.factor, width // self.factor)
+        return (channels * self.factor ** len(sides), *(side // self.factor for side in sides))
 
     def input_shape(self, shape: Shape) -> Shape:
-        """Return ``(C, H, W)`` for ``(C f², H/f, W/f)``."""
+        """Return ``(C, *spatial)`` for ``(C fⁿ, *spatial / f)``."""
         self._check_shape(shape)
-        channels, height, width = shape
-        if channels % self.factor**2:
-            raise ValueError(f"Squeeze can't unfold {channels} channels of shape {shape} into blocks of {self.factor}²")
-        return (channels // self.factor**2, height * self.factor, width * self.factor)
+        channels, *sides = shape
+        block = self.factor ** len(sides)
+        if channels % block:
+            raise ValueError(f"Squeeze can't unfold {channels} channels of shape {shape} into blocks of {block} pixels")
+        return (channels // block, *(side * self.factor for side in sides))
 
 
 class Permute(Bijection):

@@ -65,7 +65,8 @@ class SelfNormalizingConv2d(ExactConv2d):
         gradient: Gradient = "self_normalizing",
         reconstruction_weight: float = 100.0,
     ) -> None:
-        super().__init__(channels, kernel_sides(kernel_size, odd=True))
+        rows, columns = kernel_sides(kernel_size, odd=True)
+        super().__init__(channels, (rows, columns))
         self.gradient: Gradient = one_of("gradient", gradient, get_args(Gradient))
         self.reconstruction_weight = finite_number("reconstruction_weight", reconstruction_weight, at_least=0)
         rows, columns = self.kernel_size
