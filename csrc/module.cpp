@@ -1,6 +1,6 @@
-// The Python module. Plain addresses, sizes and strides come in, so that one build serves every version of torch, by
-// the limited C API, so that it serves every version of Python; a binding library would take longer to compile than all
-// of this.
+// The Python module. Its functions take plain addresses, sizes and strides, so that one build serves every version of
+// torch. They use the limited C API, so that it serves every version of Python. A binding library would take longer to
+// compile than everything else here.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -17,13 +17,13 @@ namespace {
 
 using Integer = long long;
 
-// A tuple of four: of an image's shape or strides (images, channels, rows, columns), or of a weight's shape.
+// Four numbers: the shape or the strides of a batch of images (images, channels, rows, columns), or a weight's shape.
 struct Four {
     Integer of[4];
     Integer operator[](int axis) const { return of[axis]; }
 };
 
-// What `apply` and `correlate` are told in common.
+// The arguments that `apply`, `correlate` and `variant` share.
 struct Call {
     Four shape, weight_shape;
     Integer groups;
@@ -34,7 +34,7 @@ struct Call {
 };
 
 // The kernels that this processor can run, best first; none for an x86 processor without AVX2.
-std::vector<const Kernels*> usable() {
+std::vector<const Kernels*> usable_kernels() {
     std::vector<const Kernels*> kernels;
 #ifdef INVERSEFLOW_X86
     __builtin_cpu_init();
@@ -48,8 +48,9 @@ std::vector<const Kernels*> usable() {
     return kernels;
 }
 
-const Kernels& named(const std::string& instruction_set) {
-    static const std::vector<const Kernels*> all = usable();
+// The kernels of an instruction set, or the best of this processor if the name is empty.
+const Kernels& kernels_for(const std::string& instruction_set) {
+    static const std::vector<const Kernels*> all = usable_kernels();
     if (instruction_set.empty() && !all.empty()) return *all.front();
     for (const Kernels* kernels : all)
         if (instruction_set == kernels->instruction_set) return *kernels;
@@ -62,7 +63,7 @@ Sizes sizes(const Four& image, const Four& weight, Integer groups) {
     return {image[0], groups, image[1] / groups, image[2], image[3], weight[2], weight[3]};
 }
 
-// An image from the corner where the walk starts: a walk upwards or leftwards is a matter of strides.
+// An image whose first pixel is the corner where the walk starts. Negative strides make it walk up or to the left.
 struct Image {
     void* first;
     Strides strides;
@@ -75,16 +76,17 @@ struct Image {
     }
 };
 
-Diagonal diagonal(const std::string& word) {
+Diagonal parse_diagonal(const std::string& word) {
     if (word == "free") return Diagonal::free;
     if (word == "unit") return Diagonal::unit;
     if (word == "zero") return Diagonal::zero;
     throw std::invalid_argument("unknown diagonal " + word);
 }
 
-// Runs the work without the interpreter's lock, and turns its exceptions into Python's. Returns whether it succeeded.
+// Runs the work without the lock of the interpreter, turns a C++ exception into a Python one, and returns whether there
+// was none.
 template <class Work>
-bool unlocked(Work&& work) {
+bool run_without_lock(Work&& work) {
     PyObject* type = nullptr;
     std::string message;
     PyThreadState* state = PyEval_SaveThread();
@@ -107,7 +109,7 @@ bool unlocked(Work&& work) {
 
 PyObject* apply(PyObject*, PyObject* args) {
     Call c{};
-    Four s{}, t{};
+    Four s{}, t{};  // strides of source and target
     int convolve, transposed, walk, lanes;
     unsigned long long from, to, weight;
     Integer pixels;
@@ -118,26 +120,26 @@ PyObject* apply(PyObject*, PyObject* args) {
                           &c.diagonal, &transposed, &c.is_double, &c.threads, &c.instruction_set, &walk, &lanes,
                           &pixels))
         return nullptr;
-    const bool done = unlocked([&] {
+    const bool succeeded = run_without_lock([&] {
         const Image source(from, s, c), target(to, t, c);
         const Problem problem{sizes(c.shape, c.weight_shape, c.groups),
                               source.first,
                               target.first,
-                              {reinterpret_cast<const void*>(weight), transposed != 0, diagonal(c.diagonal)},
+                              {reinterpret_cast<const void*>(weight), transposed != 0, parse_diagonal(c.diagonal)},
                               source.strides,
                               target.strides,
                               convolve != 0,
                               {static_cast<Walk>(walk), lanes, pixels}};
-        const Kernels& kernels = named(c.instruction_set);
+        const Kernels& kernels = kernels_for(c.instruction_set);
         (c.is_double ? kernels.apply_double : kernels.apply_float)(problem, c.threads);
     });
-    if (!done) return nullptr;
+    if (!succeeded) return nullptr;
     Py_RETURN_NONE;
 }
 
 PyObject* correlate(PyObject*, PyObject* args) {
     Call c{};
-    Four s{}, t{};
+    Four s{}, t{};  // strides of image and gradient
     unsigned long long x, grad, result;
     if (!PyArg_ParseTuple(args, "K(LLLL)K(LLLL)K(LLLL)(LLLL)Lppspis:correlate", &x, &s.of[0], &s.of[1], &s.of[2],
                           &s.of[3], &grad, &t.of[0], &t.of[1], &t.of[2], &t.of[3], &result, &c.shape.of[0],
@@ -145,23 +147,24 @@ PyObject* correlate(PyObject*, PyObject* args) {
                           &c.weight_shape.of[2], &c.weight_shape.of[3], &c.groups, &c.from_bottom, &c.from_right,
                           &c.diagonal, &c.is_double, &c.threads, &c.instruction_set))
         return nullptr;
-    const bool done = unlocked([&] {
-        const Image image(x, s, c), arriving(grad, t, c);
+    const bool succeeded = run_without_lock([&] {
+        const Image image(x, s, c), gradient(grad, t, c);
         const Correlation correlation{sizes(c.shape, c.weight_shape, c.groups),
                                       image.first,
-                                      arriving.first,
+                                      gradient.first,
                                       reinterpret_cast<void*>(result),
                                       image.strides,
-                                      arriving.strides,
-                                      diagonal(c.diagonal)};
-        const Kernels& kernels = named(c.instruction_set);
+                                      gradient.strides,
+                                      parse_diagonal(c.diagonal)};
+        const Kernels& kernels = kernels_for(c.instruction_set);
         (c.is_double ? kernels.correlate_double : kernels.correlate_float)(correlation, c.threads);
     });
-    if (!done) return nullptr;
+    if (!succeeded) return nullptr;
     Py_RETURN_NONE;
 }
 
-std::string described(const char* instruction_set, const Choice& choice) {
+// The choice in words, for `inverseflow.ops.explain`.
+std::string describe(const char* instruction_set, const Choice& choice) {
     const std::string vectors = std::string(instruction_set) + ", " + std::to_string(choice.lanes) + " lanes are ";
     const std::string pixels = std::to_string(choice.pixels);
     switch (choice.walk) {
@@ -179,19 +182,19 @@ PyObject* variant(PyObject*, PyObject* args) {
                           &c.weight_shape.of[3], &c.groups, &c.is_double, &c.threads, &c.instruction_set))
         return nullptr;
     std::string text;
-    const bool done = unlocked([&] {
+    const bool succeeded = run_without_lock([&] {
         Problem problem{};
         problem.n = sizes(c.shape, c.weight_shape, c.groups);
-        const Kernels& kernels = named(c.instruction_set);
+        const Kernels& kernels = kernels_for(c.instruction_set);
         const Choice choice = (c.is_double ? kernels.choose_double : kernels.choose_float)(problem, c.threads);
-        text = described(kernels.instruction_set, choice);
+        text = describe(kernels.instruction_set, choice);
     });
-    return done ? PyUnicode_FromString(text.c_str()) : nullptr;
+    return succeeded ? PyUnicode_FromString(text.c_str()) : nullptr;
 }
 
 PyObject* instruction_sets(PyObject*, PyObject*) {
     PyObject* names = PyList_New(0);
-    for (const Kernels* kernels : usable()) {
+    for (const Kernels* kernels : usable_kernels()) {
         PyObject* name = names ? PyUnicode_FromString(kernels->instruction_set) : nullptr;
         if (!name || PyList_Append(names, name)) Py_CLEAR(names);
         Py_XDECREF(name);
@@ -200,17 +203,17 @@ PyObject* instruction_sets(PyObject*, PyObject*) {
 }
 
 PyMethodDef methods[] = {
-    {"apply", apply, METH_VARARGS, "Solve, or convolve, into a tensor that is there."},
-    {"correlate", correlate, METH_VARARGS, "Write the gradient of the kernel into a tensor that is there."},
-    {"variant", variant, METH_VARARGS, "Say which instruction set and which walk a solve takes."},
-    {"instruction_sets", instruction_sets, METH_NOARGS, "Return the instruction sets of this processor, best first."},
+    {"apply", apply, METH_VARARGS, "Solve, or convolve, and write the result into an existing tensor."},
+    {"correlate", correlate, METH_VARARGS, "Write the gradient of the kernel into an existing tensor."},
+    {"variant", variant, METH_VARARGS, "Describe the instruction set and the order of computation that a solve uses."},
+    {"instruction_sets", instruction_sets, METH_NOARGS, "Return the names of the usable instruction sets, best first."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     "_native",
-    "The triangular solve and its weight gradient on a CPU.",
+    "The triangular solve, the convolution, and the gradient of its kernel on a CPU.",
     -1,
     methods,
     nullptr,
