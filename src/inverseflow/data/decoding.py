@@ -50,10 +50,8 @@ _decoding_large = threading.Lock()
 class Encoded:
     """An image as it is stored."""
 
-    source: bytes | Path
-    """The content of a file, or where the file is."""
-    name: str
-    """The name in error messages."""
+    source: bytes | Path  # the content of a file, or where the file is
+    name: str  # in error messages
 
     def content(self) -> bytes:
         """Return the content of the file."""
@@ -90,12 +88,10 @@ class Encoded:
 class Header:
     """What is known of an image before its pixels are decoded."""
 
-    gray: bool
-    """Whether the file stores gray levels rather than colors."""
+    gray: bool  # whether the file stores gray levels rather than colors
     height: int
     width: int
-    digest: bytes
-    """Hash of the whole file."""
+    digest: bytes  # hash of the whole file
 
 
 def read_header(image: Encoded) -> Header:

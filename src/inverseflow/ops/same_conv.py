@@ -166,15 +166,12 @@ def same_conv2d_factor_numel(shape: tuple[int, ...], size: tuple[int, int]) -> i
 class _Layout:
     """How images are divided into equal independent systems, and the unknowns of a system into blocks."""
 
-    swapped: bool
-    """Whether the axes of image and kernel are swapped, in everything below."""
+    swapped: bool  # whether the axes of image and kernel are swapped, in everything below
     image: tuple[int, int]
-    height: int
-    """Height of a system: of the image, or 1 if the kernel has one row. The width likewise."""
-    width: int
+    height: int  # of a system: the height of the image, or 1 if the kernel has one row
+    width: int  # likewise
     channels: int
-    rows: int
-    """m, the number of rows in a block."""
+    rows: int  # m, the number of rows in a block
 
     @property
     def copies(self) -> int:
@@ -242,7 +239,7 @@ def _strip(weight: Tensor, layout: _Layout) -> Tensor:
 
 
 def _shifts(taps: int, length: int, like: Tensor) -> Tensor:
-    """Return for each tap of a line which pixel it reads for which, ``(taps, length, length)`` of zeros and ones."""
+    """Return ``(taps, length, length)``: 1 at (tap, i, j) if the tap of a line reads pixel j for pixel i, else 0."""
     pixel = torch.arange(length, device=like.device)
     tap = torch.arange(taps, device=like.device).view(-1, 1, 1)
     return (pixel - pixel[:, None] + (taps - 1) // 2 == tap).to(like.dtype)
@@ -251,12 +248,9 @@ def _shifts(taps: int, length: int, like: Tensor) -> Tensor:
 class _Step(NamedTuple):
     """An eliminated block."""
 
-    factors: Tensor
-    """L_ii strictly below the diagonal and U_ii, ``(n, n)``."""
-    ahead: Tensor
-    """U_{i,i+1} and U_{i,i+2}, if there are such blocks, and the right-hand sides, ``(n, n' + n'' + N)``."""
-    info: Tensor
-    """Nonzero if a pivot is zero."""
+    factors: Tensor  # L_ii strictly below the diagonal and U_ii, (n, n)
+    ahead: Tensor  # U_{i,i+1} and U_{i,i+2}, if there are such blocks, and the right-hand sides, (n, n' + n'' + N)
+    info: Tensor  # nonzero if a pivot is zero
 
     @property
     def log_det(self) -> Tensor:

@@ -11,12 +11,9 @@ from inverseflow.errors import MissingPackageError
 class Package:
     """A package that not every installation has."""
 
-    name: str
-    """Name to install it by."""
-    extra: str
-    """Extra of this package that brings it."""
-    purpose: str
-    """What needs it."""
+    name: str  # to install it by
+    extra: str  # of inverseflow, which brings it
+    purpose: str  # what needs it
 
     @property
     def remedy(self) -> str:

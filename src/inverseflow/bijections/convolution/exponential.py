@@ -26,8 +26,8 @@ class ExponentialConv2d(Bijection):
         R_n(\sigma) = \frac{\sigma^{n+1}}{(n+1)!} \Big/ \Big( 1 - \frac{\sigma}{n+2} \Big)
 
     up to rounding; a round trip errs by at most :math:`(2 e^\sigma + 1) \cdot \text{tolerance}`. The log-determinant
-    is the one of the exponential itself. The log-determinant of the series of n terms is within
-    :math:`2 CHW e^\sigma \cdot \text{tolerance}` of it (while :math:`e^\sigma \cdot \text{tolerance} \le 1/2`).
+    is exact for the exponential. For the series of n terms it errs by at most
+    :math:`2 CHW e^\sigma \cdot \text{tolerance}`, if :math:`e^\sigma \cdot \text{tolerance} \le 1/2`.
 
     Starts near the identity. Computed in at least single precision, under autocast too.
 

@@ -141,7 +141,7 @@ class _MaskedConv2d(nn.Module):
         return F.conv2d(x, self._kernel(), at_least_single(self.bias), padding=self.weight.shape[-1] // 2)
 
     def _kernel(self) -> Tensor:
-        """Return the weight with later places masked and fixed signs at the own place."""
+        """Return the weight: zero at later places, with fixed signs where copies of a channel meet on their pixel."""
         # Places are numbered in raster order within a channel, channel after channel. No masks are stored.
         weight, (copies_in, copies_out) = at_least_single(self.weight), self.copies
         taps, device = weight.shape[-1] ** 2, weight.device

@@ -45,7 +45,7 @@ def drop_unread(gradient: Tensor, groups: int, diagonal: str) -> Tensor:
 
 
 def _read_last_tap(kernel: Tensor, groups: int, diagonal: str) -> Tensor:
-    """Zero what is not read of the last tap, in place, and return the tap, ``(G, C / G, C / G)``."""
+    """Zero the entries of the last tap that are not read, in place; return the tap, ``(G, C / G, C / G)``."""
     last = kernel.view(groups, -1, *kernel.shape[1:]).flatten(3)[..., -1]
     return last.tril_(0 if diagonal == "free" else -1)
 

@@ -38,13 +38,13 @@ def solve(
     grid_rows, grid_columns = -(-height // tile.rows), -(-width // tile.columns)
     bottom, right = MIRRORS[opposite(corner) if transposed else corner]
 
-    def made_of(weight: Tensor) -> Tensor:
+    def matrix_of(weight: Tensor) -> Tensor:
         kernel = triangular(weight, groups, diagonal, transposed)
         kernel = kernel[:, :, kernel.shape[2] - 1 - above :, kernel.shape[3] - 1 - left :]
         return window_matrix(kernel, tile, groups, transposed, bottom, right)
 
-    depends_on = (above, left, tile, groups, diagonal, transposed, bottom, right)
-    step = _matrices.get(weight, depends_on, made_of)  # (G, r w C, (r + above)(w + left) C)
+    key = (above, left, tile, groups, diagonal, transposed, bottom, right)
+    step = _matrices.get(weight, key, matrix_of)  # (G, r w C, (r + above)(w + left) C)
     padded_rows, padded_columns = grid_rows * tile.rows, grid_columns * tile.columns
     top = padded_rows - height if bottom else above
     first_column = padded_columns - width if right else left

@@ -17,8 +17,7 @@ class Variant(NamedTuple):
     """Which of the kernels to use. All give the same result; each default is the best choice."""
 
     instruction_set: str = ""  # one that the extension's `instruction_sets` lists
-    walk: int = 0
-    """How to walk the image in a solve, by its number in ``csrc/problem.hpp``, with `lanes` and `pixels` at a time."""
+    walk: int = 0  # of a solve, by its number in csrc/problem.hpp, with these lanes and pixels at a time
     lanes: int = 0
     pixels: int = 0
     threads: int | None = None
@@ -54,7 +53,7 @@ def refuses(image: Tensor) -> str | None:
 
 def variant(image: Tensor, weight: Tensor, groups: int) -> str:
     """Return which instruction set will be used and what its lanes will be."""
-    text: str = _native.variant(image.shape, weight.shape, groups, *_means(_BEST, image, weight))
+    text: str = _native.variant(image.shape, weight.shape, groups, *_settings(_BEST, image, weight))
     return text
 
 
@@ -80,7 +79,7 @@ def _apply(
         _address(weight, y),
         *_problem(y, weight, corner, groups, diagonal),
         transposed,
-        *_means(variant, y, weight),
+        *_settings(variant, y, weight),
         variant[1:4],
     )
     return target
@@ -103,7 +102,7 @@ def weight_gradient(
         grad.stride(),
         result.data_ptr(),
         *_problem(x, weight, corner, groups, diagonal),
-        *_means(variant, x, weight),
+        *_settings(variant, x, weight),
     )
     return result
 
@@ -121,7 +120,7 @@ def _address(tensor: Tensor, image: Tensor) -> int:
     return address
 
 
-def _means(variant: Variant, image: Tensor, weight: Tensor) -> tuple[bool, int, str]:
+def _settings(variant: Variant, image: Tensor, weight: Tensor) -> tuple[bool, int, str]:
     threads = variant.threads
     if threads is None:
         work = 2 * image.numel() * weight.numel() / len(weight)

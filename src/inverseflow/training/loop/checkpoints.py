@@ -1,4 +1,4 @@
-"""Write checkpoints during training: complete files, and none of a model that is not finite."""
+"""Write checkpoints during training: only whole files, and only of finite models."""
 
 from pathlib import Path
 from typing import Any

@@ -116,7 +116,7 @@ class Run:
         return f"--out={quote(path)}" if path.startswith("-") else f"--out {quote(path)}"
 
     def _content(self) -> dict[str, Any] | None:
-        """Return what config.yaml holds, None if there is none or it is somebody else's."""
+        """Return what config.yaml holds, None if there is no such file or it is not of a run."""
         if not self.config.is_file():
             return None
         try:
