@@ -379,6 +379,27 @@ FLOWS = [
         partial(InverseFlow, (1, 4, 4), levels=None, scales=1, steps=4, spline="none", conv1x1="none", width=3),
         (1, 4, 4),
     ),
+    Case(
+        "inverse-flow-sequence",
+        partial(InverseFlow, (1, 8), levels=256, scales=2, steps=2, **LEAN, spline="element"),
+        (1, 8),
+        levels=256,
+    ),
+    Case(
+        "inverse-flow-volume",
+        partial(InverseFlow, (1, 2, 4, 2), levels=None, scales=1, steps=2, **LEAN, context_channels=2),
+        (1, 2, 4, 2),
+        context=(2,),
+    ),
+    *(
+        Case(f"{name}-sequence", partial(flows.create, name, (2, 8), levels=None, scales=2, steps=1, **LEAN), (2, 8))
+        for name in ("cinc", "finc", "emerging", "arma", "planar")
+    ),
+    Case(
+        "cinc-volume",
+        partial(flows.create, "cinc", (1, 2, 2, 4), levels=None, scales=1, steps=1, **LEAN),
+        (1, 2, 2, 4),
+    ),
     Case("glow", partial(Glow, (1, 4, 8), levels=17, scales=2, steps=1, **LEAN), (1, 4, 8), levels=17),
     Case(
         "glow-continuous",

@@ -17,7 +17,7 @@ class Squeeze(Bijection):
 
     Args:
         factor: side f of a block.
-        spatial_axes: number n of spatial axes.
+        spatial_axes: number n of spatial axes, from 1 to 3.
 
     Shape:
         x: ``(B, C, *spatial)``; z: ``(B, C fⁿ, *spatial / f)``.
@@ -38,7 +38,7 @@ class Squeeze(Bijection):
     spatial_axes: int
 
     def __init__(self, factor: int = 2, *, spatial_axes: int = 2) -> None:
-        super().__init__(spatial_axes=whole_number("spatial_axes", spatial_axes, at_least=1))
+        super().__init__(spatial_axes=whole_number("spatial_axes", spatial_axes, at_least=1, at_most=3))
         self.factor = whole_number("factor", factor, at_least=1)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
@@ -60,7 +60,7 @@ class Squeeze(Bijection):
         """Return ``(C fⁿ, *spatial / f)``."""
         self._check_shape(shape)
         channels, *sides = shape
-        names = {1: ["length"], 2: ["height", "width"]}.get(len(sides), ["side"] * len(sides))
+        names = ("depth", "height", "width")[-len(sides) :] if len(sides) > 1 else ("length",)
         for name, side in zip(names, sides, strict=True):
             if side % self.factor:
                 raise ValueError(

@@ -6,25 +6,35 @@ import pytest
 
 from inverseflow.bijections import (
     Butterfly,
+    CausalConv1d,
     CausalConv2d,
+    CausalConv3d,
     Compose,
+    EmergingConv1d,
     EmergingConv2d,
+    EmergingConv3d,
     ExactConv2d,
     ExponentialConv2d,
+    FInCConv1d,
     FInCConv2d,
+    FInCConv3d,
+    InverseConv1d,
     InverseConv2d,
+    InverseConv3d,
     MaCow,
     MemoryEfficientWoodbury,
     MintNet,
     PeriodicConv2d,
+    RationalConv1d,
     RationalConv2d,
+    RationalConv3d,
     SelfNormalizingConv2d,
     Woodbury,
 )
 from inverseflow.flows.image.layers import build_layer
 from inverseflow.flows.image.options import StepOptions
 from inverseflow.names import LayerName
-from inverseflow.ops import CORNERS
+from inverseflow.ops import CORNERS, corners
 
 SHAPE = (4, 6, 8)
 ONE_SIDED = (CausalConv2d, InverseConv2d, FInCConv2d)
@@ -59,6 +69,28 @@ def build(name, shape, *, index=0, conv1x1="none", **options):
 @pytest.mark.parametrize("name", get_args(LayerName))
 def test_a_name_builds_its_layer(name):
     assert type(build(name, SHAPE)) is KINDS[name]
+
+
+OF_ANY_AXES = {
+    "none": (type(None), type(None)),
+    "inverse": (InverseConv1d, InverseConv3d),
+    "cinc": (CausalConv1d, CausalConv3d),
+    "finc": (FInCConv1d, FInCConv3d),
+    "emerging": (EmergingConv1d, EmergingConv3d),
+    **dict.fromkeys(("arma", "arma-adjacent", "arma-same"), (RationalConv1d, RationalConv3d)),
+}
+
+
+@pytest.mark.parametrize("name", get_args(LayerName))
+def test_sequences_and_volumes_have_the_layers_made_of_one_sided_convolutions(name):
+    shapes = (8, 6), (8, 2, 4, 6)
+    if name in OF_ANY_AXES:
+        assert tuple(type(build(name, shape)) for shape in shapes) == OF_ANY_AXES[name]
+        return
+    able = ", ".join(map(repr, OF_ANY_AXES))
+    for shape in shapes:
+        with pytest.raises(ValueError, match=f"the layer '{name}' can't be built .*: it works on images .* {able}$"):
+            build(name, shape)
 
 
 def test_every_name_has_its_layer():
@@ -147,6 +179,8 @@ def test_corners_cycle_from_step_to_step():
     walks = [build("cinc", SHAPE, index=index).corner for index in range(5)]
     assert walks == [*CORNERS, CORNERS[0]]
     assert [build("inverse", SHAPE, index=index).corner for index in range(5)] == walks
+    assert [build("inverse", (2, 6), index=index).corner for index in range(3)] == ["left", "right", "left"]
+    assert [build("cinc", (2, 4, 4, 4), index=index).corner for index in range(8)] == list(corners(3))
 
 
 @pytest.mark.parametrize(("name", "rows", "columns"), [("arma", -1, -1), ("arma-adjacent", 1, -1), ("arma-same", 1, 1)])

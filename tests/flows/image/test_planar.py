@@ -70,7 +70,7 @@ def test_blocks_and_layers_are_counted_as_asked():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"event_shape": (8, 8)}, r"an image has the shape \(C, H, W\), got \(8, 8\)"),
+        ({"event_shape": (8,)}, r"an image \(C, H, W\) and a volume \(C, D, H, W\), got \(8,\)"),
         ({"event_shape": (1, 8, 6)}, "the width 3 of an event .* pad it to 4, or use fewer scales"),
         ({"scales": 0}, "scales must be at least 1, got 0"),
         ({"steps": 0}, "steps must be between 1 and 10000, got 0"),

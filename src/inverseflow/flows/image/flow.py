@@ -1,4 +1,4 @@
-"""The multi-scale image flow, of which the named flows are special cases."""
+"""The multi-scale flow of images, sequences and volumes, of which the named flows are special cases."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,8 +23,13 @@ class ImageFlow(Flow):
     of each scale but the last, half of the channels are factored out under a learned prior. Layers that start at a
     corner of the image cycle through all four corners from step to step.
 
+    Sequences and volumes have the same flow along one and three axes: a squeeze makes 2 and 8 channels of one, and
+    the layers ``"none"``, ``"inverse"``, ``"cinc"``, ``"finc"``, ``"emerging"`` and those of ``"arma"`` start at 2 and
+    8 corners. The other layers work on images alone.
+
     Args:
-        event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^L`.
+        event_shape: the shape ``(C, H, W)`` of an image, ``(C, T)`` of a sequence or ``(C, D, H, W)`` of a volume; each
+            side is a multiple of :math:`2^L`.
         layer: the k×k layer of each step: ``"none"``, ``"inverse"``, ``"cinc"``, ``"finc"``, ``"emerging"``,
             ``"arma"`` (its two parts from opposed corners, ``"arma-adjacent"`` from two of one row, ``"arma-same"``
             from one), ``"periodic"``, ``"exponential"``, ``"exact"``, ``"self-normalizing"``, ``"woodbury"``,
@@ -61,6 +66,8 @@ class ImageFlow(Flow):
         >>> flow.initialize(images)
         >>> torch.equal(flow.decode(flow.encode(images)), images)
         True
+        >>> ImageFlow((2, 16), levels=None, steps=2, width=16).sample(3).shape
+        torch.Size([3, 2, 16])
     """
 
     paper_options: ClassVar[Mapping[str, Any] | None] = None

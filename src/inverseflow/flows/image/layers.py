@@ -6,25 +6,45 @@ from typing import Any, get_args
 from inverseflow.bijections import (
     Bijection,
     Butterfly,
+    CausalConv1d,
     CausalConv2d,
+    CausalConv3d,
     Compose,
+    EmergingConv1d,
     EmergingConv2d,
+    EmergingConv3d,
     ExactConv2d,
     ExponentialConv2d,
+    FInCConv1d,
     FInCConv2d,
+    FInCConv3d,
+    InverseConv1d,
     InverseConv2d,
+    InverseConv3d,
     MaCow,
     MemoryEfficientWoodbury,
     MintNet,
     PeriodicConv2d,
+    RationalConv1d,
     RationalConv2d,
+    RationalConv3d,
     SelfNormalizingConv2d,
     Shape,
     Woodbury,
 )
 from inverseflow.flows.image.options import LAYER_OPTIONS, Conv1x1Form, StepOptions
 from inverseflow.names import LayerName
-from inverseflow.ops import CORNERS
+from inverseflow.ops import corners
+
+_INVERSE = {1: InverseConv1d, 2: InverseConv2d, 3: InverseConv3d}
+_CAUSAL = {1: CausalConv1d, 2: CausalConv2d, 3: CausalConv3d}
+_FINC = {1: FInCConv1d, 2: FInCConv2d, 3: FInCConv3d}
+_EMERGING = {1: EmergingConv1d, 2: EmergingConv2d, 3: EmergingConv3d}
+_RATIONAL = {1: RationalConv1d, 2: RationalConv2d, 3: RationalConv3d}
+_OF_ANY_AXES: tuple[LayerName, ...] = (
+    *("none", "inverse", "cinc", "finc", "emerging"),
+    *("arma", "arma-adjacent", "arma-same"),
+)
 
 
 def layer_defaults(layer: LayerName) -> dict[str, Any]:
@@ -41,7 +61,7 @@ def layer_defaults(layer: LayerName) -> dict[str, Any]:
 
 
 def build_layer(options: StepOptions, shape: Shape, *, index: int = 0) -> Bijection | None:
-    """Build the layer of a flow's step for an event ``(C, H, W)``; the number of the step decides corner and factor."""
+    """Build the layer of a step for an event ``(C, *spatial)``; the number of the step decides corner and factor."""
     options = complete(options)
     try:
         layer = _build(options, shape, index)
@@ -67,31 +87,39 @@ def complete(options: StepOptions) -> StepOptions:
 
 
 def _build(options: StepOptions, shape: Shape, index: int) -> Bijection | None:
-    channels, height, width = shape
-    size = height, width
+    channels, *sides = shape
+    axes = len(sides)
     kernel_size = options.kernel_size or 0  # a layer that has one got its default
     max_row_sum, has_conv1x1 = options.max_row_sum, options.conv1x1 != "none"
-    corner = CORNERS[index % 4]
+    start = index % 2**axes
+    corner = corners(axes)[start]
     match options.layer:
         case "inverse":
-            return InverseConv2d(channels, kernel_size, corner=corner, max_row_sum=max_row_sum)
+            return _INVERSE[axes](channels, kernel_size, corner=corner, max_row_sum=max_row_sum)
         case "cinc":
-            return CausalConv2d(channels, kernel_size, corner=corner, diagonal="free", max_row_sum=max_row_sum)
+            return _CAUSAL[axes](channels, kernel_size, corner=corner, diagonal="free", max_row_sum=max_row_sum)
         case "finc":
-            return FInCConv2d(channels, kernel_size, max_row_sum=max_row_sum)
+            return _FINC[axes](channels, kernel_size, max_row_sum=max_row_sum)
         case "emerging":
             own: Conv1x1Form = "none" if has_conv1x1 else "lu"
-            return EmergingConv2d(channels, kernel_size, conv1x1=own, max_row_sum=max_row_sum)
+            return _EMERGING[axes](channels, kernel_size, conv1x1=own, max_row_sum=max_row_sum)
         case "arma" | "arma-adjacent" | "arma-same":
-            other = {"arma": CORNERS[3 - index % 4], "arma-adjacent": CORNERS[index % 4 ^ 1], "arma-same": corner}
-            return RationalConv2d(
+            others = {"arma": -1 - start, "arma-adjacent": start ^ 1, "arma-same": start}
+            return _RATIONAL[axes](
                 channels,
                 kernel_size,
                 corner=corner,
-                inverse_corner=other[options.layer],
+                inverse_corner=corners(axes)[others[options.layer]],
                 diagonal="unit" if has_conv1x1 else "free",  # a 1×1 convolution can do all that it could
                 max_row_sum=max_row_sum,
             )
+        case "none":
+            return None
+    if axes != 2:
+        able = ", ".join(map(repr, _OF_ANY_AXES))
+        raise ValueError(f"it works on images alone; sequences and volumes have the layers {able}")
+    height, width = size = sides[0], sides[1]
+    match options.layer:
         case "periodic":
             return PeriodicConv2d(channels, kernel_size)
         case "exponential":
@@ -116,4 +144,3 @@ def _build(options: StepOptions, shape: Shape, index: int) -> Bijection | None:
             hidden = max(options.width // channels, 1) * channels
             blocks = (MintNet(channels, kernel_size, size=size, width=hidden, order=order) for order in ("A", "B"))
             return Compose(*blocks)
-    return None

@@ -24,7 +24,8 @@ class PlanarFlow(Flow):
     The first block works on the image at its own size, so ``"finc"`` needs images of 4 channels.
 
     Args:
-        event_shape: the shape ``(C, H, W)`` of an image; H and W are multiples of :math:`2^{L-1}`.
+        event_shape: the shape ``(C, H, W)`` of an image, or that of a sequence or a volume, as in `ImageFlow`; each
+            side is a multiple of :math:`2^{L-1}`.
         scales: number of blocks L, each at its own scale.
         steps: number of layers K in each block.
         step: ``kernel_size``, ``max_row_sum``, ``max_spectral_norm``, ``spline`` (``"element"`` by default),
@@ -61,7 +62,7 @@ class PlanarFlow(Flow):
         layers: list[Bijection] = []
         for index in range(scales * steps):
             if index and index % steps == 0:
-                layers.append(Squeeze())
+                layers.append(Squeeze(spatial_axes=len(shape) - 1))
                 shape = layers[-1].output_shape(shape)
             last = index == scales * steps - 1
             layers.append(image_step(replace(options, spline="none") if last else options, shape, index))

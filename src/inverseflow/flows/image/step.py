@@ -44,20 +44,22 @@ def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, s
     shape = image_shape(event_shape, scales, steps)
     built: list[Bijection] = []
     for scale in range(scales):
-        squeeze = Squeeze()
+        squeeze = Squeeze(spatial_axes=len(event_shape) - 1)
         shape = squeeze.output_shape(shape)
         layers = [squeeze, *(image_step(options, shape, index) for index in range(steps))]
         if scale < scales - 1:
-            layers.append(SplitPrior(shape[0], context_channels=options.context_channels))
+            layers.append(SplitPrior(shape[0], spatial_axes=len(shape) - 1, context_channels=options.context_channels))
         built.append(Compose(*layers))
         shape = (shape[0] // 2, *shape[1:])
     return Multiscale(built, event_shape)
 
 
 def image_shape(event_shape: Shape, scales: int, steps: int) -> Shape:
-    """Return a shape as a tuple, or raise if it is not an image's, or there are no scales or steps."""
-    if len(event_shape) != 3:
-        raise ValueError(f"an image has the shape (C, H, W), got {tuple(event_shape)}")
+    """Return the shape of a sequence, an image or a volume as a tuple, or raise; there are scales and steps."""
+    if len(event_shape) not in (2, 3, 4):
+        raise ValueError(
+            f"a sequence has the shape (C, T), an image (C, H, W) and a volume (C, D, H, W), got {tuple(event_shape)}"
+        )
     whole_number("scales", scales, at_least=1)
     whole_number("steps", steps, at_least=1, at_most=10_000)
     return whole_shape("event_shape", event_shape)
@@ -88,11 +90,13 @@ def _conv1x1(options: StepOptions, shape: Shape) -> Bijection | None:
 
 
 def _coupling(options: StepOptions, shape: Shape) -> Bijection | None:
-    channels, context_channels = shape[0], options.context_channels
+    channels, axes, context_channels = shape[0], len(shape) - 1, options.context_channels
     if options.coupling == "none":
         return None
     if options.coupling == "quad":
-        return QuadCoupling(channels, partial(ConvNet, width=options.width), context_channels=context_channels)
+        build_net = partial(ConvNet, width=options.width, spatial_axes=axes)
+        return QuadCoupling(channels, build_net, context_channels=context_channels)
     conditioning = channels // 2
-    net = ConvNet(conditioning + (context_channels or 0), 2 * (channels - conditioning), options.width)
+    inputs, outputs = conditioning + (context_channels or 0), 2 * (channels - conditioning)
+    net = ConvNet(inputs, outputs, options.width, spatial_axes=axes)
     return AffineCoupling(channels, net, context_channels=context_channels)
