@@ -331,3 +331,42 @@ def test_resizing_is_the_scaling_of_pillow(tmp_path, pixels):
 def test_numbers_of_numpy_are_whole_numbers(tmp_path):
     gray(tmp_path, 3)
     assert load_folder(tmp_path, image_size=np.int64(2), channels=np.int64(3)).event_shape == (3, 2, 2)
+
+
+# Classes
+
+
+def labels(splits) -> dict[int, str]:
+    """Return the class of each image by its gray level."""
+    return {
+        level: splits.classes[label]
+        for part in (splits.train, splits.validation, splits.test)
+        for level, label in zip(levels(part), part.labels.tolist(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_subfolders_are_classes_whatever_gives_the_split(tmp_path, monkeypatch, memory):
+    monkeypatch.setattr(folder, "_IN_MEMORY_BYTES", memory)
+    gray(tmp_path / "train" / "dog", 10)
+    gray(tmp_path / "cat" / "Train", 10, first=10)
+    gray(tmp_path / "test" / "cat" / "old", 3, first=20)
+    splits = load_folder(tmp_path, by_class=True)
+    assert splits.classes == ("cat", "dog")
+    assert labels(splits) == {level: "dog" if level < 10 else "cat" for level in range(23)}
+    assert splits.train.select([0]).labels.shape == (1,)
+    assert torch.equal(splits.train.tensor(), load_folder(tmp_path).train.tensor())
+
+
+def test_images_without_a_class_are_counted_and_refused(tmp_path):
+    gray(tmp_path / "cat", 5)
+    gray(tmp_path / "train", 2, first=5)
+    gray(tmp_path, 2, first=7)
+    with pytest.raises(DataError, match=r"4 images \(.*\) outside of subfolders for classes: move each into"):
+        load_folder(tmp_path, by_class=True)
+
+
+def test_one_class_is_refused(tmp_path):
+    gray(tmp_path / "cat", 5)
+    with pytest.raises(DataError, match="has images of one class only, 'cat'"):
+        load_folder(tmp_path, by_class=True)

@@ -1,9 +1,10 @@
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 
-from inverseflow.data.splitting import split_by_content, split_indices
+from inverseflow.data.splitting import split_by_content, split_indices, split_rows
 from inverseflow.errors import DataError
 
 
@@ -105,3 +106,32 @@ def test_too_few_images_to_divide_by_content_are_refused(count):
 def test_a_seed_out_of_range_is_refused_by_content():
     with pytest.raises(DataError, match="split_seed must be .*, got -1"):
         split_by_content(digests(5), 2, seed=-1)
+
+
+# By row
+
+
+def parts_of(rows, seed=0):
+    return [part.tolist() for part in split_rows(np.asarray(rows), 0.1, 0.2, seed=seed)]
+
+
+def test_rows_are_divided_by_share_and_the_same_on_every_machine():
+    rows = np.arange(60.0).reshape(20, 3)
+    assert parts_of(rows)[1:] == [[1, 18], [8, 10, 17, 19]]  # written down once
+    assert sorted(sum(parts_of(rows), [])) == list(range(20))
+    assert parts_of(rows) != parts_of(rows, seed=1)
+
+
+def test_equal_rows_stay_together_and_units_change_nothing():
+    rows = np.random.default_rng(0).normal(size=(30, 2))[np.random.default_rng(1).integers(30, size=80)]
+    parts = parts_of(rows)
+    assert parts == parts_of(1000 * rows)
+    for part in parts:
+        others = np.delete(rows, part, axis=0)
+        assert not any((others == row).all(1).any() for row in rows[part])
+
+
+def test_points_of_a_lattice_are_no_copies():
+    rows = np.arange(100)[:, None] % 4
+    assert [len(part) for part in parts_of(rows)] == [70, 10, 20]
+    assert len(np.unique(rows[parts_of(rows)[2]])) > 1

@@ -30,7 +30,7 @@ def as_splits(
 ) -> Splits[Examples]:
     """Return data in memory as a data set, with a share of the examples held out for validation and none for test.
 
-    Equal examples with equal contexts stay in one split.
+    Equal examples stay in one split.
 
     Args:
         x: examples ``(N, *event_shape)``: a tensor, an array, a data frame (of pandas, polars or pyarrow, or a mapping
@@ -79,7 +79,9 @@ def as_splits(
         raise DataError(
             f"validation {validation:g} of {len(examples)} examples leaves nothing to train on: choose a smaller share"
         )
-    remaining, held_out = split_rows(_rows(examples), validation, seed=seed)
+    in_memory = isinstance(examples, (TensorExamples, TensorImages))
+    rows = examples.tensor().numpy() if in_memory else np.arange(len(examples))  # others are too many to compare
+    remaining, held_out = split_rows(rows, validation, seed=seed)
     return Splits(
         name="memory",
         title="data from memory",
@@ -127,9 +129,7 @@ def _tensor_examples(tensor: Tensor, levels: int | None, dtype: torch.dtype) -> 
     if levels is not None:
         levels = whole_number("levels", levels, at_least=2)
         if tensor.is_floating_point() or tensor.dtype == torch.bool:
-            raise DataError(
-                f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: convert it, say to uint8"
-            )
+            raise DataError(f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: convert it to uint8")
         low, high = (int(value) for value in tensor.long().aminmax()) if tensor.numel() else (0, 0)
         if low < 0 or high >= levels:
             raise DataError(f"x must be whole numbers from 0 to {levels - 1}, got values from {low} to {high}")
@@ -187,14 +187,6 @@ def _refuse_length(found: int, count: int) -> None:
         raise DataError(f"x has {count} examples, but context has {found}: give one context for each example")
 
 
-def _rows(examples: Examples) -> npt.NDArray[Any]:
-    """Return rows ``(N, ...)`` that are equal where examples and their contexts are."""
-    if not isinstance(examples, (TensorExamples, TensorImages)):
-        return np.arange(len(examples))
-    x = examples.tensor().flatten(1).numpy()
-    return x if examples.context is None else np.concatenate([x, examples.context.flatten(1).numpy()], 1)
-
-
 def _tensor(name: str, values: Any) -> Tensor:
     """Return numbers as a tensor on the CPU."""
     if isinstance(values, np.ma.MaskedArray):
@@ -215,9 +207,7 @@ def _tensor(name: str, values: Any) -> Tensor:
     if values.is_complex():
         raise DataError(f"{name} must be real numbers, got {values.dtype}: give real and imaginary parts as channels")
     if values.is_meta or values.layout != torch.strided:
-        raise DataError(
-            f"{name} must be a dense tensor with values, got {values.layout} on {values.device}: convert it"
-        )
+        raise DataError(f"{name} must be a dense tensor, got {values.layout} on {values.device}: convert it")
     tensor: Tensor = values.detach().cpu()
     return tensor
 

@@ -35,7 +35,7 @@ def split_indices(count: int, *sizes: int, seed: int) -> list[Tensor]:
 def split_rows(rows: npt.NDArray[Any], *shares: float, seed: int) -> list[Tensor]:
     """Divide rows at random into the rest and a share for each other part; equal rows stay together.
 
-    The values of the rows decide only which of them are equal. So a change of units changes nothing. Where fewer than a
+    The values of the rows decide only which of them are equal. So a change of units changes nothing. Where at most a
     tenth of the rows are distinct, they are points of a lattice rather than copies, and each goes its own way.
 
     Args:
@@ -56,7 +56,7 @@ def split_rows(rows: npt.NDArray[Any], *shares: float, seed: int) -> list[Tensor
     _, first, group = np.unique(content, return_index=True, return_inverse=True)
     count = len(first)
     place = np.argsort(np.argsort(first))[group.reshape(-1)]  # number of the distinct row, by first appearance
-    if count < len(rows) / 10:
+    if count <= max(len(rows) / 10, len(shares)):
         count, place = len(rows), np.arange(len(rows))
     parts = split_indices(count, *(max(1, round(share * count)) for share in shares), seed=seed)
     return [torch.from_numpy(np.flatnonzero(np.isin(place, part))) for part in parts]

@@ -162,10 +162,10 @@ class EncodedColumns:
         for name, column in zip(self.names, self.values.T, strict=True):
             step, deviation = float(np.spacing(np.float32(np.abs(column).max()))), column.std()
             if step > _COARSE * deviation > 0:
+                offset = float(f"{column.mean():.6g}")
                 raise DataError(
-                    f"float32 rounds the column {name!r} of {where} to steps of {step:.3g}, "
-                    f"but its standard deviation is {deviation:.3g}: subtract an offset such as {column.mean():.9g}, "
-                    "or change its units"
+                    f"float32 rounds the column {name!r} of {where} to steps of {step:.3g}, but its standard deviation "
+                    f"is {deviation:.3g}: subtract an offset such as {offset}, or change its units"
                 )
 
     def doubts(self) -> tuple[str, ...]:
