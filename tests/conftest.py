@@ -41,6 +41,12 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def validation() -> None:
+    """Have distributions check their arguments, which importing zuko turns off for the whole process."""
+    torch.distributions.Distribution.set_default_validate_args(True)
+
+
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.config.getoption("--device"))

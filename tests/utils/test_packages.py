@@ -16,6 +16,13 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     assert isinstance(caught.value, ImportError)
 
 
+def test_a_package_that_lacks_what_is_imported_is_not_called_missing():
+    message = r"needs another version of the package 'safetensors' .*no_such_name.*: pip install 'inverseflow\[hub\]'"
+    for missing in ("from safetensors import no_such_name", "import safetensors.no_such_name"):
+        with pytest.raises(MissingPackageError, match=message), packages_for("reading minds"):
+            exec(missing)
+
+
 def test_a_failed_import_of_something_else_is_let_through():
     with pytest.raises(ModuleNotFoundError, match="telepathy"), packages_for("reading minds"):
         import telepathy  # noqa: F401

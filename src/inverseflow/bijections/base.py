@@ -224,9 +224,9 @@ def _checked_size(size: Shape, spatial_axes: int | None) -> Shape:
 
 
 def _first_parameter(module: nn.Module) -> Tensor | None:
-    """Return the first of `module.parameters`, without its bookkeeping, which takes longer than a small layer."""
+    """Return the first floating-point one of `module.parameters`, whose bookkeeping takes longer than a small layer."""
     for parameter in module._parameters.values():
-        if parameter is not None:
+        if parameter is not None and parameter.is_floating_point():
             return parameter
     for child in module._modules.values():
         first = None if child is None else _first_parameter(child)

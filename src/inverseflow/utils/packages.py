@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from inverseflow.errors import MissingPackageError
 
@@ -35,22 +36,33 @@ OPTIONAL = {
     "PIL": Package("pillow", "train", "reading and writing images"),
     "pyarrow": Package("pyarrow", "train", "CSV and Parquet files"),
     "sklearn": Package("scikit-learn", "train", "the data sets digits, two-moons and swiss-roll"),
+    "zuko": Package("zuko", "interop", "exchanging transforms and flows with zuko"),
+    "nflows": Package("nflows", "interop", "exchanging transforms with nflows"),
+    "normflows": Package("normflows", "interop", "exchanging flows with normflows"),
+    "FrEIA": Package("FrEIA", "interop", "exchanging modules with FrEIA"),
+    "pyro": Package("pyro-ppl", "interop", "flows as distributions in Pyro"),
+    "sbi": Package("sbi", "interop", "flows as density estimators in sbi"),
 }
 """By the name of the module that is imported."""
 
 
 @contextmanager
 def packages_for(purpose: str) -> Iterator[None]:
-    """Raise MissingPackageError if a package imported in the block is missing; `purpose`, a noun, is what needs it."""
+    """Raise MissingPackageError if a package imported in the block is missing or lacks what is imported from it.
+
+    `purpose`, a noun, is what needs the package.
+    """
     try:
         yield
     except ImportError as error:
         package = missing_package(error)
         if package is None:
             raise
-        raise MissingPackageError(
-            f"{purpose} needs the package {package.name!r}, which is not installed: {package.remedy}"
-        ) from error
+        if find_spec((error.name or "").partition(".")[0]) is None:
+            trouble = f"the package {package.name!r}, which is not installed"
+        else:
+            trouble = f"another version of the package {package.name!r} ({error})"
+        raise MissingPackageError(f"{purpose} needs {trouble}: {package.remedy}") from error
 
 
 def missing_package(error: ImportError) -> Package | None:

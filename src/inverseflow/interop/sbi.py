@@ -1,0 +1,140 @@
+"""Conditional flows as density estimators of `sbi <https://sbi-dev.github.io/sbi>`_."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inverseflow import flows
+from inverseflow.bijections import ActNorm, Compose
+from inverseflow.flows import Flow
+from inverseflow.utils.packages import packages_for
+
+with packages_for("inverseflow.interop.sbi"):
+    from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
+
+
+def density_estimator(
+    flow: str | Callable[..., Flow], *, embedding: nn.Module | None = None, **options: Any
+) -> Callable[[Tensor, Tensor], ConditionalDensityEstimator]:
+    """Return what ``sbi.inference.NPE(density_estimator=...)`` takes: a function that builds an estimator from data.
+
+    The estimator standardizes parameters and observations by the mean and deviation of the data it is built from. Its
+    densities are those of the parameters in their own units.
+
+    Args:
+        flow: name of a registered flow of vectors, or a function that takes the event shape, `context_channels` and
+            the options, and returns a flow.
+        embedding: network from standardized observations to vectors ``(B, K)``; it is trained with the flow. None if
+            the observations are vectors that the flow takes as they are.
+        options: options of the flow.
+
+    Raises:
+        ValueError: if the flow is unknown, or if the function that is returned gets parameters that are not vectors, or
+            observations that need an embedding.
+
+    Example:
+        >>> def build_flow(event_shape, context_channels):
+        ...     net = MLP(1 + context_channels, 2, width=16)
+        ...     return Flow(AffineCoupling(2, net, context_channels=context_channels), event_shape)
+        >>> build = density_estimator(build_flow)  # NPE(prior, density_estimator=build) calls it with its simulations
+        >>> theta, x = torch.randn(100, 2), torch.randn(100, 3)
+        >>> build(theta, x).sample((5,), x[:1]).shape
+        torch.Size([5, 1, 2])
+    """
+    if isinstance(flow, str):
+        flows.flow_class(flow)  # refuses an unknown name here, not in sbi's training
+        flow = partial(flows.create, flow)
+    return partial(_build, flow, embedding, options)
+
+
+def _build(
+    build_flow: Callable[..., Flow], embedding: nn.Module | None, options: dict[str, Any], theta: Tensor, x: Tensor
+) -> ConditionalDensityEstimator:
+    if theta.ndim != 2:
+        raise ValueError(f"parameters must be vectors, a batch (B, D), got shape {tuple(theta.shape)}; flatten them")
+    network = nn.Sequential(_Standardize(x), *([] if embedding is None else [embedding]))
+    with torch.no_grad():
+        context = network(x)
+    if context.ndim != 2:
+        raise ValueError(
+            f"observations must become vectors (B, K), got shape {tuple(context.shape)}; pass embedding=, a network "
+            f"from batches of shape {tuple(x.shape)} to vectors"
+        )
+    flow = build_flow(theta.shape[1:], context_channels=context.shape[1], **options)
+    flow.preprocessing = Compose(ActNorm(theta.shape[1]), flow.preprocessing)
+    flow.initialize(theta, context)
+    return FlowEstimator(flow, network, condition_shape=x.shape[1:])
+
+
+class FlowEstimator(ConditionalDensityEstimator):
+    """A conditional flow as a density estimator of sbi.
+
+    Args:
+        flow: the flow of the parameters.
+        embedding: network from conditions to contexts of the flow.
+        condition_shape: shape of a condition.
+
+    Shape:
+        input: ``(S, B, *event_shape)`` or ``(B, *event_shape)``; condition: ``(B, *condition_shape)``.
+    """
+
+    def __init__(self, flow: Flow, embedding: nn.Module, condition_shape: torch.Size) -> None:
+        super().__init__(flow, torch.Size(flow.event_shape), condition_shape)
+        self.embedding = embedding
+
+    @property
+    def embedding_net(self) -> nn.Module:
+        """The network from conditions to contexts."""
+        return self.embedding
+
+    def log_prob(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Return the log density ``(S, B)`` of inputs; S is 1 if they have no sample axis."""
+        if input.ndim <= 1 + len(self.input_shape):
+            input = input.unsqueeze(0)
+        context = self._context(condition)
+        shape = torch.broadcast_shapes(input.shape[: -len(self.input_shape)], context.shape[:-1])
+        input = input.expand(*shape, *self.input_shape).reshape(-1, *self.input_shape)
+        return self.net(input, context.expand(*shape, -1).flatten(0, -2)).reshape(shape)
+
+    def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Return the negative log density ``(B,)`` of inputs ``(B, *event_shape)``."""
+        return -self.log_prob(input, condition)[0]
+
+    def sample(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Draw samples ``(*sample_shape, B, *event_shape)``, without gradients."""
+        with torch.no_grad():
+            return self.sample_and_log_prob(sample_shape, condition)[0]
+
+    def sample_and_log_prob(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Draw samples ``(*sample_shape, B, *event_shape)`` with their log densities ``(*sample_shape, B)``."""
+        context = self._context(condition)
+        shape = (*sample_shape, context.shape[0])
+        context = context.expand(*shape, -1).flatten(0, -2)
+        samples, log_prob = self.net.sample_with_log_prob(len(context), context)
+        return samples.reshape(*shape, *self.input_shape), log_prob.reshape(shape)
+
+    def _context(self, condition: Tensor) -> Tensor:
+        """Return the contexts ``(*batch, K)`` of conditions ``(*batch, *condition_shape)``, each computed once."""
+        self._check_condition_shape(condition)
+        batch = condition.shape[: -len(self.condition_shape)]
+        context: Tensor = self.embedding(condition.reshape(-1, *self.condition_shape))
+        return context.reshape(*batch, -1)
+
+
+class _Standardize(nn.Module):
+    """Subtract the mean of a batch and divide by its deviation, element by element; constant elements become 0."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        deviation = x.std(0)
+        self.register_buffer("mean", x.mean(0))
+        self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
