@@ -19,15 +19,6 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INVERSEFLOW_DATA", raising=False)
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Return the folder of real data beside the checkout."""
-    folder = Path(__file__).parents[3] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}")
-    return folder
-
-
 @pytest.fixture
 def pixels() -> Callable[..., np.ndarray]:
     """Return random ``uint8`` arrays of a given shape, the same in each run."""

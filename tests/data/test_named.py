@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits as load_bundled
 
 from inverseflow.data import ImageSplits
-from inverseflow.data.named import CIFAR10, MNIST, load_digits, load_official
+from inverseflow.data.named import CIFAR10, FASHION_MNIST, MNIST, load_digits, load_official
 from inverseflow.errors import DataError, MissingPackageError
 
 
@@ -49,7 +49,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
         load_digits()
 
 
-# The real MNIST and CIFAR-10
+# The real images
 
 
 def test_the_real_mnist_is_whole_and_split_in_the_same_way_on_every_machine(shared_data):
@@ -64,6 +64,12 @@ def test_the_real_mnist_is_whole_and_split_in_the_same_way_on_every_machine(shar
     assert total / (60_000 * 784 * 255) == pytest.approx(0.1307, abs=5e-5)
     # Written down once; a change here changes everybody's figures.
     assert mnist.validation.labels[:10].tolist() == [8, 6, 1, 2, 3, 6, 1, 2, 4, 7]
+
+
+def test_the_real_fashion_mnist_is_whole_with_its_classes(shared_data):
+    fashion = load_official(FASHION_MNIST, shared_data("fashion-mnist"))
+    assert (len(fashion.train), len(fashion.validation), len(fashion.test)) == (50_000, 10_000, 10_000)
+    assert [fashion.classes[label] for label in fashion.test.labels[:3]] == ["Ankle boot", "Pullover", "Trouser"]
 
 
 @pytest.mark.slow  # decoding 60,000 files of JPEG takes 15 seconds

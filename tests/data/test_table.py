@@ -218,13 +218,19 @@ def test_notes_tell_of_columns_without_a_density(tmp_path):
 # Real data
 
 
-def test_real_tables_are_read_with_their_traps_named(real_data):
-    galaxies = load_data("table", data_dir=real_data / "galaxies" / "galaxies.npz", context_columns=["redshift"])
+def test_galaxies_are_read_with_their_redshift_as_context(shared_data):
+    galaxies = load_data("table", data_dir=shared_data("galaxies") / "galaxies.npz", context_columns=["redshift"])
     assert galaxies.columns == tuple("ugrizy")
     assert (len(galaxies.train), galaxies.train.context.shape[1], galaxies.notes) == (80_000, 1, ())
-    asteroids = real_data / "asteroids" / "asteroids.csv.gz"
+
+
+def test_missing_values_of_asteroids_are_named(shared_data):
+    asteroids = shared_data("asteroids") / "asteroids.csv.gz"
     assert load_table(asteroids, columns=["a", "e"], context_columns=["class"]).condition.size == 9
     with pytest.raises(DataError, match=r"'diameter' in 4328 rows .*'moid' in 4 rows"):
         load_table(asteroids)
-    grid = load_table(real_data / "tabular" / "grid.npz")
-    assert any("'p1', 'p2', 'p3', 'p4' depend on each other" in note for note in grid.notes)
+
+
+def test_the_exact_dependency_of_grid_is_noted(shared_data):
+    notes = load_table(shared_data("tabular") / "grid.npz").notes
+    assert any("'p1', 'p2', 'p3', 'p4' depend on each other" in note for note in notes)
