@@ -31,7 +31,7 @@ def train_line(options: TrainOptions, test_images: int | None) -> Values:
     data = images(options.data, options.data_dir, test_images)
     report = train(options, data)
     assert report is not None
-    bits = report.test_bits_per_dim
+    bits = report.value
     learned = options.max_steps > options.optimizer.warmup_steps + 2
     if not math.isfinite(bits) or (learned and bits > math.log2(data.levels)):
         raise RunError(
@@ -41,9 +41,9 @@ def train_line(options: TrainOptions, test_images: int | None) -> Values:
     return {
         "title": report.title,
         "bits_per_dim": bits,
-        "bits_per_dim_stderr": report.test_bits_per_dim_stderr,
+        "bits_per_dim_stderr": report.stderr,
         "nats_per_image": nats_per_image(bits, data.event_shape),
-        "test_images": report.evaluation.images,
+        "test_images": report.evaluation.examples,
         "steps": report.steps,
         "batch_size": options.batch_size,
         "parameters": report.parameters,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from inverseflow.densities import Density
     from inverseflow.flows import Flow, Glow, InverseFlow
     from inverseflow.ops import causal_conv2d, inv_conv2d
+    from inverseflow.training import fit
 
 __version__ = version("inverseflow")
 
@@ -26,6 +27,7 @@ __all__ = [
     "data",
     "densities",
     "distributions",
+    "fit",
     "flows",
     "interop",
     "inv_conv2d",
@@ -44,6 +46,7 @@ _HOMES = {
     "Glow": "flows",
     "InverseFlow": "flows",
     "causal_conv2d": "ops",
+    "fit": "training",
     "inv_conv2d": "ops",
 }
 

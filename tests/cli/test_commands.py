@@ -57,7 +57,7 @@ def test_evaluation_prints_and_writes_what_it_measured(trained, run, tmp_path):
 
     assert (code, error) == (0, "")
     assert f"{measured['bits_per_dim']:.4f} ± {measured['bits_per_dim_stderr']:.4f}" in text
-    assert (measured["images"], measured["draws"], measured["importance_samples"]) == (40, 2, 3)
+    assert (measured["examples"], measured["draws"], measured["importance_samples"]) == (40, 2, 3)
     assert measured["max_reconstruction_error"] == 0
     assert "tighter bound" in text
 
@@ -168,7 +168,7 @@ def test_a_flow_of_real_numbers_draws_no_images(trained, run, tmp_path, monkeypa
     code, _, error = run("sample", trained, "-o", tmp_path / "s.png")
 
     assert code == 2
-    assert "holds a flow of real numbers" in error and error.count("\n") == 1
+    assert "holds a model of real numbers" in error and error.count("\n") == 1
 
 
 def test_a_finished_run_that_was_made_longer_says_how_far_it_is(trained, run, tmp_path):

@@ -16,9 +16,9 @@ seen = []
 
 def record_and_keep(self, trainer, module, outputs, batch, *rest):
     record(self, trainer, module, outputs, batch, *rest)
-    seen.append(batch.clone())
+    seen.append(batch[0].clone())
     torch.save(
-        {"weights": module.flow.state_dict(), "images": torch.cat(seen), "loss": module.train_bits_per_dim},
+        {"weights": module.flow.state_dict(), "images": torch.cat(seen), "loss": module.terms["bits_per_dim"]},
         out / f"rank{trainer.global_rank}.pt",
     )
     if trainer.global_rank == fails_on and trainer.global_step == 1:

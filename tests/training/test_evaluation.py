@@ -1,7 +1,6 @@
 import copy
 import json
 import math
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -33,14 +32,14 @@ def test_bits_are_the_mean_over_images_of_the_mean_over_draws(flow, images):
     with torch.no_grad(), seeded(3, "evaluation"):
         bits = torch.stack([flow.bits_per_dim(images.tensor()) for _ in range(4)]).double()
 
-    assert measured.bits_per_dim == pytest.approx(float(bits.mean()), rel=1e-6)
-    assert measured.bits_per_dim_stderr == pytest.approx(float(bits.mean(0).std()) / math.sqrt(60), rel=1e-5)
-    assert measured.bits_per_dim_draw_std == pytest.approx(float(bits.mean(1).std()), rel=1e-4)
-    assert (measured.images, measured.draws) == (60, 4)
+    assert measured.value == pytest.approx(float(bits.mean()), rel=1e-6)
+    assert measured.stderr == pytest.approx(float(bits.mean(0).std()) / math.sqrt(60), rel=1e-5)
+    assert measured.draw_std == pytest.approx(float(bits.mean(1).std()), rel=1e-4)
+    assert (measured.examples, measured.draws) == (60, 4)
 
 
 def test_the_bits_agree_across_batch_sizes_within_their_noise(flow, images):
-    one, other = (evaluate(flow, images, draws=10, batch_size=size).bits_per_dim for size in (7, 60))
+    one, other = (evaluate(flow, images, draws=10, batch_size=size).value for size in (7, 60))
 
     assert one == pytest.approx(other, abs=0.1)
 
@@ -48,14 +47,14 @@ def test_the_bits_agree_across_batch_sizes_within_their_noise(flow, images):
 def test_the_importance_weighted_bound_is_tighter(flow, images):
     measured = evaluate(flow, images, draws=20, importance_samples=20)
 
-    assert measured.importance_bits_per_dim < measured.bits_per_dim
+    assert measured.importance_value < measured.value
     assert measured.importance_samples == 20
 
 
 def test_the_importance_weighted_bound_of_one_draw_is_the_plain_one(flow, images):
     measured = evaluate(flow, images, draws=30, importance_samples=1)
 
-    assert measured.importance_bits_per_dim == pytest.approx(measured.bits_per_dim, abs=0.03)
+    assert measured.importance_value == pytest.approx(measured.value, abs=0.03)
 
 
 def test_an_exact_flow_has_no_round_trip_error(flow, images):
@@ -63,14 +62,14 @@ def test_an_exact_flow_has_no_round_trip_error(flow, images):
 
     assert measured.max_reconstruction_error == 0
     assert measured.log_det_round_trip_error < 1e-5
-    assert measured.bits_per_dim_draw_std is None
+    assert measured.draw_std is None
 
 
 def test_one_image_has_no_standard_error(flow, images):
     measured = evaluate(flow, images.select([0]), draws=2, importance_samples=2)
 
-    assert measured.bits_per_dim_stderr is None and measured.importance_bits_per_dim_stderr is None
-    assert json.loads(json.dumps(asdict(measured), allow_nan=False))["images"] == 1
+    assert measured.stderr is None and measured.importance_stderr is None
+    assert json.loads(json.dumps(measured.to_mapping(), allow_nan=False))["examples"] == 1
 
 
 def test_bits_that_are_not_finite_are_an_error(flow, images):
@@ -80,7 +79,7 @@ def test_bits_that_are_not_finite_are_an_error(flow, images):
         evaluate(broken, images)
 
 
-@pytest.mark.parametrize("name", ["draws", "batch_size", "importance_samples", "round_trip_images"])
+@pytest.mark.parametrize("name", ["draws", "batch_size", "importance_samples", "round_trip_examples"])
 def test_a_number_below_one_is_refused(flow, images, name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         evaluate(flow, images, **{name: 0})
@@ -93,7 +92,11 @@ def test_an_inverse_that_fails_is_measured_and_said_in_words(flow, images, monke
     monkeypatch.setattr(type(flow), "_from_latent", fails)
     measured = evaluate(flow, images, draws=1, batch_size=25)
 
-    assert (measured.max_reconstruction_error, measured.changed_images, measured.sample_ms_per_100) == (None, 60, None)
+    assert (measured.max_reconstruction_error, measured.changed_examples, measured.sample_ms_per_100) == (
+        None,
+        60,
+        None,
+    )
     assert measured.round_trip.startswith("60 of 60 images come back CHANGED, some not as finite numbers")
 
 
@@ -114,8 +117,8 @@ class Uniform(Density):
 def test_a_density_without_an_inverse_is_measured_too(images):
     measured = evaluate(Uniform((1, 4, 4), LEVELS), images)
 
-    assert measured.bits_per_dim == pytest.approx(3.0)
-    assert (measured.changed_images, measured.round_trip_images) == (None, 0)
+    assert measured.value == pytest.approx(3.0)
+    assert (measured.changed_examples, measured.round_trip_examples) == (None, 0)
     assert measured.round_trip == "there is no inverse"
 
 
@@ -140,4 +143,4 @@ def test_measuring_changes_neither_the_flow_nor_the_generator(flow, images):
 
 
 def test_the_same_seed_measures_the_same(flow, images):
-    assert evaluate(flow, images, seed=5).bits_per_dim == evaluate(flow, images, seed=5).bits_per_dim
+    assert evaluate(flow, images, seed=5).value == evaluate(flow, images, seed=5).value

@@ -63,6 +63,7 @@ STRICT: dict[Any, Any] = {
     Path: File,
     int | None: Annotated[int | None, Parameter(converter=_by_or_null(_whole_number))],
     float | None: Annotated[float | None, Parameter(converter=_by_or_null(_finite_number))],
+    tuple[str, ...]: str | None,  # names separated by commas
     Path | None: Annotated[Path | None, Parameter(converter=_by_or_null(_path))],
 }
 """The strict kind of argument for each plain annotation."""

@@ -1,9 +1,14 @@
 """inverseflow evaluate."""
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
+
+if TYPE_CHECKING:
+    from inverseflow.training import Evaluation, LabelEvaluation
 
 
 def evaluate(
@@ -20,11 +25,15 @@ def evaluate(
     data_dir: File | None = None,
     output: Output | None = None,
 ) -> None:
-    """Measure bits per dimension and the exactness of the inverse of a trained flow.
+    """Measure the likelihood and the exactness of the inverse of a trained model.
 
-    Noise makes the discrete images continuous, so the bits per dimension are an upper bound on those of the discrete
-    images. They are the mean over the images of the mean over the draws. Their standard error is the standard deviation
-    of the images' means, divided by the square root of the number of images.
+    The likelihood of images is in bits per dimension. Noise makes the discrete images continuous, so they are an upper
+    bound on those of the discrete images. They are the mean over the images of the mean over the draws. The likelihood
+    of points and rows of a table is in nats, −log p(x) in the units of the table. The standard error is the standard
+    deviation of the means of the examples, divided by the square root of their number.
+
+    A run with --condition label is also measured with the wrong labels, and as a classifier that takes the label with
+    the largest p(x | label).
 
     Try:
 
@@ -33,14 +42,14 @@ def evaluate(
 
     Args:
         run: the run folder.
-        split: images to measure on.
+        split: examples to measure on.
         draws: dequantization draws for each image.
         importance_samples: also compute the tighter importance-weighted bound, with this many draws for each image.
-        number: measure on the first N images. By default on all.
-        batch_size: number of images at a time.
+        number: measure on the first N examples. By default on all.
+        batch_size: number of examples at a time.
         seed: seed of the noise.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
-        data_dir: folder that holds the data now, if it has moved.
+        data_dir: folder or file that holds the data now, if it has moved.
         output: also write the numbers to this JSON file.
     """
     check_counts(draws=draws, importance_samples=importance_samples, number=number, batch_size=batch_size)
@@ -52,47 +61,68 @@ def evaluate(
     from tqdm import tqdm
 
     from inverseflow import training
-    from inverseflow.cli.loading import load_data, load_flow
+    from inverseflow.cli.loading import load_data, load_density
+    from inverseflow.data import LabelCondition
+    from inverseflow.training.words import noun
     from inverseflow.utils.files import write_json
 
-    flow = load_flow(run, device)
+    density = load_density(run, device)
     data = load_data(run, data_dir)
-    images = {"test": data.test, "validation": data.validation, "train": data.train}[split]
-    if number is not None and number < len(images):
-        images = images.select(range(number))
-    with tqdm(total=-(-len(images) // batch_size), unit="batch", leave=False, disable=None) as bar:
+    examples = {"test": data.test, "validation": data.validation, "train": data.train}[split]
+    if number is not None and number < len(examples):
+        examples = examples.select(range(number))
+    has_labels = isinstance(data.condition, LabelCondition)
+    labeled = None
+    batches = -(-len(examples) // batch_size) * (2 if has_labels else 1)
+    with tqdm(total=batches, unit="batch", leave=False, disable=None) as bar:
         measured = training.evaluate(
-            flow,
-            images,
+            density,
+            examples,
             draws=draws,
             importance_samples=importance_samples,
             batch_size=batch_size,
             seed=seed,
             on_batch=bar.update,
         )
+        if has_labels:
+            labeled = training.evaluate_labels(density, examples, batch_size=batch_size, seed=seed, on_batch=bar.update)
     if output is not None:
-        write_json(output, {"title": data.title, "split": split, **asdict(measured)})
+        labels = {} if labeled is None else {"labels": asdict(labeled)}
+        write_json(output, {"title": data.title, "split": split, **measured.to_mapping(), **labels})
 
-    print(f"{data.title}, {split} images, {run.path}")
-    deviation = measured.bits_per_dim_draw_std
-    between = "" if deviation is None else f", standard deviation between draws {deviation:.4f}"
-    count = "1 image" if measured.images == 1 else f"{measured.images} images"
-    _line("bits/dim", _with_error(measured.bits_per_dim, measured.bits_per_dim_stderr))
-    _line("", f"{count}, {draws} {'draw' if draws == 1 else 'draws'} each{between}")
-    if measured.importance_bits_per_dim is not None:
-        weighted = _with_error(measured.importance_bits_per_dim, measured.importance_bits_per_dim_stderr)
-        _line("tighter bound", f"{weighted}, importance-weighted over {importance_samples} draws")
+    print(f"{data.title}, {split} {noun(examples)}s, {run.path}")
+    _print(measured, density.metric.unit, noun(examples), labeled)
+
+
+def _print(measured: Evaluation, unit: str, noun: str, labeled: LabelEvaluation | None) -> None:
+    from inverseflow.training.words import counted
+
+    draws = "" if unit == "nats" else f", {counted(measured.draws, 'draw')} each"
+    between = "" if measured.draw_std is None else f", standard deviation between draws {measured.draw_std:.4f}"
+    _line(unit, _with_error(measured.value, measured.stderr, noun))
+    _line("", f"{counted(measured.examples, noun)}{draws}{between}")
+    if measured.importance_value is not None:
+        weighted = _with_error(measured.importance_value, measured.importance_stderr, noun)
+        _line("tighter bound", f"{weighted}, importance-weighted over {measured.importance_samples} draws")
+    if labeled is not None:
+        _line("right label", f"{labeled.right:.4f} {unit}")
+        _line("wrong label", f"{labeled.wrong:.4f} {unit}, mean over all wrong labels")
+        _line(
+            "accuracy",
+            f"{100 * labeled.accuracy:.2f} % of {counted(labeled.examples, noun)}, by the largest p(x | label)",
+        )
     error = measured.log_det_round_trip_error
-    agreement = "are not finite" if error is None else f"agree within {error:.1e} nats per dimension"
-    _line("round trip", f"log-determinants {agreement}")
-    _line("", measured.round_trip)
-    _line("", f"(largest errors over {measured.round_trip_images} of the images)")
+    if measured.round_trip_examples:
+        agreement = "are not finite" if error is None else f"agree within {error:.1e} nats per dimension"
+        _line("round trip", f"log-determinants {agreement}")
+        _line("", measured.round_trip)
+        _line("", f"(largest errors over {measured.round_trip_examples} of the {noun}s)")
     time = measured.sample_ms_per_100
-    _line("sampling", "fails: an inverse does not converge" if time is None else f"{time:.0f} ms for 100 images")
+    _line("sampling", "fails: an inverse does not converge" if time is None else f"{time:.0f} ms for 100 {noun}s")
 
 
-def _with_error(value: float, error: float | None) -> str:
-    return f"{value:.4f} (one image has no standard error)" if error is None else f"{value:.4f} ± {error:.4f}"
+def _with_error(value: float, error: float | None, noun: str) -> str:
+    return f"{value:.4f} (one {noun} has no standard error)" if error is None else f"{value:.4f} ± {error:.4f}"
 
 
 def _line(name: str, text: str) -> None:

@@ -14,13 +14,14 @@ def info(run: RunFolder, /) -> None:
     """
     check_run(run)
     from inverseflow import training
+    from inverseflow.flows import Flow
     from inverseflow.flows.summary import architecture
 
     flow = training.load_flow(run)
     for name, text in _facts(run).items():
         print(f"{name:<11}{text}")
     print()
-    print(architecture(flow))
+    print(architecture(flow) if isinstance(flow, Flow) else flow)
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -28,21 +29,28 @@ def _facts(run: Run) -> dict[str, str]:
 
     from inverseflow.cli.loading import unfinished
 
-    options = run.options()
+    options, data = run.options(), run.description()
     facts = {
         "run": str(run.path),
         "data": options.data,
-        "training": f"{options.max_steps} steps of {options.batch_size} images, learning rate "
+        "training": f"{options.max_steps} steps of {options.batch_size} examples, learning rate "
         f"{options.optimizer.learning_rate:g} ({options.optimizer.schedule}), seed {options.seed}",
     }
     if run.report.is_file():
         try:
             report = json.loads(run.report.read_text("utf-8"))
-            bits, error = report["test_bits_per_dim"], report["test_bits_per_dim_stderr"]
+            name = next(name for name in report if name.startswith(("test_", "validation_")))
+            split, _, metric = name.partition("_")
+            value, error = report[name], report[f"{name}_stderr"]
             deviation = "" if error is None else f" ± {error:.3f}"
-            facts |= {"data": report["title"], "bits/dim": f"{bits:.3f}{deviation} on test images"}
-        except (ValueError, TypeError, KeyError) as damage:
+            unit, noun = ("bits/dim", "images") if metric == "bits_per_dim" else (metric, "examples")
+            facts |= {"data": report["title"], unit: f"{value:.3f}{deviation} on {split} {noun}"}
+        except (ValueError, TypeError, KeyError, StopIteration) as damage:
             raise RunError(f"{run.report} is damaged; `train --resume` writes it anew") from damage
+    if data is not None and data.condition is not None:
+        kind = data.condition.to_mapping()
+        given = kind["classes"] if kind["kind"] == "label" else kind["columns"]
+        facts["condition"] = f"{'label, one of' if kind['kind'] == 'label' else 'columns'} {', '.join(given)}"
     state = unfinished(run)
     if state is not None:
         facts["state"] = f"{state}; --resume continues it"

@@ -41,11 +41,11 @@ def interpolate(
     check_run(run)
     import torch
 
-    from inverseflow.cli.loading import load_data, load_flow, sample_images
+    from inverseflow.cli.loading import choose_images, load_data, load_image_flow
     from inverseflow.flows.interpolation import great_circle
     from inverseflow.training.report import save_grid
 
-    flow = load_flow(run, device)
+    flow = load_image_flow(run, device, "interpolated")
     data = load_data(run, data_dir)
     kind, images = ("test", data.test) if len(data.test) > 1 else ("training", data.train)
     pairs = len(images) // 2
@@ -54,12 +54,18 @@ def interpolate(
     if number is not None and number > pairs:
         raise OptionError(f"--number must be at most {pairs}, for {len(images)} {kind} images, got {number}")
     number = min(_USUAL_NUMBER, pairs) if number is None else number
-    ends = sample_images(images, 2 * number, seed).to(next(flow.parameters()).device)
+    ends = choose_images(images, 2 * number, seed).to(next(flow.parameters()).device)
     with torch.inference_mode():
-        first, last = flow.encode(ends).chunk(2)  # (number, D) each
+        first, last = flow.encode(ends.x, ends.context).chunk(2)  # (number, D) each
         between = great_circle(first, last, steps)  # (number, steps, D)
-        pictures = flow.decode(between.flatten(0, 1))
+        context = None
+        if ends.context is not None:  # from one context to the other in a straight line
+            share = torch.linspace(0, 1, steps, device=first.device)[None, :, None]
+            start, end = (each[:, None] for each in ends.context.chunk(2))
+            context = torch.lerp(start, end, share).flatten(0, 1)
+        pictures = flow.decode(between.flatten(0, 1), context)
     path = output or run.path / "interpolations.png"
+    assert data.levels is not None
     save_grid(path, pictures, data.levels, columns=steps)
     noun = "pair" if number == 1 else "pairs"
     print(f"{number} {noun} of {kind} images of {data.title}, {steps} steps each, are in {path}")

@@ -8,42 +8,55 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inverseflow.errors import CheckpointError
+from inverseflow.errors import CheckpointError, RunError
 from inverseflow.training.run import Run
 
 if TYPE_CHECKING:
-    import torch
-
-    from inverseflow.data import Images, ImageSplits
+    from inverseflow.data import Batch, Examples, Splits
+    from inverseflow.densities import Density
     from inverseflow.flows import Flow
 
 
-def load_flow(run: Run, device: str) -> Flow:
-    """Load the trained flow of a run, and say so on standard error if the run is unfinished."""
+def load_density(run: Run, device: str) -> Density:
+    """Load the trained density of a run, and say so on standard error if the run is unfinished."""
     from inverseflow import training
     from inverseflow.utils.device import find_device
 
     where = find_device(device)
-    flow = training.load_flow(run).to(where).eval()
+    density = training.load_flow(run).to(where).eval()
     state = unfinished(run)
     if state is not None:
         print(f"inverseflow: {run.path} is {state}", file=sys.stderr)
-    return flow
+    return density
 
 
-def load_data(run: Run, data_dir: Path | None = None) -> ImageSplits:
-    """Load the images of a run."""
+def load_image_flow(run: Run, device: str, purpose: str) -> Flow:
+    """Load the trained flow of a run on images; `purpose` is what else can't be done, in errors."""
+    from inverseflow import training
+    from inverseflow.flows import Flow
+
+    data = training.describe(run)
+    if data.levels is None or len(data.event_shape) != 3:
+        raise RunError(f"{run.path} holds a model of {data.title}, not of images; only images can be {purpose}")
+    density = load_density(run, device)
+    if not isinstance(density, Flow):
+        raise RunError(f"{run.path} holds a {type(density).__name__}, which has no inverse; only a flow can encode")
+    return density
+
+
+def load_data(run: Run, data_dir: Path | None = None) -> Splits[Examples]:
+    """Load the data of a run."""
     from inverseflow import training
 
     options = run.options()
     return training.load_data(options if data_dir is None else replace(options, data_dir=data_dir))
 
 
-def sample_images(images: Images, count: int, seed: int) -> torch.Tensor:
-    """Return `count` different images, chosen by the seed, (count, C, H, W)."""
+def choose_images(images: Examples, count: int, seed: int) -> Batch:
+    """Return `count` different images with their contexts, chosen by the seed."""
     import torch
 
-    return images.__getitems__(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count])
+    return images.batch(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count])
 
 
 def unfinished(run: Run) -> str | None:
@@ -53,6 +66,7 @@ def unfinished(run: Run) -> str | None:
         try:
             report = json.loads(run.report.read_text("utf-8"))
             steps, best = int(report["steps"]), int(report["best_step"])
+            steps = goal if report.get("stopped_early") else steps
         except (OSError, ValueError, TypeError, KeyError):
             return None  # the model is whole, and nothing tells how many steps it lacks
         return None if steps >= goal else f"unfinished: step {steps} of {goal}; using the model of step {best}"

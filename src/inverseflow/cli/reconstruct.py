@@ -31,17 +31,17 @@ def reconstruct(
     check_seed(seed)
     check_output(output, ".png")
     check_run(run)
-    from inverseflow.cli.loading import load_data, load_flow, sample_images
+    from inverseflow.cli.loading import choose_images, load_data, load_image_flow
     from inverseflow.training.report import reconstruct
 
-    flow = load_flow(run, device)
+    flow = load_image_flow(run, device, "reconstructed")
     data = load_data(run, data_dir)
     available = len(data.test)
     if number is not None and number > available:
         raise OptionError(f"--number must be at most {available}, the number of test images, got {number}")
     number = min(_USUAL_NUMBER, available) if number is None else number
     path = output or run.path / f"reconstructions-seed{seed}.png"  # training writes reconstructions.png itself
-    worst = reconstruct(path, flow, sample_images(data.test, number, seed), data)
+    worst = reconstruct(path, flow, choose_images(data.test, number, seed), data)
     images = f"{number} of {available} test images"
     if number == available:
         images = "the only test image" if number == 1 else f"all {number} test images"

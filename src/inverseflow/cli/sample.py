@@ -1,24 +1,40 @@
 """inverseflow sample."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from inverseflow.cli.arguments import Number, Output, Real, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.errors import OptionError, RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inverseflow.training.run.description import Description
+
+_USUAL_NUMBER, _USUAL_ROW = 100, 10
+_IMAGES, _TABLES = (".png", ".npz", ".pt"), (".csv", ".parquet", ".npz", ".npy", ".png", ".pt")
+_Words = Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative=(), show_default=False)]
 
 
 def sample(
     run: RunFolder,
     /,
     *,
-    number: Number = 100,
+    number: Number | None = None,
+    label: _Words = (),
+    context: _Words = (),
     temperature: Real = 1.0,
-    output: Output = Path("samples.png"),
+    output: Output | None = None,
     seed: Whole = 0,
     batch_size: Whole = 500,
     device: str = "auto",
 ) -> None:
-    """Draw images from a trained flow.
+    """Draw images, points or rows of a table from a trained model.
 
     An unfinished run is sampled with its best weights so far.
 
@@ -26,47 +42,104 @@ def sample(
 
         inverseflow sample runs/mnist -n 100 -o samples.png
         inverseflow sample runs/mnist -n 10000 --temperature 0.8 -o samples.npz
+        inverseflow sample runs/digits --label 7
+        inverseflow sample runs/digits --label all
+        inverseflow sample runs/points --context "t=0.5" -n 1000 -o samples.csv
 
     Args:
         run: the run folder.
-        number: number of images.
+        number: number of samples, of each label or context. By default 100, and 10 of each of several labels.
+        label: class of the samples, for a run with --condition label; may be given several times. all stands for every
+            class. In a picture each of several labels has its row.
+        context: context of the samples, NAME=VALUE for each of its columns, separated by commas, for a run with
+            --context-columns; may be given several times.
         temperature: standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
-            unlikely images.
-        output: a picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt). The
-            archive and the tensor hold gray levels, uint8, (N, C, H, W).
+            unlikely samples.
+        output: of images a picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt).
+            The archive and the tensor hold gray levels, uint8, (N, C, H, W). By default samples.png. Of points and rows
+            a table (.csv, .parquet, .npz with an array for each column), an array (.npy), a tensor (.pt), or a picture
+            (.png). By default samples.csv.
         seed: seed of the noise.
-        batch_size: number of images drawn at a time.
+        batch_size: number of samples drawn at a time.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
     """
     check_counts(number=number, batch_size=batch_size)
     check_seed(seed)
     if temperature < 0:
         raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
-    check_output(output, ".png", ".npz", ".pt")
+    check_output(output, *dict.fromkeys((*_IMAGES, *_TABLES)))
     check_run(run)
-    import numpy as np
     import torch
 
-    from inverseflow.cli.loading import load_flow
+    from inverseflow import training
+    from inverseflow.cli.loading import load_density
+
+    data = training.describe(run)
+    contexts = _contexts(data, label, context)  # (conditions, K)
+    images = data.levels is not None and len(data.event_shape) == 3
+    output = output or Path("samples.png" if images else "samples.csv")
+    check_output(output, *(_IMAGES if images else _TABLES))
+    rows = contexts is not None and len(contexts) > 1
+    each = number or (_USUAL_ROW if rows and images else _USUAL_NUMBER)
+    density = load_density(run, device)
+    if images and density.levels is None:
+        raise RunError(f"{run.path} holds a model of real numbers; only a model of gray levels draws images")
+    where = next(density.parameters()).device
+    generator = torch.Generator(where).manual_seed(seed)
+    total = each if contexts is None else each * len(contexts)
+    try:
+        samples = torch.empty(total, *density.event_shape, dtype=torch.uint8 if images else torch.float32)
+    except RuntimeError as error:
+        raise OptionError(f"--number is {number}; so many samples do not fit into memory") from error
+    if contexts is not None:
+        contexts = contexts.repeat_interleave(each, 0).to(where)
+    for start in range(0, total, batch_size):
+        size = min(batch_size, total - start)
+        given = None if contexts is None else contexts[start : start + size]
+        samples[start : start + size] = density.sample(size, given, temperature=temperature, generator=generator)
+    if images:
+        _write_images(output, samples, data.levels or 0, each if rows else None)
+    else:
+        from inverseflow.cli.tables import write_rows
+
+        write_rows(output, samples, data)
+    print(f"{total} samples at temperature {temperature:g} are in {output}")
+
+
+def _contexts(data: Description, labels: tuple[str, ...], contexts: tuple[str, ...]) -> Tensor | None:
+    """Return the contexts that the options name, or refuse options that the condition of the run has no use for."""
+    import torch
+
+    from inverseflow.data import ColumnCondition, LabelCondition
+
+    condition = data.condition
+    if isinstance(condition, LabelCondition):
+        if contexts or not labels:
+            raise OptionError(
+                f"the samples of this run need --label: one of {', '.join(condition.classes)}, or all for every class"
+            )
+        return condition.encode(condition.classes if "all" in labels and "all" not in condition.classes else labels)
+    if isinstance(condition, ColumnCondition):
+        if labels or not contexts:
+            names = ",".join(f"{name}=VALUE" for name in condition.columns)
+            raise OptionError(f'the samples of this run need --context "{names}"')
+        return torch.cat([condition.parse(text) for text in contexts])
+    if labels or contexts:
+        option = "--label" if labels else "--context"
+        raise OptionError(f"{data.title} was trained without a condition; leave {option} out")
+    return None
+
+
+def _write_images(output: Path, images: Tensor, levels: int, columns: int | None) -> None:
+    import numpy as np
+
     from inverseflow.training.report import save_grid
     from inverseflow.utils.files import atomic_write, write_torch
 
-    flow = load_flow(run, device)
-    if flow.levels is None:
-        raise RunError(f"{run.path} holds a flow of real numbers; only a flow of gray levels draws images")
-    generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
-    try:
-        images = torch.empty(number, *flow.event_shape, dtype=torch.uint8)  # (N, C, H, W)
-    except RuntimeError as error:
-        raise OptionError(f"--number is {number}; so many images do not fit into memory") from error
-    for start in range(0, number, batch_size):
-        size = min(batch_size, number - start)
-        images[start : start + size] = flow.sample(size, temperature=temperature, generator=generator)
     if output.suffix == ".png":
-        save_grid(output, images, flow.levels)
+        save_grid(output, images, levels, columns)
     elif output.suffix == ".npz":
         with atomic_write(output) as aside, aside.open("wb") as file:
             np.savez_compressed(file, images=images.numpy())
     else:
         write_torch(output, images)
-    print(f"{number} samples at temperature {temperature:g} are in {output}")

@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
 from cyclopts import App, Parameter
 
 from inverseflow.cli.arguments import STRICT, File
 from inverseflow.errors import OptionError, UsageError
-from inverseflow.training.options import DataName, TrainOptions
+from inverseflow.training.options import DataName, ToyName, TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
 
@@ -42,12 +42,12 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         config: Annotated[tuple[File, ...], Parameter(consume_multiple=False, negative=(), show_default=False)] = (),
         print_config: Annotated[bool, Parameter(negative=())] = False,
     ) -> None:
-        """Train a flow on images and write everything about the run into a folder.
+        """Train a flow on images, points or a table and write everything about the run into a folder.
 
         The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
         other options change them last. The value null turns an optional setting off.
 
-        The run folder receives config.yaml, metrics.csv, TensorBoard events, checkpoints, the trained model,
+        The run folder receives config.yaml, data.json, metrics.csv, TensorBoard events, checkpoints, the trained model,
         samples.png, reconstructions.png, curves.png and report.json. Ctrl-C saves the run, prints the command that
         continues it, and ends with exit code 130.
 
@@ -59,10 +59,15 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
             inverseflow train mnist --model finc --out runs/finc
             inverseflow train mnist --model.steps 8 --optimizer.learning-rate 5e-4 --optimizer.ema 0.999
             inverseflow train mnist --out runs/mnist --resume
+            inverseflow train mnist --condition label --out runs/labeled
+            inverseflow train table --data points.csv --columns a,b --context-columns t --out runs/points
+            inverseflow train two-moons
             inverseflow train cifar10 --accelerator gpu --devices 4 --strategy ddp --precision bf16-mixed
 
         Args:
-            data: digits (8×8, comes with scikit-learn), mnist, cifar10, or folder (any images).
+            data: digits (8×8, comes with scikit-learn), mnist, fashion-mnist, cifar10, folder (any images), table (the
+                rows of a file), or points in the plane: two-moons, pinwheel, eight-gaussians, swiss-roll,
+                checkerboard, two-spirals, rings.
             settings: the settings.
             preset: named settings to start from, by default those of the data.
             config: a YAML file of settings; may be given several times.
@@ -108,7 +113,8 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         run.options()  # raises if config.yaml is damaged
         settings = run.settings()
     else:
-        settings = load_preset(found["preset"]) if found["preset"] in _PRESET_NAMES else {}
+        name = "two-moons" if found["preset"] in get_args(ToyName) else found["preset"]
+        settings = load_preset(name) if name in _PRESET_NAMES else {}
         source = None if found["init_from"] is None else Run(found["init_from"])
         if source is not None and source.exists:
             settings = {**settings, "model": source.settings()["model"]}
@@ -166,10 +172,12 @@ def _with_defaults(cls: type[Any], defaults: Mapping[str, Any], prefix: str = ""
             specifications.append((item.name, Annotated[group, panel], field(default_factory=group)))
             continue
         names = [f"--{prefix}{item.name}".replace("_", "-")]
-        if prefix and item.name == "name":
-            names.append(f"--{prefix[:-1]}")  # --model NAME
+        names += {"name": [f"--{prefix[:-1]}"], "data_dir": ["--data"]}.get(item.name, [])  # --model NAME
         negative = names[0].replace("--", "--no-") if kind is bool else ()
         option = Annotated[STRICT.get(kind, kind), Parameter(name=names, negative=negative)]  # type: ignore[valid-type]
-        specifications.append((item.name, option, field(default=defaults.get(item.name, item.default))))
+        default = defaults.get(item.name, item.default)
+        if kind == tuple[str, ...]:
+            default = ",".join(default) or None
+        specifications.append((item.name, option, field(default=default)))
     namespace = {"__doc__": cls.__doc__, "__module__": __name__}
     return make_dataclass(cls.__name__, specifications, namespace=namespace, frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -13,6 +14,22 @@ from inverseflow.bijections import Shape
 from inverseflow.utils.arguments import finite_number, whole_number, whole_shape
 
 DensityT = TypeVar("DensityT", bound="Density")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the likelihood of one kind of data is reported; less is better."""
+
+    name: str
+    """In the names of columns and fields, such as ``test_bits_per_dim``."""
+    unit: str
+    """After a number, such as ``3.21 bits/dim``."""
+
+
+BITS_PER_DIM = Metric("bits_per_dim", "bits/dim")
+"""−log p(x) / (D log 2), for gray levels."""
+NATS = Metric("nats", "nats")
+"""−log p(x) of a datum in its own units, for continuous data."""
 
 
 class Density(nn.Module, ABC):
@@ -115,6 +132,15 @@ class Density(nn.Module, ABC):
     def to_bits_per_dim(self, log_prob: Tensor) -> Tensor:
         """Convert nats per datum to bits per dimension."""
         return -log_prob / (self.dims * math.log(2))
+
+    @property
+    def metric(self) -> Metric:
+        """What reports of this density show: bits per dimension of gray levels, nats of continuous data."""
+        return NATS if self.levels is None else BITS_PER_DIM
+
+    def to_metric(self, log_prob: Tensor) -> Tensor:
+        """Convert nats per datum to `metric`."""
+        return -log_prob if self.levels is None else self.to_bits_per_dim(log_prob)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set parameters that depend on data from one large batch, before training. By default there are none."""

@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow.training.evaluation import Evaluation, evaluate
-    from inverseflow.training.model import build_flow, load_data, load_flow
+    from inverseflow.training.evaluation import Evaluation, LabelEvaluation, evaluate, evaluate_labels
+    from inverseflow.training.fitting import FitResult, fit
+    from inverseflow.training.model import build_flow, describe, load_data, load_flow
+    from inverseflow.training.objective import Loss, MaximumLikelihood, Objective
     from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
     from inverseflow.training.presets import load_preset, preset_names
     from inverseflow.training.report import Report
@@ -18,13 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evaluation",
+    "FitResult",
+    "LabelEvaluation",
+    "Loss",
+    "MaximumLikelihood",
     "ModelOptions",
+    "Objective",
     "OptimizerOptions",
     "Report",
     "Run",
     "TrainOptions",
     "build_flow",
+    "describe",
     "evaluate",
+    "evaluate_labels",
+    "fit",
     "load_data",
     "load_flow",
     "load_preset",
@@ -34,8 +44,10 @@ __all__ = [
 
 # Names are fetched when they are first used: the command line makes its help without torch and Lightning.
 _NAMES = {
-    "evaluation": ("Evaluation", "evaluate"),
-    "model": ("build_flow", "load_data", "load_flow"),
+    "evaluation": ("Evaluation", "LabelEvaluation", "evaluate", "evaluate_labels"),
+    "fitting": ("FitResult", "fit"),
+    "model": ("build_flow", "describe", "load_data", "load_flow"),
+    "objective": ("Loss", "MaximumLikelihood", "Objective"),
     "options": ("ModelOptions", "OptimizerOptions", "TrainOptions"),
     "presets": ("load_preset", "preset_names"),
     "report": ("Report",),

@@ -1,103 +1,139 @@
-"""Measure a trained density: its likelihood on images, and how exact the inverse of a flow is."""
+"""Measure a trained density: its likelihood on examples, and how exact the inverse of a flow is."""
 
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverseflow.bijections import Compose
-from inverseflow.data import Images
-from inverseflow.densities import Density
-from inverseflow.errors import LayerError, NonFiniteError
+from inverseflow.data import Batch, Examples
+from inverseflow.densities import BITS_PER_DIM, Density
+from inverseflow.errors import DataError, LayerError, NonFiniteError
 from inverseflow.flows import Flow
+from inverseflow.training.words import noun
 from inverseflow.utils.arguments import whole_number
-from inverseflow.utils.seeding import seeded
+from inverseflow.utils.seeding import derived_seed, seed_generators, seeded
 from inverseflow.utils.timing import time_in_turn
+
+_LOST = 1e-3  # standard deviations by which a continuous value may come back changed
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measurements of a density on images.
+    """Measurements of a density on examples, in its metric: bits per dimension of gray levels, else nats.
 
     All bits are upper bounds on the bits of the discrete images, because noise is drawn to dequantize them.
     """
 
-    bits_per_dim: float
-    """Mean over the images of the mean over the draws."""
-    bits_per_dim_stderr: float | None
-    """Standard deviation over the images of the mean over the draws, divided by √N; None for N = 1."""
-    bits_per_dim_draw_std: float | None
-    """Standard deviation over the draws of the mean over the images; None for a single draw."""
-    images: int
-    """Number of images."""
+    metric: str
+    """Name of the metric: ``"bits_per_dim"`` or ``"nats"``."""
+    value: float
+    """Mean over the examples of the mean over the draws."""
+    stderr: float | None
+    """Standard deviation over the examples of the mean over the draws, divided by √N; None for N = 1."""
+    draw_std: float | None
+    """Standard deviation over the draws of the mean over the examples; None for a single draw."""
+    examples: int
+    """Number of examples."""
     draws: int
-    """Dequantization draws for each image."""
-    importance_bits_per_dim: float | None
+    """Dequantization draws for each image; 1 for continuous data, whose density is exact."""
+    importance_value: float | None
     """Mean over the images of −log₂ (1/K Σₖ p(x + uₖ)) / D over K draws: a bound that is tighter the larger K is."""
-    importance_bits_per_dim_stderr: float | None
+    importance_stderr: float | None
     """Its standard error over the images; None for one image."""
     importance_samples: int | None
     """K."""
     log_det_round_trip_error: float | None = None
-    """Largest |log-det of the map + log-det of its inverse| of an image, in nats per dimension; None if not finite."""
-    max_reconstruction_error: int | None = None
-    """Largest difference between a pixel and its reconstruction through the latent, in gray levels, after rounding.
-
-    None if a reconstruction is not finite or the inverse fails."""
-    changed_images: int | None = None
-    """Number of images whose reconstruction differs in any pixel; None if the density is not a flow."""
-    round_trip_images: int = 0
-    """Number of images taken through the latent and back for these three; 0 if the density is not a flow."""
+    """Largest |log-det of the map + log-det of its inverse| of an example, in nats per dimension; None if not finite.
+    """
+    max_reconstruction_error: float | None = None
+    """Largest difference between an element and its reconstruction through the latent: in gray levels, after rounding,
+    or in standard deviations of the element. None if a reconstruction is not finite or the inverse fails."""
+    changed_examples: int | None = None
+    """Number of examples whose reconstruction differs, if continuous by over 0.001 standard deviations; None if the
+    density is not a flow."""
+    round_trip_examples: int = 0
+    """Number of examples taken through the latent and back for these three; 0 if the density is not a flow."""
     sample_ms_per_100: float | None = None
-    """Time to draw 100 images in milliseconds: the median of three, after a warm-up; None if sampling fails."""
+    """Time to draw 100 examples in milliseconds: the median of three, after a warm-up; None if sampling fails."""
 
     @property
     def round_trip(self) -> str:
         """Whether decoding returns what was encoded, in words."""
-        if self.changed_images is None:
+        if self.changed_examples is None:
             return "there is no inverse"
-        if self.changed_images == 0:
-            return "pixels come back exactly"
-        worst = self.max_reconstruction_error
-        error = "some not as finite numbers" if worst is None else f"by up to {worst} gray level{'s' * (worst != 1)}"
+        error, levels = self.max_reconstruction_error, self.metric == BITS_PER_DIM.name
+        if self.changed_examples == 0 and error is not None:
+            return "pixels come back exactly" if levels else f"values come back within {error:.0e} standard deviations"
+        unit = f"gray level{'s' * (error != 1)}" if levels else "standard deviations"
+        by = "some not as finite numbers" if error is None else f"by up to {error:.3g} {unit}"
         return (
-            f"{self.changed_images} of {self.round_trip_images} images come back CHANGED, {error}: decode(encode(x)) "
-            "has lost x in this precision; train at a lower optimizer.learning_rate, bound the layers "
-            "(model.max_row_sum), or compute in float64"
+            f"{self.changed_examples} of {self.round_trip_examples} {'images' if levels else 'examples'} come back "
+            f"CHANGED, {by}: decode(encode(x)) has lost x in this precision; train at a lower optimizer.learning_rate, "
+            "bound the layers (model.max_row_sum), or compute in float64"
         )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the fields for JSON, with the name of the metric in the names of its values."""
+        mapping = asdict(self)
+        own = {"value": "", "stderr": "_stderr", "draw_std": "_draw_std"}
+        named = {f"{self.metric}{suffix}": mapping.pop(name) for name, suffix in own.items()}
+        weighted = {
+            f"importance_{self.metric}{suffix}": mapping.pop(f"importance_{name}")
+            for name, suffix in own.items()
+            if name != "draw_std"
+        }
+        return {**named, **weighted, **mapping}
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """Measurements of a density of labeled examples, in its metric."""
+
+    metric: str
+    """Name of the metric."""
+    right: float
+    """Mean over the examples with the right label as the context."""
+    wrong: float
+    """Mean over the examples of the mean over all wrong labels."""
+    accuracy: float
+    """Share of the examples whose right label y has the largest p(x | y), as of a classifier with equal priors."""
+    examples: int
+    """Number of examples."""
 
 
 def evaluate(
     density: Density,
-    images: Images,
+    examples: Examples,
     *,
     draws: int = 3,
     importance_samples: int | None = None,
     batch_size: int = 250,
     seed: int = 0,
-    round_trip_images: int = 1000,
+    round_trip_examples: int = 1000,
     on_batch: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Measure a density on images, on the device of the density.
+    """Measure a density on examples, with their contexts, on the device of the density.
 
     Args:
-        density: a density of gray levels.
-        images: test images.
-        draws: dequantization draws for each image.
-        importance_samples: draws K of the importance-weighted bound; None omits it.
-        batch_size: images at a time.
+        density: a density.
+        examples: test examples.
+        draws: dequantization draws for each image. Continuous data need one.
+        importance_samples: draws K of the importance-weighted bound on bits per dimension; None omits it.
+        batch_size: examples at a time.
         seed: seed of the noise.
-        round_trip_images: largest number of images that are taken through the latent and back.
+        round_trip_examples: largest number of examples that are taken through the latent and back.
         on_batch: called after each batch, for a progress bar.
 
     Raises:
         ValueError: if a number is below 1.
-        NonFiniteError: if the bits per dimension of an image are not finite.
+        DataError: if there are no examples.
+        NonFiniteError: if the likelihood of an example is not finite.
 
     Example:
         >>> from inverseflow.data import load_images
@@ -106,43 +142,103 @@ def evaluate(
         >>> evaluate(flow, load_images("digits").test, draws=1).round_trip
         'pixels come back exactly'
     """
-    for name, number in {"draws": draws, "batch_size": batch_size, "round_trip_images": round_trip_images}.items():
+    for name, number in {"draws": draws, "batch_size": batch_size, "round_trip_examples": round_trip_examples}.items():
         whole_number(name, number, at_least=1)
     if importance_samples is not None:
         whole_number("importance_samples", importance_samples, at_least=1)
+    if len(examples) == 0:
+        raise DataError("there are no examples to measure on; choose another split")
+    if density.levels is None:
+        draws, importance_samples = 1, None
     device = next(density.parameters()).device
-    per_image, weighted = [], []
+    per_example, weighted = [], []
     round_trip: dict[str, Any] = {}
     with _measuring(density, seed):
-        for batch in _batches(images, batch_size, device):
-            per_image.append(torch.stack([density.bits_per_dim(batch).double() for _ in range(draws)]))
+        for batch in _batches(examples, batch_size, device):
+            each = [density.to_metric(density.log_prob(batch.x, batch.context)).double() for _ in range(draws)]
+            per_example.append(torch.stack(each))
             if importance_samples is not None:
                 weighted.append(_importance_bits(density, batch, importance_samples))
             on_batch()
-        bits = torch.cat(per_image, dim=1)  # (draws, N)
-        diverged = int((~bits.isfinite()).any(0).sum())
-        if diverged:
-            raise NonFiniteError(
-                f"the bits per dimension of {diverged} of {len(images)} images are not finite: the model has diverged; "
-                "train it again at a smaller optimizer.learning_rate"
-            )
+        values = torch.cat(per_example, dim=1)  # (draws, N)
+        _refuse_not_finite(density, values, noun(examples))
         if isinstance(density, Flow):
-            few = images.select(range(min(round_trip_images, len(images))))
+            few = examples.select(range(min(round_trip_examples, len(examples))))
             round_trip = _round_trip(density, few, batch_size, device)
-        sample_ms = _sample_ms_per_100(density, device)
+        sample_ms = _sample_ms_per_100(density, examples, device)
 
     importance = torch.cat(weighted) if weighted else None  # (N,)
     return Evaluation(
-        bits_per_dim=float(bits.mean()),
-        bits_per_dim_stderr=_standard_error(bits.mean(0)),
-        bits_per_dim_draw_std=float(bits.mean(1).std()) if draws > 1 else None,
-        images=bits.shape[1],
+        metric=density.metric.name,
+        value=float(values.mean()),
+        stderr=_standard_error(values.mean(0)),
+        draw_std=float(values.mean(1).std()) if draws > 1 else None,
+        examples=values.shape[1],
         draws=draws,
-        importance_bits_per_dim=None if importance is None else float(importance.mean()),
-        importance_bits_per_dim_stderr=None if importance is None else _standard_error(importance),
+        importance_value=None if importance is None else float(importance.mean()),
+        importance_stderr=None if importance is None else _standard_error(importance),
         importance_samples=importance_samples,
         sample_ms_per_100=sample_ms,
         **round_trip,
+    )
+
+
+def evaluate_labels(
+    density: Density,
+    examples: Examples,
+    *,
+    batch_size: int = 250,
+    seed: int = 0,
+    on_batch: Callable[[], object] = lambda: None,
+) -> LabelEvaluation:
+    """Measure a density with every label as the context of every example: is the right one the most likely?
+
+    The noise that dequantizes an image is the same for all labels.
+
+    Args:
+        density: a density whose context is a one at the place of the label.
+        examples: test examples with these contexts.
+        batch_size: examples at a time.
+        seed: seed of the noise.
+        on_batch: called after each batch, for a progress bar.
+
+    Raises:
+        DataError: if there are no examples, or their contexts are not labels.
+        NonFiniteError: if a likelihood is not finite.
+
+    Example:
+        >>> from inverseflow.data import load_data
+        >>> from inverseflow.flows import Glow
+        >>> flow = Glow((1, 8, 8), levels=17, scales=1, steps=1, width=8, context_channels=10)
+        >>> evaluate_labels(flow, load_data("digits", condition="label").test).accuracy < 0.5  # it is untrained
+        True
+    """
+    if examples.context is None or not len(examples) or not bool((examples.context.sum(1) == 1).all()):
+        raise DataError(
+            "the contexts of these examples are not labels: a one at the place of the class, zero elsewhere"
+        )
+    labels = examples.context.argmax(1)
+    device = next(density.parameters()).device
+    one_hot = torch.eye(examples.context.shape[1], dtype=examples.context.dtype, device=device)
+    found = []
+    with _measuring(density, seed):
+        for number, batch in enumerate(_batches(examples, batch_size, device)):
+            each = []
+            for context in one_hot:
+                seed_generators(derived_seed(seed, "labels", number), device)
+                log_prob = density.log_prob(batch.x, context.expand(len(batch), -1))
+                each.append(density.to_metric(log_prob).double().cpu())
+            found.append(torch.stack(each, 1))
+            on_batch()
+        values = torch.cat(found)  # (N, classes)
+        _refuse_not_finite(density, values.T, noun(examples))
+    right = values.gather(1, labels[:, None]).squeeze(1)
+    return LabelEvaluation(
+        metric=density.metric.name,
+        right=float(right.mean()),
+        wrong=float((values.sum(1) - right).mean() / max(1, len(one_hot) - 1)),
+        accuracy=float((values.argmin(1) == labels).double().mean()),
+        examples=len(values),
     )
 
 
@@ -160,13 +256,23 @@ def _measuring(density: Density, seed: int) -> Iterator[None]:
         density.train(was_training)
 
 
-def _batches(images: Images, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    for begin in range(0, len(images), batch_size):
-        yield images.__getitems__(range(begin, min(begin + batch_size, len(images)))).to(device)
+def _batches(examples: Examples, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    for begin in range(0, len(examples), batch_size):
+        yield examples.batch(range(begin, min(begin + batch_size, len(examples)))).to(device)
 
 
-def _importance_bits(density: Density, batch: Tensor, samples: int) -> Tensor:
-    log_probs = torch.stack([density.log_prob(batch).double() for _ in range(samples)])
+def _refuse_not_finite(density: Density, values: Tensor, noun: str) -> None:
+    diverged = int((~values.isfinite()).any(0).sum())
+    if diverged:
+        metric = density.metric.name.replace("_", " ").replace("per dim", "per dimension")
+        raise NonFiniteError(
+            f"the {metric} of {diverged} of {values.shape[1]} {noun}s are not finite: the model has diverged; "
+            "train it again at a smaller optimizer.learning_rate"
+        )
+
+
+def _importance_bits(density: Density, batch: Batch, samples: int) -> Tensor:
+    log_probs = torch.stack([density.log_prob(batch.x, batch.context).double() for _ in range(samples)])
     return density.to_bits_per_dim(torch.logsumexp(log_probs, 0) - math.log(samples))
 
 
@@ -174,31 +280,44 @@ def _standard_error(values: Tensor) -> float | None:
     return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _round_trip(flow: Flow, images: Images, batch_size: int, device: torch.device) -> dict[str, Any]:
+def _round_trip(flow: Flow, examples: Examples, batch_size: int, device: torch.device) -> dict[str, Any]:
     """Return the fields of `Evaluation` about the way through the latent and back."""
-    assert flow.dequantize is not None
     whole = Compose(flow.preprocessing, flow.bijection)
+    spread = None if flow.dequantize else examples.tensor().double().std(0, correction=0).clamp_min(1e-30).to(device)
     log_det_error, worst, changed = 0.0, 0.0, 0
-    for batch in _batches(images, batch_size, device):
+    for batch in _batches(examples, batch_size, device):
         try:
-            errors = flow.round_trip_error(batch)
-            z, log_det = whole(flow.dequantize.center(batch))
-            log_det_errors = (log_det + whole.inverse(z)[1]).abs() / flow.dims
+            errors = _errors(flow, batch, spread)
+            centered = batch.x if flow.dequantize is None else flow.dequantize.center(batch.x)
+            context = flow._cast(batch.context)
+            z, log_det = whole(centered, context)
+            log_det_errors = (log_det + whole.inverse(z, context)[1]).abs() / flow.dims
         except LayerError:
             errors = log_det_errors = torch.full((len(batch),), math.inf)
         log_det_error = max(log_det_error, float(log_det_errors.nan_to_num(math.inf).max()))
         worst = max(worst, float(errors.max()))
-        changed += int((errors > 0).sum())
+        changed += int((errors > (0 if spread is None else _LOST)).sum())
+    error = None if not math.isfinite(worst) else worst if flow.dequantize is None else int(worst)
     return {
         "log_det_round_trip_error": log_det_error if math.isfinite(log_det_error) else None,
-        "max_reconstruction_error": int(worst) if math.isfinite(worst) else None,
-        "changed_images": changed,
-        "round_trip_images": len(images),
+        "max_reconstruction_error": error,
+        "changed_examples": changed,
+        "round_trip_examples": len(examples),
     }
 
 
-def _sample_ms_per_100(density: Density, device: torch.device) -> float | None:
-    sampling = {"": lambda: density.sample(100)}
+def _errors(flow: Flow, batch: Batch, spread: Tensor | None) -> Tensor:
+    """Return the largest error of each example, in gray levels or in standard deviations."""
+    if spread is None:
+        return flow.round_trip_error(batch.x, batch.context)
+    back = flow.decode(flow.encode(batch.x, batch.context), batch.context)
+    return ((back - batch.x).double() / spread).abs().flatten(1).amax(1).nan_to_num(math.inf)
+
+
+def _sample_ms_per_100(density: Density, examples: Examples, device: torch.device) -> float | None:
+    context = examples.batch(torch.arange(100) % len(examples)).context
+    context = None if context is None else context.to(device)
+    sampling = {"": lambda: density.sample(100, context)}
     try:
         return time_in_turn(sampling, rounds=3, at_least_ms=0, at_most_ms=0, device=device)[""].median
     except LayerError:

@@ -1,54 +1,74 @@
 """Build the flow of a run, or load the trained one."""
 
 from pathlib import Path
+from typing import Any
 
-from inverseflow import flows
-from inverseflow.data import ImageSplits, load_images
+from inverseflow import densities, flows
+from inverseflow.data import Examples, Splits
+from inverseflow.data import load_data as load_named
+from inverseflow.densities import Density
 from inverseflow.errors import OptionError, RunError
 from inverseflow.flows import Flow
 from inverseflow.training.loop.process import is_first_process
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
 from inverseflow.training.run.checkpoint import check_architecture, load_weights
+from inverseflow.training.run.description import Description
 from inverseflow.utils.seeding import seeded
 
 
-def build_flow(options: ModelOptions, event_shape: tuple[int, ...], levels: int, seed: int) -> Flow:
-    """Return a new flow for images of `event_shape`.
+def build_flow(options: ModelOptions, data: Splits[Any] | Description, seed: int) -> Flow:
+    """Return a new flow for the examples of a data set, given their contexts if they have any.
 
     Args:
         options: options of the flow.
-        event_shape: ``(C, H, W)``.
-        levels: number of gray levels.
+        data: the data set, or its description.
         seed: seed of the weights.
 
     Raises:
         OptionError: if the flow has no such option or cannot be built with its value.
     """
+    event_shape, given = data.event_shape, options.given()
+    if data.levels is not None:
+        given["levels"] = data.levels
+    if data.condition is not None:
+        given["context_channels"] = data.condition.size
     try:
         paper = getattr(flows.flow_class(options.name), "paper_options", None) if options.paper_options else {}
         if paper is None:
             raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
         with seeded(seed, "weights"):
-            return flows.create(options.name, event_shape, levels=levels, **{**paper, **options.given()})
+            return flows.create(options.name, event_shape, **{**paper, **given})
     except (TypeError, ValueError) as error:
-        raise OptionError(f"cannot build {options.name} for images {event_shape}: {error}") from error
+        kind = "rows" if data.levels is None else "images"
+        raise OptionError(f"cannot build {options.name} for {kind} {event_shape}: {error}") from error
 
 
-def load_data(options: TrainOptions) -> ImageSplits:
-    """Return the images of the run with these settings."""
-    return load_images(
+def load_data(options: TrainOptions) -> Splits[Examples]:
+    """Return the data set of the run with these settings.
+
+    Raises:
+        RunError: if the run was trained on data in memory.
+        DataError: if the data is missing or damaged.
+    """
+    if options.data == "memory":
+        raise RunError("this run was trained by fit() on data in memory, which no command can read; use it from Python")
+    return load_named(
         options.data,
         data_dir=options.data_dir,
+        condition=options.condition,
         image_size=options.image_size,
         crop=options.crop,
         channels=options.channels,
+        columns=options.columns,
+        context_columns=options.context_columns,
+        categorical_columns=options.categorical_columns,
         progress=not options.quiet and is_first_process(),
     )
 
 
-def load_flow(run: Run) -> Flow:
-    """Return the trained flow of a run: the exported one, or the best checkpoint of an unfinished run.
+def load_flow(run: Run) -> Density:
+    """Return the trained density of a run: the exported one, or the best checkpoint of an unfinished run.
 
     Args:
         run: the run folder.
@@ -58,15 +78,19 @@ def load_flow(run: Run) -> Flow:
     """
     options = run.options()
     if run.model.is_dir():
-        return Flow.from_pretrained(run.model)
+        return _load(run.model)
     path = _best_checkpoint(run)
-    data = load_data(options)
-    flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
+    flow = build_flow(options.model, describe(run), options.seed)
     load_weights(flow, path)
     return flow
 
 
-def load_initial_weights(flow: Flow, source: Path) -> None:
+def describe(run: Run) -> Description:
+    """Return what the run folder says about the data, and read the data of an older run, which says nothing."""
+    return run.description() or Description.of(load_data(run.options()))
+
+
+def load_initial_weights(flow: Density, source: Path) -> None:
     """Load into a flow the weights of another run, or of the exported model in the folder `source`."""
     run = Run(source)
     folder = run.model if run.model.is_dir() else source
@@ -74,9 +98,13 @@ def load_initial_weights(flow: Flow, source: Path) -> None:
         run.settings()  # says what is wrong with the folder, if anything is
         load_weights(flow, _best_checkpoint(run))
         return
-    weights = Flow.from_pretrained(folder).state_dict()
+    weights = _load(folder).state_dict()
     check_architecture(flow, weights, folder)
     flow.load_state_dict(weights)
+
+
+def _load(folder: Path) -> Density:
+    return densities.load(folder, Density)  # type: ignore[type-abstract]  # of any concrete class
 
 
 def _best_checkpoint(run: Run) -> Path:

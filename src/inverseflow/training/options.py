@@ -13,7 +13,8 @@ from inverseflow.errors import OptionError
 from inverseflow.names import LayerName
 from inverseflow.utils.arguments import convert_fields, finite_number, whole_number
 
-DataName = Literal["digits", "mnist", "cifar10", "folder"]
+ToyName = Literal["two-moons", "pinwheel", "eight-gaussians", "swiss-roll", "checkerboard", "two-spirals", "rings"]
+DataName = Literal["digits", "mnist", "fashion-mnist", "cifar10", "folder", "table", ToyName]
 _MOST = 2**31 - 1
 
 
@@ -21,6 +22,14 @@ def _from_1_to(most: int) -> partial[int]:
     return partial(whole_number, at_least=1, at_most=most)
 
 
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    names = tuple(value.split(",") if isinstance(value, str) else value or ())
+    if not all(isinstance(each, str) and each for each in names):
+        raise TypeError(f"{name} must be names separated by commas, got {value!r}")
+    return names
+
+
+Names = Annotated[tuple[str, ...], _names]
 Steps = Annotated[int, _from_1_to(_MOST)]
 Positive = Annotated[float, partial(finite_number, above=0)]
 
@@ -32,8 +41,8 @@ class ModelOptions:
     Args:
         name: which flow; --model NAME is short for it. inverse-flow, glow, cinc, finc, emerging, periodic, exponential,
             self-normalizing, woodbury, macow, butterfly and arma differ in the k×k layer of their steps, image takes
-            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. A flow of your
-            own is found by the name that it was registered with.
+            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. nsf is a flow
+            of rows of a table. A flow of your own is found by the name that it was registered with.
         layer: k×k layer of image and planar.
         paper_options: make the steps as in the flow's publication, as far as these options can.
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
@@ -41,6 +50,7 @@ class ModelOptions:
         steps: flow steps at each scale.
         kernel_size: height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
         width: hidden channels of the coupling networks, and of the layers of mintnet.
+        depth: hidden layers of the coupling networks of nsf.
         spline: which entries share one spline activation.
         spline_bins: number of pieces of each spline.
         spline_bound: half the interval on which a spline acts; it is the identity outside.
@@ -62,6 +72,7 @@ class ModelOptions:
     steps: Annotated[int, _from_1_to(10_000)] | None = None
     kernel_size: Annotated[int, _from_1_to(1_000)] | None = None
     width: Annotated[int, _from_1_to(100_000)] | None = None
+    depth: Annotated[int, _from_1_to(1_000)] | None = None
     spline: Literal["none", "shared", "channel", "element"] | None = None
     spline_bins: Annotated[int, _from_1_to(10_000)] | None = None
     spline_bound: Positive | None = None
@@ -116,9 +127,16 @@ class TrainOptions:
     """Settings of a whole training run.
 
     Args:
-        data: the images: digits (8×8, comes with scikit-learn), mnist, cifar10, or folder (any images).
-        data_dir: folder that holds the data. Without it, mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then
-            fetched from the Hugging Face hub.
+        data: the examples: images, which are digits (8×8, comes with scikit-learn), mnist, fashion-mnist, cifar10, or
+            folder (any images); the rows of a table; or points in the plane, which are two-moons, pinwheel,
+            eight-gaussians, swiss-roll, checkerboard, two-spirals and rings.
+        data_dir: folder that holds the images, or file that holds the table; --data is short for it. Without it,
+            mnist, fashion-mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then fetched from the Hugging Face
+            hub.
+        condition: train the density of an example given its label. The labels of a folder are its subfolders.
+        columns: columns of a table to model, separated by commas. By default all but those of the context.
+        context_columns: columns of a table that are the context.
+        categorical_columns: columns of numbers in a table that stand for categories.
         image_size: height and width to which the images of a folder are brought.
         crop: how the images of a folder are brought to that size: resize scales the shorter side and cuts out the
             center, center cuts the center out of the original pixels.
@@ -129,14 +147,15 @@ class TrainOptions:
         overwrite: delete the run in the run folder and start anew.
         init_from: start from the trained weights of this run (or exported model), with a new optimizer and step 0.
         max_steps: training steps. A resumed run can be made longer, not shorter than it is.
-        batch_size: images in a training step on each device.
-        seed: seed of the initial weights, the order of the images and all noise.
+        patience: stop early after that many validations in a row without a new best one. Null never does.
+        batch_size: examples in a training step on each device.
+        seed: seed of the initial weights, the order of the examples and all noise.
         horizontal_flip: mirror each training image left to right with probability one half.
         validate_every: training steps between two validations. The last step is always validated.
-        validation_images: validate on that many of the validation images. By default on all.
+        validation_images: validate on that many of the validation examples. By default on all.
         checkpoint_every: training steps between two checkpoints. Validation and the last step save one, too.
         log_every: training steps between two rows of metrics.
-        initialization_images: training images for the data-dependent initialization.
+        initialization_images: training examples for the data-dependent initialization.
         evaluation_draws: dequantization draws for each test image after training.
         model: options of the flow.
         optimizer: options of the optimizer.
@@ -149,8 +168,12 @@ class TrainOptions:
         quiet: show no progress.
     """
 
-    data: DataName
+    data: Literal[DataName, "memory"]
     data_dir: Path | None = None
+    condition: Literal["label"] | None = None
+    columns: Names = ()
+    context_columns: Names = ()
+    categorical_columns: Names = ()
     image_size: Annotated[int, _from_1_to(2**16)] | None = None
     crop: Literal["resize", "center"] = "resize"
     channels: Literal[1, 3] | None = None
@@ -159,6 +182,7 @@ class TrainOptions:
     overwrite: bool = False
     init_from: Path | None = None
     max_steps: Steps = 1000
+    patience: Steps | None = None
     batch_size: Annotated[int, _from_1_to(2**20)] = 64
     seed: Annotated[int, partial(whole_number, at_least=0, at_most=2**63 - 1)] = 0
     horizontal_flip: bool = False
@@ -193,6 +217,8 @@ class TrainOptions:
             del mapping[name]
         for name in ("data_dir", "init_from"):
             mapping[name] = None if mapping[name] is None else str(mapping[name].resolve())
+        for name in ("columns", "context_columns", "categorical_columns"):
+            mapping[name] = list(mapping[name])
         return mapping
 
     @classmethod
@@ -227,7 +253,16 @@ class TrainOptions:
 
 _CHANGEABLE_ON_RESUME = frozenset(
     [
-        *("data_dir", "quiet", "max_steps", "validate_every", "checkpoint_every", "log_every", "evaluation_draws"),
+        *(
+            "data_dir",
+            "quiet",
+            "max_steps",
+            "patience",
+            "validate_every",
+            "checkpoint_every",
+            "log_every",
+            "evaluation_draws",
+        ),
         *("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_checkpointing"),
     ]
 )

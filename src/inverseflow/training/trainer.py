@@ -1,41 +1,38 @@
 """A training run from its options to its report."""
 
-import logging
-import sys
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, Timer
-from lightning.pytorch.loggers import TensorBoardLogger
-
-from inverseflow.data import ImageSplits
+from inverseflow.data import Splits
+from inverseflow.densities import Density
 from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, RunError, TrainingInterrupted
 from inverseflow.flows import Flow
-from inverseflow.training.loop.callbacks import AveragedWeights, Recorder, StepProgress
-from inverseflow.training.loop.checkpoints import AtomicCheckpointIO, Checkpoints
-from inverseflow.training.loop.loader import ImageData, StepBatches
+from inverseflow.training.loop.checkpoints import Checkpoints
+from inverseflow.training.loop.loader import StepBatches
+from inverseflow.training.loop.loop import Loop, quiet, tell
 from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.loop.process import StopRequest, is_first_process
 from inverseflow.training.model import build_flow, load_data, load_initial_weights
+from inverseflow.training.objective import MaximumLikelihood, Objective
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.report import Report, finish
+from inverseflow.training.report.results import Training
 from inverseflow.training.run import Run
-from inverseflow.training.run.checkpoint import Start, find_start, load_weights, naming_damage
+from inverseflow.training.run.checkpoint import find_start, load_weights, naming_damage
+from inverseflow.training.run.description import Description
 from inverseflow.training.run.lock import RunLock
+from inverseflow.training.words import counted, noun
 from inverseflow.utils.seeding import derived_seed, seeded
 
 
-def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | None:
+def train(options: TrainOptions, data: Splits[Any] | None = None) -> Report | None:
     """Train a flow, or continue to, and write everything about the run into its folder.
 
     Args:
         options: the settings. The run folder is `options.out`, or runs/DATA.
-        data: the images, if they are loaded already.
+        data: the examples, if they are loaded already.
 
     Returns:
         The content of report.json; None on all ranks but the first.
@@ -57,7 +54,28 @@ def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | No
         (2, True)
     """
     run = Run(options.out or Path("runs") / options.data)
-    with RunLock(run.path) as lock, _quiet(), _naming_continuation(options, run):
+    command = f"continue with: {run.resume_command(options.data)}"
+    with _naming_continuation(run, command):
+        return train_in_folder(options, run, data)
+
+
+def train_in_folder(
+    options: TrainOptions,
+    run: Run,
+    data: Splits[Any] | None,
+    density: Density | None = None,
+    objective: Objective | None = None,
+) -> Report | None:
+    """Train, or continue to, with a run folder; `train` without a word about how an interrupted run continues.
+
+    Args:
+        options: the settings.
+        run: the run folder.
+        data: the examples, None to load those of the settings.
+        density: trained in place, with the best weights at the end; None for a new flow of the settings.
+        objective: what is minimized, None for maximum likelihood.
+    """
+    with RunLock(run.path) as lock, quiet():
         if is_first_process():
             if run.exists:
                 lock.acquire()
@@ -66,51 +84,51 @@ def train(options: TrainOptions, data: ImageSplits | None = None) -> Report | No
             options = run.options().resumed_with(options)
         if data is None:
             data = load_data(options)
-            _tell(*data.notes)
+            tell(*data.notes)
         try:
-            return _train(options, run, lock, data)
+            return _train(options, run, lock, data, density, objective or MaximumLikelihood())
         except OSError as error:
             lock.check()
             what = (error.strerror or str(error)).lower()
             raise RunError(f"cannot write {error.filename or run.path}: {what}") from error
 
 
-def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) -> Report | None:
-    flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
+def _train(
+    options: TrainOptions, run: Run, lock: RunLock, data: Splits[Any], density: Density | None, objective: Objective
+) -> Report | None:
+    flow = density if density is not None else build_flow(options.model, data, options.seed)
+    check_batch(options, data)
     start = find_start(run, flow, options) if options.resume and run.exists else None
     if start is None:
-        _initialize(flow, options, data)
+        initialize(flow, options, data)
     validation = data.validation
     if options.validation_images is not None and options.validation_images < len(validation):
         validation = validation.select(range(options.validation_images))
 
     with StopRequest() as stop:
-        checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, start)
-        timer = Timer()
-        trainer = _trainer(options, run, start, [timer, Recorder(run.metrics, options.log_every), checkpoints])
-        if len(validation) < trainer.world_size:
-            raise OptionError(
-                f"there are {len(validation)} validation images for {trainer.world_size} processes, and each needs "
-                "one; train on fewer devices, or with more validation images"
-            )
+        checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, start, options.patience)
+        loop = Loop(options, checkpoints, run, start)
+        loop.check_validation(len(validation))
         if is_first_process():  # not before: settings that are refused leave the folder as it was
             lock.acquire()
             run.check_free(resume=options.resume, overwrite=options.overwrite)
-            run.prepare(options, overwrite=options.overwrite, step=0 if start is None else start.step)
+            run.prepare(
+                options, Description.of(data), overwrite=options.overwrite, step=0 if start is None else start.step
+            )
         if start is not None:
-            _tell(*(f"inverseflow: {note}" for note in start.notes))
-        flow.gradient_checkpointing = options.gradient_checkpointing
+            tell(*(f"inverseflow: {note}" for note in start.notes))
+        if isinstance(flow, Flow):
+            flow.gradient_checkpointing = options.gradient_checkpointing
         module = FlowModule(
             flow,
             options.optimizer,
             seed=options.seed,
+            objective=objective,
             augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
         )
-        images = ImageData(data.train, validation, options.batch_size, options.seed)
-        path = None if start is None else start.path
         try:
-            with nullcontext() if path is None else naming_damage(path, lambda: not checkpoints.started):
-                trainer.fit(module, images, ckpt_path=path, weights_only=True)
+            with nullcontext() if start is None else naming_damage(start.path, lambda: not checkpoints.started):
+                loop.run(module, data.train, validation)
         except NonFiniteError as error:
             if not run.last.is_file():
                 raise
@@ -122,72 +140,55 @@ def _train(options: TrainOptions, run: Run, lock: RunLock, data: ImageSplits) ->
     if not is_first_process():
         return None
 
-    path, best_step, bits = checkpoints.exported(trainer.global_step)
-    flow = build_flow(options.model, data.event_shape, data.levels, options.seed)
+    path, best_step, value = checkpoints.exported(loop.steps)
+    if density is None:
+        flow = build_flow(options.model, data, options.seed)
     load_weights(flow, path)
-    if not options.quiet:
-        _tell(f"measuring on {len(data.test)} test image{'s' * (len(data.test) != 1)}")
+    if len(data.test) and not options.quiet:
+        tell(f"measuring on {counted(len(data.test), f'test {noun(data.test)}')}")
     lock.check()
-    training = {
-        "steps": trainer.global_step,
-        "best_step": best_step,
-        "val_bits_per_dim": bits,
-        "train_seconds": timer.time_elapsed(),
-    }
-    return finish(run, options, data, flow, training, trainer.strategy.root_device)
+    training = Training(loop.steps, best_step, value, checkpoints.stopped_early, loop.seconds)
+    return finish(run, options, data, flow, training, loop.device)
 
 
-def _initialize(flow: Flow, options: TrainOptions, data: ImageSplits) -> None:
-    """Load the weights of another run, or initialize from data, on every rank with the same images and noise."""
+def check_batch(options: TrainOptions, data: Splits[Any]) -> None:
+    """Check that there are enough training examples for a batch.
+
+    Raises:
+        OptionError: if there are not.
+    """
+    if options.batch_size > len(data.train):
+        there = counted(len(data.train), f"training {noun(data.train)}")
+        raise OptionError(
+            f"batch_size is {options.batch_size}, more than the {there}; choose at most {len(data.train)}"
+        )
+
+
+def initialize(density: Density, options: TrainOptions, data: Splits[Any]) -> None:
+    """Load the weights of another run, or initialize from data, on every rank with the same examples and noise.
+
+    Raises:
+        OptionError: if the examples cannot initialize the density.
+    """
     if options.init_from is not None:
-        load_initial_weights(flow, options.init_from)
+        load_initial_weights(density, options.init_from)
         return
     count = min(options.initialization_images, len(data.train))
-    indices = StepBatches(len(data.train), count, seed=derived_seed(options.seed, "initialization")).at(0)
+    batch = data.train.batch(
+        StepBatches(len(data.train), count, seed=derived_seed(options.seed, "initialization")).at(0)
+    )
     try:
         with seeded(options.seed, "initialization"):
-            flow.initialize(data.train.__getitems__(indices))
+            density.initialize(batch.x, batch.context)
     except InverseFlowError:
         raise
     except (ValueError, ArithmeticError) as error:
-        raise OptionError(f"cannot initialize the flow on {count} training images: {error}") from error
-
-
-def _trainer(options: TrainOptions, run: Run, start: Start | None, callbacks: list[Callback]) -> Trainer:
-    if options.optimizer.ema is not None:
-        callbacks.insert(0, AveragedWeights(options.optimizer.ema))
-    if not options.quiet and is_first_process():
-        callbacks.append(StepProgress(next(each for each in callbacks if isinstance(each, Recorder))))
-    purged = None if start is None else start.step + 1  # TensorBoard hides the events of steps that are made again
-    logger = TensorBoardLogger(
-        run.path, name="", version=run.tensorboard.name, default_hp_metric=False, purge_step=purged
-    )
-    try:
-        return Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            strategy=options.strategy,
-            precision=options.precision,
-            max_steps=options.max_steps,
-            val_check_interval=options.validate_every,
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            logger=logger,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        raise OptionError(f"Lightning refuses these settings: {error}") from error
+        raise OptionError(f"cannot initialize the flow on {count} training {noun(data.train)}s: {error}") from error
 
 
 @contextmanager
-def _naming_continuation(options: TrainOptions, run: Run) -> Iterator[None]:
+def _naming_continuation(run: Run, command: str) -> Iterator[None]:
     """Make the end of an interrupted run say how to go on."""
-    command = f"continue with: {run.resume_command(options.data)}"
     try:
         yield
     except TrainingInterrupted as interruption:
@@ -196,33 +197,3 @@ def _naming_continuation(options: TrainOptions, run: Run) -> Iterator[None]:
         if not run.last.is_file():
             raise KeyboardInterrupt from None
         raise TrainingInterrupted(f"stopped at once; {command}") from None
-
-
-def _tell(*lines: str) -> None:
-    if is_first_process():
-        for line in lines:
-            print(line, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress what Lightning says about settings that are made here on purpose, and what TensorBoard's thread does.
-
-    The main thread gets the thread's error with the next event.
-    """
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels, hook = [logger.level for logger in loggers], threading.excepthook
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    threading.excepthook = lambda failed: (
-        None if type(failed.thread).__module__.startswith("tensorboard.") else hook(failed)
-    )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # from DDP
-            yield
-    finally:
-        threading.excepthook = hook
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

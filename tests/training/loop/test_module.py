@@ -48,7 +48,7 @@ def test_the_average_forgets_its_first_weights_even_in_a_short_run():
 def test_clipping_shortens_the_gradient_and_leaves_the_weights_alone():
     module = FlowModule(Flow(Conv1x1(2), (2,)), OptimizerOptions(clip_norm=0.5), seed=0)
     module._trainer = SimpleNamespace(strategy=None, world_size=1)
-    module.train_bits_per_dim = torch.tensor(1.0)
+    module.terms = {"nats": torch.tensor(1.0)}
     weight = module.flow.bijection.weight
     torch.nn.init.constant_(weight, 7.0)
     weight.grad = torch.tensor([[3.0, 0.0], [0.0, 4.0]])

@@ -3,6 +3,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from inverseflow.densities import BITS_PER_DIM
 from inverseflow.training.report.pictures import image_grid, save_curves, save_grid, save_reconstructions
 
 
@@ -35,7 +36,7 @@ def test_all_pictures_are_png_files_that_can_be_read(tmp_path):
     images = torch.randint(0, 17, (5, 1, 8, 8), dtype=torch.uint8)
     save_grid(tmp_path / "grid.png", images, levels=17)
     save_reconstructions(tmp_path / "reconstructions.png", images, images, levels=17, title="digits")
-    save_curves(tmp_path / "curves.png", [{"step": 1, "train_bits_per_dim": 2.0}], {"gaussian": 3.0}, "digits")
+    save_curves(tmp_path / "curves.png", [{"step": 1, "train_bits_per_dim": 2.0}], {"gaussian": 3.0}, BITS_PER_DIM, "digits")
 
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
@@ -53,7 +54,7 @@ def test_the_steps_of_a_short_run_are_whole_numbers(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", note)
     rows = [{"step": step, "train_bits_per_dim": 2.0 / step} for step in (1, 2, 3)]
-    save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, "digits")
+    save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, BITS_PER_DIM, "digits")
 
     assert ticks and all(tick == int(tick) for tick in ticks)
 
@@ -61,6 +62,6 @@ def test_the_steps_of_a_short_run_are_whole_numbers(tmp_path, monkeypatch):
 def test_values_that_are_not_finite_are_left_out_of_the_curves(tmp_path):
     rows = [{"step": 1, "train_bits_per_dim": 2.0}, {"step": 2, "train_bits_per_dim": float("nan")}]
     rows += [{"step": 2, "val_bits_per_dim": float("inf")}]
-    save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, "digits")
+    save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, BITS_PER_DIM, "digits")
 
     assert (tmp_path / "curves.png").is_file()

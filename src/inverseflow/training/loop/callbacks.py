@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor
 from tqdm import tqdm
 
-from inverseflow.training.loop.module import FlowModule
+from inverseflow.training.loop.module import VALIDATED, FlowModule
 from inverseflow.training.run.folder import append_metrics
 
 _WARM_UP = 2  # steps that are slower because memory and kernels are being prepared
@@ -40,13 +40,14 @@ class AveragedWeights(WeightAveraging):
 
 
 class Recorder(Callback):
-    """Record a row every `every` steps and with every validation in metrics.csv and by the loggers.
+    """Record a row every `every` steps and with every validation: in memory, in metrics.csv and by the loggers.
 
     Lightning's CSVLogger starts the file of a resumed run anew.
     """
 
-    def __init__(self, metrics: Path, every: int) -> None:
+    def __init__(self, metrics: Path | None, every: int) -> None:
         self.ms_per_step: float | None = None
+        self.rows: list[dict[str, float]] = []
         self._metrics = metrics
         self._every = every
         self._measured_from = 0
@@ -57,7 +58,7 @@ class Recorder(Callback):
         """Leave out the first steps of a resumed run from its times, too."""
         self._measured_from = trainer.global_step + _WARM_UP
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Tensor, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the learning rate of the step."""
         self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # the schedule moves on before the step ends
 
@@ -70,7 +71,7 @@ class Recorder(Callback):
             self.ms_per_step = sum(self._window) / len(self._window)
         if step % self._every == 0 or step in (1, trainer.max_steps):
             row = {
-                "train_bits_per_dim": float(pl_module.train_bits_per_dim),
+                **{f"train_{name}": float(term) for name, term in pl_module.terms.items()},
                 "learning_rate": float(self._learning_rate),
                 "gradient_norm": float(pl_module.gradient_norm),
                 "ms_per_step": math.nan if self.ms_per_step is None else self.ms_per_step,
@@ -80,12 +81,14 @@ class Recorder(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the validation."""
-        self._record(trainer, {"val_bits_per_dim": float(trainer.callback_metrics["val_bits_per_dim"])})
+        metrics = trainer.callback_metrics.items()
+        self._record(trainer, {name: float(value) for name, value in metrics if name.startswith("val_")})
 
     def _record(self, trainer: Trainer, row: dict[str, float]) -> None:
         row = {name: value for name, value in row.items() if math.isfinite(value)}
-        if trainer.is_global_zero:
-            append_metrics(self._metrics, {"step": trainer.global_step, **row})
+        self.rows.append({"step": trainer.global_step, **row})
+        if trainer.is_global_zero and self._metrics is not None:
+            append_metrics(self._metrics, self.rows[-1])
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
 
@@ -120,7 +123,7 @@ class StepProgress(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the validation."""
-        self._validation = f", validation {float(trainer.callback_metrics['val_bits_per_dim']):.3f}"
+        self._validation = f", validation {float(trainer.callback_metrics[VALIDATED]):.3f}"
         if self._bar.disable:
             self._line(trainer, pl_module)
 
@@ -135,4 +138,7 @@ class StepProgress(Callback):
     def _text(self, pl_module: LightningModule) -> str:
         assert isinstance(pl_module, FlowModule)
         speed = "" if self._recorder.ms_per_step is None else f", {self._recorder.ms_per_step:.0f} ms/step"
-        return f"{float(pl_module.train_bits_per_dim):.3f} bits/dim{self._validation}{speed}"
+        name, value = next(iter(pl_module.terms.items()))
+        metric = pl_module.flow.metric
+        number = f"{float(value):.3f} {metric.unit}" if name == metric.name else f"{name} {float(value):.3f}"
+        return f"{number}{self._validation}{speed}"

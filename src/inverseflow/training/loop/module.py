@@ -1,4 +1,4 @@
-"""The training step: minimize bits per dimension by Adam."""
+"""The training step: minimize an objective by Adam."""
 
 import math
 import time
@@ -11,12 +11,16 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from inverseflow.data import Augmentation
+from inverseflow.data import Augmentation, Batch
 from inverseflow.densities import Density
 from inverseflow.errors import NonFiniteError
 from inverseflow.training.loop.nonfinite import first_non_finite_layer, last_non_finite_gradient
+from inverseflow.training.objective import Loss, MaximumLikelihood, Objective
 from inverseflow.training.options import OptimizerOptions
-from inverseflow.utils.seeding import derived_seed
+from inverseflow.utils.seeding import derived_seed, seed_generators
+
+Pair = tuple[Tensor, Tensor | None]
+"""A batch as Lightning moves and converts it: x, and context or None."""
 
 
 def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[[int], float]:
@@ -36,24 +40,32 @@ def learning_rate_factor(options: OptimizerOptions, max_steps: int) -> Callable[
 
 
 class FlowModule(LightningModule):
-    """Train a flow, or another density, by maximum likelihood.
+    """Train a flow, or another density, by an objective.
 
     The noise of a training step is a function of the seed, the step and the rank, and every validation draws the same
     noise. So a resumed run follows the same trajectory as a run that was never stopped.
     """
 
     def __init__(
-        self, flow: Density, options: OptimizerOptions, *, seed: int, augmentation: Augmentation | None = None
+        self,
+        flow: Density,
+        options: OptimizerOptions,
+        *,
+        seed: int,
+        objective: Objective | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.flow = flow
         self.options = options
         self.seed = seed
+        self.objective = MaximumLikelihood() if objective is None else objective
         self.augmentation = augmentation
-        self.train_bits_per_dim = torch.tensor(math.nan)
+        self.terms: dict[str, Tensor] = {}
+        """Of the last step: the total first."""
         self.gradient_norm = torch.tensor(math.nan)
         self.step_began = 0.0
-        self._images: Tensor | None = None
+        self._batch: Batch | None = None
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam, and a schedule that moves on after every step."""
@@ -69,27 +81,30 @@ class FlowModule(LightningModule):
 
     on_train_start = on_validation_end = on_train_batch_end
 
-    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Pair, batch_idx: int) -> None:
         """Seed the noise of the step."""
-        torch.manual_seed(self._step_seed("noise"))
+        seed_generators(self._step_seed("noise"), self.device)
 
-    def training_step(self, images: Tensor) -> Tensor:
-        """Return the mean bits per dimension of a batch."""
-        self._images = images
-        loss = self._bits_per_dim(self._augmented(images)).mean()
-        self.train_bits_per_dim = loss.detach()
-        return loss
+    def training_step(self, batch: Pair) -> Tensor:
+        """Return the objective of a batch."""
+        self._batch = Batch(*batch)
+        loss = self._objective(self._augmented(self._batch))
+        self.terms = loss.named()
+        return loss.total
 
-    def on_validation_batch_start(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_start(self, batch: Pair, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Seed the noise of a validation batch, the same in every validation."""
-        torch.manual_seed(self._validation_seed(batch_idx))
+        seed_generators(self._validation_seed(batch_idx), self.device)
 
-    def validation_step(self, images: Tensor, batch_idx: int) -> None:
-        """Add a batch to the mean bits per dimension of the validation images, which must be finite on every rank."""
-        bits = self._bits_per_dim(images).mean()
+    def validation_step(self, pair: Pair, batch_idx: int) -> None:
+        """Add a batch to the means over the validation examples, which must be finite on every rank."""
+        batch = Batch(*pair)
+        loss = self._objective(batch)
         what = f"the validation after step {self.trainer.global_step} is not finite"
-        self._require_finite(bits, what, images, self._validation_seed(batch_idx))
-        self.log("val_bits_per_dim", bits, batch_size=len(images), on_epoch=True, logger=False, sync_dist=True)
+        self._require_finite(loss, what, batch, self._validation_seed(batch_idx))
+        terms = {f"val_{name}": term for name, term in loss.named().items()}
+        for name, value in {VALIDATED: loss.total, **terms}.items():
+            self.log(name, value, batch_size=len(batch), on_epoch=True, logger=False, sync_dist=True)
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Measure the gradient, clip it, and stop the run before a value that is not finite reaches the weights."""
@@ -100,45 +115,47 @@ class FlowModule(LightningModule):
         else:
             gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
             self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
-        if self._on_any_rank(not bool(torch.isfinite(self.gradient_norm) & torch.isfinite(self.train_bits_per_dim))):
+        total = next(iter(self.terms.values()))
+        if self._on_any_rank(not bool(torch.isfinite(self.gradient_norm + total))):
             raise NonFiniteError(self._explain_step())
         if not self._is_sharded:
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), limit, self.gradient_norm)
 
     def check_finite(self) -> None:
-        """Check the weights after a step, before they are saved: on the images of that step in evaluation mode.
+        """Check the weights after a step, before they are saved: on the batch of that step in evaluation mode.
 
         Draws from the global generator, which the next step and every validation batch seed anew.
         """
-        if self._images is None or self._is_sharded:
+        if self._batch is None or self._is_sharded:
             return
         training, seed = self.flow.training, self._step_seed("check")
         self.flow.eval()
         try:
-            torch.manual_seed(seed)
+            seed_generators(seed, self.device)
             with torch.no_grad():
-                bits = self._bits_per_dim(self._images).mean()
+                loss = self._objective(self._batch)
             what = f"the model is not finite after step {self.trainer.global_step}"
-            self._require_finite(bits, what, self._images, seed)
+            self._require_finite(loss, what, self._batch, seed)
         finally:
             self.flow.train(training)
 
-    def _require_finite(self, bits: Tensor, what: str, images: Tensor, seed: int) -> None:
-        if self._on_any_rank(not bool(torch.isfinite(bits))):
-            raise NonFiniteError(_sentence(what, self._first_place(images, seed)))
+    def _require_finite(self, loss: Loss, what: str, batch: Batch, seed: int) -> None:
+        if self._on_any_rank(not bool(torch.isfinite(loss.total))):
+            raise NonFiniteError(_sentence(what, self._first_place(batch, seed)))
 
     @property
     def _is_sharded(self) -> bool:
         return isinstance(self.trainer.strategy, FSDPStrategy)
 
-    def _bits_per_dim(self, images: Tensor) -> Tensor:
+    def _objective(self, batch: Batch) -> Loss:
         with self.trainer.precision_plugin.train_step_context():
-            return self.flow.to_bits_per_dim(self.flow(images))
+            return self.objective(self.flow, batch)
 
-    def _augmented(self, images: Tensor) -> Tensor:
+    def _augmented(self, batch: Batch) -> Batch:
         if self.augmentation is None:
-            return images
-        return self.augmentation(images, torch.Generator(images.device).manual_seed(self._step_seed("augmentation")))
+            return batch
+        generator = torch.Generator(batch.x.device).manual_seed(self._step_seed("augmentation"))
+        return Batch(self.augmentation(batch.x, generator), batch.context)
 
     def _step_seed(self, purpose: str) -> int:
         return derived_seed(self.seed, purpose, self.trainer.global_step, self.global_rank)
@@ -152,17 +169,17 @@ class FlowModule(LightningModule):
         return bool(self.trainer.strategy.reduce_boolean_decision(condition, all=False))
 
     def _explain_step(self) -> str:
-        assert self._images is not None
-        place = self._first_place(self._augmented(self._images), self._step_seed("noise"), gradients=True)
+        assert self._batch is not None
+        place = self._first_place(self._augmented(self._batch), self._step_seed("noise"), gradients=True)
         what = "gradient" if place is None or place.startswith(_GRADIENT) else "loss"
         return _sentence(f"the {what} is not finite in step {self.trainer.global_step + 1}", place)
 
-    def _first_place(self, images: Tensor, seed: int, *, gradients: bool = False) -> str | None:
+    def _first_place(self, batch: Batch, seed: int, *, gradients: bool = False) -> str | None:
         """Return where the first value is that is not finite, on the first rank that has one."""
 
         def run() -> None:
-            torch.manual_seed(seed)
-            self._bits_per_dim(images)
+            seed_generators(seed, self.device)
+            self._objective(batch)
 
         place = None if self._is_sharded else first_non_finite_layer(self.flow, run)
         if place is None and gradients:
@@ -177,6 +194,8 @@ class FlowModule(LightningModule):
         return found[0] if found else None
 
 
+VALIDATED = "validated"
+"""Name of the mean of the objective over the validation examples among the trainer's metrics."""
 _GRADIENT = "the gradient of "
 
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -10,10 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from inverseflow.densities import Density, Metric
 from inverseflow.utils.files import atomic_write
 
 matplotlib.use("Agg", force=False)
 
+_CORNER = 8  # columns of a table that a picture shows, at most
+_COLORS = {"data": "tab:blue", "samples": "tab:orange"}
+_DOTS: dict[str, Any] = {"s": 3, "alpha": 0.4, "linewidths": 0}
 _VISIBLE = 720  # pixels that a grid is enlarged to, at most, in whole multiples
 
 
@@ -62,32 +68,101 @@ def save_reconstructions(path: Path, originals: Tensor, reconstructions: Tensor,
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def save_curves(path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapping[str, float], title: str) -> None:
+def save_curves(
+    path: Path, rows: Sequence[Mapping[str, float]], baselines: Mapping[str, float], metric: Metric, title: str
+) -> None:
     """Write the rows of metrics.csv as curves over the steps, with the baselines as lines, as a PNG file."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    train, validation = _curve(rows, "train_bits_per_dim"), _curve(rows, "val_bits_per_dim")
+    train, validation = _curve(rows, f"train_{metric.name}"), _curve(rows, f"val_{metric.name}")
     if train:
         axes.plot(*zip(*train, strict=True), color="tab:blue", linewidth=0.8, alpha=0.6, label="training batch")
     if validation:
         marker = "o" if len(validation) < 40 else None
         axes.plot(*zip(*validation, strict=True), color="tab:orange", marker=marker, markersize=4, label="validation")
-    measured = [value for _, value in train + validation] or list(baselines.values())
+    measured = [value for _, value in train + validation] or list(baselines.values()) or [0.0]
     low, high = min(measured), float(np.quantile(measured, 0.98))  # the first steps can be far above all others
     high = max([high, *(bits for bits in baselines.values() if bits < low + 2 * (high - low))])
     for (name, bits), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
         label = f"{name.replace('_', ' ')} ({bits:.2f}{'' if bits <= high else ', off the top'})"
         axes.axhline(bits, color="gray", linestyle=style, linewidth=1, label=label)
     axes.set_ylim(min([low, *baselines.values()]) - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01)
-    axes.set(title=title, xlabel="step", ylabel="bits per dimension")
+    axes.set(title=title, xlabel="step", ylabel=metric.unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def save_points(
+    path: Path,
+    data: Tensor | None,
+    samples: Tensor,
+    columns: Sequence[str],
+    title: str,
+    density: Density | None = None,
+) -> None:
+    """Write points ``(N, D)`` as a PNG file: two columns side by side, or each pair of columns in a corner plot.
+
+    Args:
+        path: the file.
+        data: points of the data, None for samples alone.
+        samples: points of the model.
+        columns: names of the columns; by default their numbers.
+        title: title of the picture.
+        density: its level lines are drawn over two columns of data.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    shown = {"samples": samples} if data is None else {"data": data, "samples": samples}
+    shown = {name: points[:, :_CORNER].cpu() for name, points in shown.items()}
+    size, first = min(samples.shape[1], _CORNER), next(iter(shown.values()))
+    names = [columns[place] if place < len(columns) else str(place) for place in range(size)]
+    figure = Figure(figsize=(4.5 * len(shown), 4.5) if size == 2 else (2 + 1.8 * size, 2 + 1.8 * size))
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title)
+    if size == 2:
+        panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (name, points) in zip(panels, shown.items(), strict=True):
+            axes.scatter(*points.T.numpy(), color=_COLORS[name], **_DOTS)
+            axes.set(title=name, xlabel=names[0], ylabel=names[1])
+            if name == "data" and density is not None:
+                _contours(axes, density, points)
+    else:
+        grid = figure.subplots(size, size, squeeze=False)
+        for row, column in product(range(size), repeat=2):
+            axes = grid[row][column]
+            if column > row:
+                axes.set_axis_off()
+                continue
+            low, high = (float(bound) for bound in first[:, row].aminmax())
+            for name, points in shown.items():
+                if row == column:
+                    values = points[:, row].clamp(low, high).numpy()
+                    axes.hist(values, 40, color=_COLORS[name], histtype="step", density=True)
+                else:
+                    axes.scatter(points[:, column].numpy(), points[:, row].numpy(), color=_COLORS[name], **_DOTS)
+            axes.set(xlabel=names[column] if row == size - 1 else "", ylabel=names[row] if column == 0 else "")
+        figure.legend(handles=[Line2D([], [], color=_COLORS[name], label=name) for name in shown], loc="upper right")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _contours(axes: Any, density: Density, data: Tensor) -> None:
+    """Draw the level lines of a density in the plane."""
+    low, high = data.amin(0), data.amax(0)
+    margin = 0.1 * (high - low)
+    x, y = (torch.linspace(float(a), float(b), 100) for a, b in zip(low - margin, high + margin, strict=True))
+    points = torch.cartesian_prod(x, y).to(next(density.parameters()))
+    log_prob = density.log_prob(points).reshape(100, 100).T.float().cpu()
+    if bool(log_prob.isfinite().all()):
+        levels = log_prob.max() - torch.tensor([6.0, 4.5, 3.0, 1.5, 0.5])
+        axes.contour(x, y, log_prob, levels=levels.numpy(), colors="black", linewidths=0.6)
 
 
 def _curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:

@@ -12,22 +12,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverseflow.data import ImageSplits
+from inverseflow import densities
+from inverseflow.data import Batch, Examples, LabelCondition, Splits
+from inverseflow.densities import BITS_PER_DIM, NATS, Density
 from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
-from inverseflow.training.baselines import baseline_bits
+from inverseflow.training.baselines import baseline_bits, baseline_nats
 from inverseflow.training.evaluation import Evaluation, evaluate
 from inverseflow.training.options import TrainOptions
-from inverseflow.training.report.pictures import save_curves, save_grid, save_reconstructions
+from inverseflow.training.report.pictures import save_curves, save_grid, save_points, save_reconstructions
 from inverseflow.training.run import Run
 from inverseflow.training.run.folder import read_metrics
+from inverseflow.training.words import counted
 from inverseflow.utils.files import atomic_folder, write_json
 from inverseflow.utils.seeding import seeded
 
 _PICTURED = 100
+_ROW = 10  # samples of a class
+_MOST_ROWS = 50
+_POINTS = 2000
 _RECONSTRUCTED = 64
-_BASELINE_IMAGES = 50_000
+_BASELINE_EXAMPLES = 50_000
 _PACKAGES = ("inverseflow", "torch", "lightning", "numpy")
+_UNITS = {metric.name: metric.unit for metric in (BITS_PER_DIM, NATS)}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training came to."""
+
+    steps: int
+    """Training steps."""
+    best_step: int
+    """Training step of the exported weights."""
+    best_value: float
+    """Objective in the best validation."""
+    stopped_early: bool
+    """Whether the patience ended the training."""
+    seconds: float
+    """Time in training, validation included."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +59,14 @@ class Report:
 
     title: str
     """Name of the data for tables."""
-    test_bits_per_dim: float
-    """Upper bound on the bits per dimension of the discrete test images."""
-    test_bits_per_dim_stderr: float | None
-    """Its standard error over the images; None for one image."""
+    split: str
+    """The examples that were measured: test, or validation if there are none for test."""
     baselines: dict[str, float]
-    """Bits per dimension of the baselines on the same images, by name."""
-    val_bits_per_dim: float
-    """Bits per dimension of the best validation during training."""
-    max_reconstruction_error: int | None
-    """In gray levels, after rounding; None if a reconstruction is not finite."""
+    """The metric of the baselines on the same examples, by name."""
+    best_value: float
+    """Objective in the best validation during training."""
+    max_reconstruction_error: float | None
+    """Of the evaluation."""
     parameters: int
     """Number of trained parameters of the flow."""
     train_seconds: float
@@ -53,17 +74,19 @@ class Report:
     ms_per_step: float | None
     """Mean time of a training step; None if too few steps were made."""
     sample_ms_per_100: float | None
-    """Time to draw 100 images; None if sampling fails."""
+    """Time to draw 100 examples; None if sampling fails."""
     steps: int
     """Training steps."""
     best_step: int
     """Training step of the exported weights."""
+    stopped_early: bool
+    """Whether the patience ended the training."""
     seed: int
     """Seed of the run."""
     model: dict[str, Any]
     """Options of the flow."""
     evaluation: Evaluation
-    """All measurements on the test images."""
+    """All measurements on these examples."""
     problems: list[str]
     """Sentences about what does not work, for instance an inverse that loses the images."""
     device: str
@@ -71,88 +94,138 @@ class Report:
     versions: dict[str, str]
     """Versions of Python and of the packages that matter."""
 
+    @property
+    def value(self) -> float:
+        """Mean over the examples in the metric of the density: bits per dimension of gray levels, else nats."""
+        return self.evaluation.value
+
+    @property
+    def stderr(self) -> float | None:
+        """Its standard error over the examples; None for one example."""
+        return self.evaluation.stderr
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the fields for JSON, with the measurement as ``test_bits_per_dim`` or as its metric is called."""
+        measured = f"{self.split}_{self.evaluation.metric}"
+        mapping = {"title": self.title, measured: self.value, f"{measured}_stderr": self.stderr}
+        return {**mapping, **asdict(self), "evaluation": self.evaluation.to_mapping()}
+
 
 def finish(
-    run: Run, options: TrainOptions, data: ImageSplits, flow: Flow, training: dict[str, Any], device: torch.device
+    run: Run, options: TrainOptions, data: Splits[Any], density: Density, training: Training, device: torch.device
 ) -> Report:
-    """Measure the flow, draw the pictures, export the flow, and write report.json with `training`'s fields in it."""
-    flow = flow.to(device).eval()
-    measured = evaluate(flow, data.test, draws=options.evaluation_draws, seed=options.seed)
-    problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_images else []
-    problems += _draw(run, flow, data, options.seed)
-    baselines = dict(_baselines(data))
-    metrics = read_metrics(run.metrics)
-    times = [row["ms_per_step"] for row in metrics if "ms_per_step" in row]
-    save_curves(run.curves, metrics, baselines, f"{data.title}, {options.model.name}")
-    with atomic_folder(run.model) as temporary:
-        flow.save_pretrained(temporary)
+    """Measure the density, draw the pictures, export the density, and write report.json."""
+    density = density.to(device).eval()
+    split, examples = ("test", data.test) if len(data.test) else ("validation", data.validation)
+    measured = evaluate(density, examples, draws=options.evaluation_draws, seed=options.seed)
+    problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_examples else []
+    problems += _draw(run, density, data, options.seed)
+    baselines = dict(_baselines(data.train, examples, data.levels))
+    rows = read_metrics(run.metrics)
+    times = [row["ms_per_step"] for row in rows if "ms_per_step" in row]
+    save_curves(run.curves, rows, baselines, density.metric, f"{data.title}, {_name(density)}")
+    if density.config is None:
+        problems.append(f"{type(density).__name__} is not registered, so the model is only in the checkpoints")
+    else:
+        with atomic_folder(run.model) as temporary:
+            densities.save(density, temporary)
     report = Report(
         title=data.title,
-        test_bits_per_dim=measured.bits_per_dim,
-        test_bits_per_dim_stderr=measured.bits_per_dim_stderr,
+        split=split,
         baselines=baselines,
+        best_value=training.best_value,
         max_reconstruction_error=measured.max_reconstruction_error,
-        parameters=sum(parameter.numel() for parameter in flow.parameters()),
+        parameters=sum(parameter.numel() for parameter in density.parameters()),
+        train_seconds=training.seconds,
+        ms_per_step=statistics.fmean(times) if times else None,
         sample_ms_per_100=measured.sample_ms_per_100,
+        steps=training.steps,
+        best_step=training.best_step,
+        stopped_early=training.stopped_early,
         seed=options.seed,
         model=asdict(options.model),
         evaluation=measured,
         problems=problems,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        ms_per_step=statistics.fmean(times) if times else None,
-        **training,
     )
-    write_json(run.report, asdict(report))
+    write_json(run.report, report.to_mapping())
     return report
 
 
-def _draw(run: Run, flow: Flow, data: ImageSplits, seed: int) -> list[str]:
-    """Write samples.png and reconstructions.png, and return a sentence if the flow fails."""
+def _name(density: Density) -> str:
+    return type(density).__name__ if density.config is None else str(density.config["density"])
+
+
+def _draw(run: Run, density: Density, data: Splits[Any], seed: int) -> list[str]:
+    """Write samples.png, and of images reconstructions.png, and return a sentence if the density fails."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pixels are not a number")  # the report says so
         try:
-            images = data.test.__getitems__(range(min(_RECONSTRUCTED, len(data.test))))
-            with seeded(0, "reconstruction"):
-                reconstruct(run.reconstructions, flow, images, data)
+            if data.levels is not None and len(data.event_shape) == 3 and isinstance(density, Flow) and len(data.test):
+                batch = data.test.batch(range(min(_RECONSTRUCTED, len(data.test))))
+                with seeded(0, "reconstruction"):
+                    reconstruct(run.reconstructions, density, batch, data)
             with torch.inference_mode(), seeded(seed, "samples"):
-                save_grid(run.samples, flow.sample(_PICTURED), data.levels)
+                draw_samples(run.samples, density, data)
         except LayerError as error:
             return [f"no pictures can be drawn: {error}"]
     return []
 
 
-@lru_cache(maxsize=1)  # several runs on the same images have the same baselines
-def _baselines(data: ImageSplits) -> dict[str, float]:
-    train = data.train if len(data.train) <= _BASELINE_IMAGES else data.train.select(range(_BASELINE_IMAGES))
-    return baseline_bits(train.tensor(), data.test.tensor(), data.levels)
+def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
+    """Draw images in a grid, one class in each row if they are conditioned on labels, or points next to the data."""
+    device = next(density.parameters()).device
+    if data.levels is not None and len(data.event_shape) == 3:
+        context, columns = None, None
+        if isinstance(data.condition, LabelCondition):
+            columns, rows = _ROW, min(data.condition.size, _MOST_ROWS)
+            context = data.condition.one_hot(torch.arange(rows)).repeat_interleave(columns, 0).to(device)
+        number = _PICTURED if context is None else len(context)
+        save_grid(path, density.sample(number, context), data.levels, columns=columns)
+    elif len(data.event_shape) == 1:
+        examples = data.test if len(data.test) else data.validation
+        batch = examples.batch(range(min(_POINTS, len(examples)))).to(device)
+        samples = density.sample(len(batch), batch.context)
+        contoured = density if batch.context is None else None
+        save_points(path, batch.x, samples, data.columns, f"{data.title}: data and samples", contoured)
 
 
-def reconstruct(path: Path, flow: Flow, originals: Tensor, data: ImageSplits) -> int:
+@lru_cache(maxsize=1)  # several runs on the same data have the same baselines
+def _baselines(train: Examples, test: Examples, levels: int | None) -> dict[str, float]:
+    if len(train) > _BASELINE_EXAMPLES:
+        train = train.select(range(_BASELINE_EXAMPLES))
+    if levels is None:
+        return baseline_nats(train.tensor(), test.tensor())
+    return baseline_bits(train.tensor(), test.tensor(), levels)
+
+
+def reconstruct(path: Path, flow: Flow, originals: Batch, data: Splits[Any]) -> int:
     """Draw images next to their reconstructions through the latent, and return the largest difference in levels."""
+    assert data.levels is not None
+    batch = originals.to(next(flow.parameters()).device)
     with torch.inference_mode():
-        back = flow.decode(flow.encode(originals.to(next(flow.parameters()).device))).cpu()
-    save_reconstructions(path, originals, back, data.levels, f"{data.title}: through the latent and back")
-    return int((originals.int() - back.int()).abs().max())
+        back: Tensor = flow.decode(flow.encode(batch.x, batch.context), batch.context).cpu()
+    save_reconstructions(path, originals.x, back, data.levels, f"{data.title}: through the latent and back")
+    return int((originals.x.int() - back.int()).abs().max())
 
 
 def closing_lines(report: Report, run: Run) -> str:
     """Return the lines that are printed at the end of a run."""
-    bits, measured = report.test_bits_per_dim, report.evaluation
-    error = report.test_bits_per_dim_stderr
-    title = f"{report.title}: {bits:.3f} {'(one image)' if error is None else f'± {error:.3f}'} bits/dim"
-    images = "1 test image" if measured.images == 1 else f"{measured.images} test images"
-    deviation = measured.bits_per_dim_draw_std
-    between = "" if deviation is None else f", {deviation:.4f} between draws"
-    lines = [f"{title} on {images}{between}"]
-    for name, value in report.baselines.items():
-        verdict = "below" if bits < value else "NOT below"
-        lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {value:.3f}")
+    value, error, measured = report.value, report.stderr, report.evaluation
+    images = "image" if measured.metric == BITS_PER_DIM.name else "example"
+    title = f"{report.title}: {value:.3f} {f'(one {images})' if error is None else f'± {error:.3f}'}"
+    between = "" if measured.draw_std is None else f", {measured.draw_std:.4f} between draws"
+    lines = [f"{title} {_UNITS[measured.metric]} on {counted(measured.examples, f'{report.split} {images}')}{between}"]
+    for name, baseline in report.baselines.items():
+        verdict = "below" if value < baseline else "NOT below"
+        lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {baseline:.3f}")
     step = "" if report.ms_per_step is None else f", {report.ms_per_step:.0f} ms/step"
     sampling = "" if report.sample_ms_per_100 is None else f", 100 samples in {report.sample_ms_per_100:.0f} ms"
-    exact = "the inverse is NOT exact" if measured.changed_images else measured.round_trip
+    exact = "the inverse is NOT exact" if measured.changed_examples else measured.round_trip
+    early = f" (stopped early, best step {report.best_step})" if report.stopped_early else ""
     lines += [
-        f"  {report.steps} steps in {report.train_seconds:.0f} s{step}, {report.parameters:,} parameters",
+        f"  {report.steps} steps{early} in {report.train_seconds:.0f} s{step}, {report.parameters:,} parameters",
         f"  {exact}{sampling}",
         *(f"  WARNING: {problem}" for problem in report.problems),
         f"  pictures, report.json and the model are in {run.path}",

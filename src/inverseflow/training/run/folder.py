@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -11,10 +11,16 @@ import yaml
 
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.options import TrainOptions
+from inverseflow.training.run.description import Description
 from inverseflow.training.run.lock import LOCK_NAME
 from inverseflow.utils.files import atomic_write, delete, delete_temporary, errors_naming, is_temporary, write_text
 
-_COLUMNS = ("step", "train_bits_per_dim", "val_bits_per_dim", "learning_rate", "gradient_norm", "ms_per_step")
+_COLUMNS = (
+    "step",
+    "learning_rate",
+    "gradient_norm",
+    "ms_per_step",
+)  # and train_TERM, val_TERM of the objective
 
 
 class Run:
@@ -31,6 +37,7 @@ class Run:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.expanduser(path))
         self.config = self.path / "config.yaml"
+        self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
@@ -94,15 +101,23 @@ class Run:
                 "--resume continues it, --overwrite deletes it, --out chooses another folder"
             )
 
-    def prepare(self, options: TrainOptions, *, overwrite: bool, step: int = 0) -> None:
+    def description(self) -> Description | None:
+        """Return what the folder says about the data; None if it was made before folders said anything."""
+        return Description.read(self.data) if self.data.is_file() else None
+
+    def prepare(
+        self, options: TrainOptions, data: Description | None = None, *, overwrite: bool, step: int = 0
+    ) -> None:
         """Make the folder, write the settings into it, and begin metrics.csv with the rows up to a step."""
         delete_temporary(self.path)  # left by a process that was killed while it wrote
         delete_temporary(self.checkpoints)
         if overwrite and self.exists:
             self.remove_results()
-            delete(self.tensorboard, self.checkpoints, self.metrics, self.config)
+            delete(self.tensorboard, self.checkpoints, self.metrics, self.data, self.config)
         text = "# The settings of this run. `inverseflow train --config` takes this file.\n"
         write_text(self.config, text + yaml.safe_dump(options.to_mapping(), sort_keys=False, allow_unicode=True))
+        if data is not None:
+            data.write(self.data)
         self.checkpoints.mkdir(exist_ok=True)
         begin_metrics(self.metrics, step)
 
@@ -142,19 +157,36 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     raise RunError(f"{path} is damaged; move it away to go on without the rows so far")
 
 
+def validated(rows: Sequence[Mapping[str, float]]) -> list[float]:
+    """Return the values of the objective in the validations: the first val_ column holds it."""
+    named = [next((value for name, value in row.items() if name.startswith("val_")), None) for row in rows]
+    return [value for value in named if value is not None]
+
+
 def begin_metrics(path: Path, step: int) -> None:
     """Start metrics.csv anew. Rows up to a step are copied from the previous file: later steps are made again."""
-    kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(map(_as_text, kept))
+    _write_metrics(path, [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else [])
 
 
 def append_metrics(path: Path, row: Mapping[str, float]) -> None:
-    """Append one row to metrics.csv."""
-    with errors_naming(path), path.open("a", newline="") as file:
-        csv.DictWriter(file, _COLUMNS).writerow(_as_text(row))
+    """Append one row to metrics.csv. The file is written anew if the row has a column that it lacks."""
+    with errors_naming(path):
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file))
+        if not set(columns) >= row.keys():
+            return _write_metrics(path, [*read_metrics(path), row])
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, columns).writerow(_as_text(row))
+
+
+def _write_metrics(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    columns = dict.fromkeys([*_COLUMNS, *(name for row in rows for name in row)])
+    order = ("step", "train", "val")
+    first = sorted(columns, key=lambda name: [*order, name.partition("_")[0]].index(name.partition("_")[0]))
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, first)
+        writer.writeheader()
+        writer.writerows(map(_as_text, rows))
 
 
 def _as_text(row: Mapping[str, float]) -> dict[str, str]:

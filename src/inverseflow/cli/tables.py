@@ -1,0 +1,60 @@
+"""Write samples as tables."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from inverseflow.training.report import save_points
+from inverseflow.training.run.description import Description
+from inverseflow.utils.files import atomic_write, write_torch
+from inverseflow.utils.packages import packages_for
+
+
+def write_rows(path: Path, rows: Tensor, data: Description) -> None:
+    """Write samples ``(N, *event_shape)``, one in each row, as the suffix of the file says.
+
+    Args:
+        path: a file that ends in .csv, .parquet, .npz, .npy, .pt or .png.
+        rows: the samples.
+        data: names the columns and the categories.
+    """
+    flat = rows.flatten(1)
+    names = data.columns or tuple(map(str, range(flat.shape[1])))
+    if path.suffix == ".png":
+        save_points(path, None, flat, names, f"samples of {data.title}")
+    elif path.suffix == ".pt":
+        write_torch(path, rows)
+    else:
+        pairs = zip(names, flat.T.numpy(), strict=True)
+        columns = {name: _named(column, data.categories.get(name)) for name, column in pairs}
+        with atomic_write(path) as aside:
+            _write(aside, path.suffix, columns, rows)
+
+
+def _write(path: Path, suffix: str, columns: dict[str, Any], rows: Tensor) -> None:
+    if suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    elif suffix == ".parquet":
+        with packages_for("writing Parquet files"):
+            import pyarrow
+            from pyarrow import parquet
+        parquet.write_table(pyarrow.table(columns), path)
+    else:
+        with path.open("wb") as file:
+            if suffix == ".npy":
+                np.save(file, rows.numpy())
+            else:
+                np.savez_compressed(file, **columns)
+
+
+def _named(column: Any, categories: tuple[str, ...] | None) -> Any:
+    """Return numbers of categories as their names."""
+    if categories is None:
+        return column
+    return np.array(categories)[column.round().clip(0, len(categories) - 1).astype(int)]

@@ -1,0 +1,61 @@
+"""What a run folder says about its data: enough to build the flow and to name classes and columns without the data."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inverseflow.errors import DataError, RunError
+from inverseflow.utils.files import write_json
+
+
+@dataclass(frozen=True)
+class Description:
+    """Content of data.json."""
+
+    title: str
+    """Name of the data to print."""
+    event_shape: tuple[int, ...]
+    """Shape of every example."""
+    levels: int | None
+    """Number of gray levels, None for continuous data."""
+    condition: Any = None
+    """What contexts say, None without contexts."""
+    columns: tuple[str, ...] = ()
+    """Names of the elements of an example that is a row of a table."""
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the categories of each column that holds categories."""
+
+    @classmethod
+    def of(cls, data: Any) -> "Description":
+        """Return the description of a data set."""
+        return cls(data.title, data.event_shape, data.levels, data.condition, data.columns, data.categories)
+
+    def write(self, path: Path) -> None:
+        """Write the description as JSON."""
+        condition = None if self.condition is None else self.condition.to_mapping()
+        write_json(path, {**vars(self), "condition": condition, "categories": dict(self.categories)})
+
+    @classmethod
+    def read(cls, path: Path) -> "Description":
+        """Read what `write` wrote.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        from inverseflow.data import condition_from_mapping
+
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            condition = content["condition"]
+            return cls(
+                str(content["title"]),
+                tuple(map(int, content["event_shape"])),
+                content["levels"],
+                None if condition is None else condition_from_mapping(condition),
+                tuple(content["columns"]),
+                {name: tuple(names) for name, names in content["categories"].items()},
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, DataError) as error:
+            raise RunError(f"{path} is damaged; `train --resume` writes it anew") from error
