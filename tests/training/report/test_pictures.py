@@ -36,7 +36,9 @@ def test_all_pictures_are_png_files_that_can_be_read(tmp_path):
     images = torch.randint(0, 17, (5, 1, 8, 8), dtype=torch.uint8)
     save_grid(tmp_path / "grid.png", images, levels=17)
     save_reconstructions(tmp_path / "reconstructions.png", images, images, levels=17, title="digits")
-    save_curves(tmp_path / "curves.png", [{"step": 1, "train_bits_per_dim": 2.0}], {"gaussian": 3.0}, BITS_PER_DIM, "digits")
+    save_curves(
+        tmp_path / "curves.png", [{"step": 1, "train_bits_per_dim": 2.0}], {"gaussian": 3.0}, BITS_PER_DIM, "digits"
+    )
 
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
