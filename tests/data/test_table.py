@@ -117,6 +117,11 @@ def test_text_truth_values_and_declared_numbers_are_categories(tmp_path):
     assert rows == {(0, 1, 1), (1, 0, 2), (2, 0, 0)}
 
 
+def test_a_table_with_categories_can_be_a_key(write):
+    splits = load_table(write(csv()), columns=["a"], context_columns=["site"])
+    assert {splits: 1}[splits] == 1
+
+
 def test_a_change_of_units_changes_units_only(tmp_path):
     np.savez(tmp_path / "m.npz", length=NUMBERS[:, 0], other=NUMBERS[:, 1])
     np.savez(tmp_path / "mm.npz", length=1000 * NUMBERS[:, 0], other=NUMBERS[:, 1])

@@ -89,7 +89,7 @@ class ColumnCondition:
     """
 
     columns: tuple[str, ...]
-    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def size(self) -> int:

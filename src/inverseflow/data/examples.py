@@ -195,7 +195,7 @@ class Splits(Generic[ExamplesT]):
     """What the contexts of the examples say, None without contexts."""
     columns: tuple[str, ...] = ()
     """Names of the elements of an example that is a row of a table."""
-    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """For each of `columns` that holds categories, their names: its elements are the numbers of the categories, whole
     numbers from 0 on, which a flow dequantizes."""
     classes: tuple[str, ...] = ()
