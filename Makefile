@@ -8,7 +8,7 @@ NEWEST_TORCH := 2.14.1
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pure test-versions lint experiment bench sanitize clean
+.PHONY: help demo test test-slow test-pure test-versions test-interop lint experiment bench sanitize clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,10 @@ test-versions:  ## test operators, layers and flows with the oldest and the newe
 	        tests/ops tests/bijections tests/contracts tests/flows || exit 1; \
 	done
 	rm -rf build/versions
+
+test-interop: $(INSTALLED)  ## install zuko, nflows, normflows, FrEIA, Pyro and sbi, and test against them
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt zuko nflows normflows FrEIA pyro-ppl sbi
+	$(BIN)/python -m pytest tests/interop src/inverseflow/interop
 
 sanitize: $(INSTALLED)  ## run the tests of the C++ kernels under the address and undefined-behaviour sanitizers
 	cmake -S . -B build/sanitize -DINVERSEFLOW_SANITIZE=ON -DINVERSEFLOW_BASELINE=ON \

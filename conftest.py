@@ -10,10 +10,14 @@ import pytest
 import torch
 
 import inverseflow
+from inverseflow.utils.packages import OPTIONAL
 
 # Modules whose examples need a package that `make test` does not install.
-_NEEDS = {"freia": "FrEIA", "nflows": "nflows", "normflows": "normflows", "pyro": "pyro", "sbi": "sbi", "zuko": "zuko"}
-collect_ignore = [f"src/inverseflow/interop/{name}.py" for name, package in _NEEDS.items() if not find_spec(package)]
+collect_ignore = [
+    f"src/inverseflow/interop/{name.lower()}.py"
+    for name, package in OPTIONAL.items()
+    if package.extra == "interop" and not find_spec(name)
+]
 
 
 @pytest.fixture(autouse=True)

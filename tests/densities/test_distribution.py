@@ -204,12 +204,3 @@ def test_a_moment_without_closed_form_says_so(what):
 def test_its_representation_names_the_density_and_the_shapes():
     p = conditional().condition(torch.zeros(4, 3))
     assert repr(p) == "DensityDistribution(Flow, batch_shape=(4,), event_shape=(2,))"
-
-
-def test_it_stands_under_a_plate_of_pyro():
-    pyro = pytest.importorskip("pyro")
-    wrapped = pytest.importorskip("pyro.contrib.zuko").ZukoToPyro(unconditional().condition())
-    with pyro.poutine.trace() as trace, pyro.plate("data", 5):
-        pyro.sample("x", wrapped)
-    trace.trace.compute_log_prob()
-    assert trace.trace.nodes["x"]["log_prob"].shape == (5,)

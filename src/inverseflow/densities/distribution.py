@@ -16,7 +16,7 @@ _Shape = torch.Size | list[int] | tuple[int, ...]
 class DensityDistribution(Distribution):
     """A density with a fixed context, as a distribution of `torch.distributions`.
 
-    In Pyro, wrap it as ``pyro.contrib.zuko.ZukoToPyro(distribution)``; it expands under plates.
+    In Pyro use `inverseflow.interop.pyro.from_density`, which expands under plates.
 
     Args:
         density: the density.
