@@ -38,8 +38,9 @@ class Volume:
         """Solve slice after slice."""
         mirror = mirrored_axes(opposite(corner) if transposed else corner)
         y = y.flip(mirror) if mirror else y
-        at_a_time = min(max(1, _CHANNELS_AT_A_TIME // weight.shape[1]), y.shape[2])
-        x = self._walk(y, weight, groups, diagonal, transposed, at_a_time)
+        most = max(1, _CHANNELS_AT_A_TIME // weight.shape[1])
+        steps = -(-y.shape[2] // most)
+        x = self._walk(y, weight, groups, diagonal, transposed, -(-y.shape[2] // steps))
         if not finite(x):  # padding, and zeros between slices, must not meet what is not finite
             x = self._walk(y, weight, groups, diagonal, transposed, 1, inside=True)
         return x.flip(mirror) if mirror else x
@@ -48,33 +49,33 @@ class Volume:
         self, y: Tensor, weight: Tensor, groups: int, diagonal: str, transposed: bool, count: int, inside: bool = False
     ) -> Tensor:
         """Solve `count` slices at a time, from the first to the last, each slice from the top left."""
-        depth, height, width = y.shape[2:]
+        batch, channels, depth, height, width = y.shape
         behind, above, left = (min(side, size) - 1 for side, size in zip(weight.shape[2:], y.shape[2:], strict=True))
         weight = weight[:, :, -1 - behind :, -1 - above :, -1 - left :]
         earlier = _between_slices(triangular(weight, groups, diagonal, transposed), groups, count)[:, :, :, :behind]
         own = _between_slices(triangular(weight, groups, diagonal, False), groups, count)[:, :, :, behind:]
-        y = y.unflatten(1, (groups, -1)).transpose(2, 3)  # (N, G, D, C, H, W)
-        buffer = y.new_zeros(*y.shape[:2], behind + depth, y.shape[3], above + height, left + width)
-        x = buffer[:, :, behind:, :, above:, left:]
-        for d in range(0, depth, count):
-            now = min(count, depth - d)
-            right = y[:, :, d : d + now]
+        kernel_of_earlier, kernel = _kernel(earlier), _kernel(own)
+        # x starts with slices of zeros; right starts as y, and both end with slices that only fill the last step.
+        filled = -(-depth // count) * count
+        x = y.new_zeros(batch, groups, behind + filled, channels // groups, height, width)
+        right = y.new_zeros(batch, groups, filled, channels // groups, height, width)
+        right[:, :, :depth] = y.unflatten(1, (groups, -1)).transpose(2, 3)
+        # The transposed operator takes the slices, like pixels and channels, in the order of the original.
+        start = "bottom_right" if transposed else "top_left"
+        for d in range(0, filled, count):
+            rest = right[:, :, d : d + count]
             if behind and inside:
-                right = right - _convolve_inside(x[:, :, max(0, d - behind) : d], earlier, height, width)
+                rest = rest - _convolve_inside(x[:, :, behind + max(0, d - behind) : behind + d], earlier)
             elif behind:
+                window = F.pad(x[:, :, d : d + behind], (left, 0, above, 0)).flatten(1, 3)
                 with full_precision(y):
-                    seen = F.conv2d(
-                        buffer[:, :, d : d + behind].flatten(1, 3), _kernel(earlier[:, :now]), groups=groups
-                    )
-                right = right - seen.view(right.shape)
-            # The transposed image operator takes the slices, like pixels and channels, in the order of the original.
-            right = right.flip(2) if transposed else right
-            start = "bottom_right" if transposed else "top_left"
-            kernel = _kernel(own[:, :now, :, :now])
-            solved = self._images.solve(right.flatten(1, 3), kernel, start, groups, diagonal, transposed)
-            solved = solved.view(right.shape)
-            x[:, :, d : d + now] = solved.flip(2) if transposed else solved
-        return x.transpose(2, 3).flatten(1, 2).contiguous()
+                    seen = F.conv2d(window, kernel_of_earlier, groups=groups)
+                rest = rest - seen.view(rest.shape)
+            rest = rest.flip(2) if transposed else rest
+            solved = self._images.solve(rest.flatten(1, 3), kernel, start, groups, diagonal, transposed)
+            solved = solved.view(rest.shape)
+            x[:, :, behind + d : behind + d + count] = solved.flip(2) if transposed else solved
+        return x[:, :, behind : behind + depth].transpose(2, 3).reshape(y.shape).contiguous()
 
     def unavailable(self) -> str | None:
         """Return why the backend of images can't be used."""
@@ -107,10 +108,10 @@ def _kernel(blocks: Tensor) -> Tensor:
     return blocks.flatten(0, 2).flatten(1, 2)
 
 
-def _convolve_inside(earlier: Tensor, blocks: Tensor, height: int, width: int) -> Tensor:
+def _convolve_inside(earlier: Tensor, blocks: Tensor) -> Tensor:
     """Return what one slice sees of the slices behind it, by the taps inside of the volume alone."""
-    seen = earlier.new_zeros(*earlier.shape[:2], 1, earlier.shape[3], height, width)
     slices = earlier.shape[2]
+    seen = torch.zeros_like(earlier[:, :, :1]) if slices else earlier.new_zeros(())
     kernel = blocks[:, 0, :, blocks.shape[3] - slices :]  # (G, C, slices, C, kH, kW)
     for n in range(slices):
         for behind, tap, read_by_it in taps(kernel[:, :, n], earlier[:, :, n]):
