@@ -32,6 +32,7 @@ from inverseflow.bijections import (
     Conv1x1,
     Coupling,
     Dequantize,
+    DequantizeColumns,
     EmergingConv1d,
     EmergingConv2d,
     EmergingConv3d,
@@ -64,9 +65,10 @@ from inverseflow.bijections import (
     SplineActivation,
     SplitPrior,
     Squeeze,
+    Standardize,
     Woodbury,
 )
-from inverseflow.flows import Glow, ImageFlow, InverseFlow, PlanarFlow
+from inverseflow.flows import NSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
 from inverseflow.nets import MLP, ConvNet, ResNet
 
 Shape = tuple[int, ...]
@@ -86,12 +88,19 @@ class Case:
     """Whether its data lie in (0, 1), not on the whole real line."""
     levels: int | None = None
     """Grey levels of integer data, None for floating-point data."""
+    integer_columns: tuple[int, ...] = ()
+    """Channels of floating-point data that hold whole numbers."""
     idle: tuple[str, ...] = ()
     """Parameters that have no effect at this size."""
     iterative: bool = False
     """Whether its inverse iterates to a tolerance, which compiled code does outside of its graph."""
     surrogate: bool = False
     """Whether its gradients differ from the gradients of its values by design; its own tests say how."""
+
+    @property
+    def continuous(self):
+        """Whether data are real numbers, that can be differentiated."""
+        return self.levels is None and not self.integer_columns
 
     def perturbed(self, device, dtype):
         """Build it and move its parameters off their initial values."""
@@ -103,6 +112,7 @@ class Case:
             gray = torch.randint(self.levels, (batch, *self.shape), device=device)
             return gray.to(torch.uint8 if self.levels <= 256 else torch.int32)
         x = torch.randn(batch, *self.shape, device=device, dtype=dtype)
+        x[:, self.integer_columns] = x[:, self.integer_columns].floor()
         return 0.02 + 0.96 * x.sigmoid() if self.unit else x
 
     def draw_context(self, batch, device, dtype):
@@ -140,6 +150,14 @@ def two_levels() -> Bijection:
     return Multiscale([level(1, "top_right", split=True), level(2, "bottom_left", split=False)], (1, 4, 8))
 
 
+def standardize() -> Bijection:
+    """Build a standardization by statistics of data."""
+    layer = Standardize(IMAGE)
+    layer.mean.normal_()
+    layer.deviation.uniform_(0.5, 2)
+    return layer
+
+
 def conditional_stack() -> Bijection:
     """Build a composition of conditional and unconditional layers."""
     net = partial(MLP, 2 + 3, width=4)
@@ -158,6 +176,8 @@ LAYERS = [
     Case("Dequantize-8-bit", partial(Dequantize, 256), (3, 2, 3), levels=256),
     Case("Dequantize-3-levels", partial(Dequantize, 3), VECTOR, levels=3),
     Case("Dequantize-16-bit", partial(Dequantize, 65536), SEQUENCE, levels=65536),
+    Case("DequantizeColumns", partial(DequantizeColumns, 4, [0, 2]), VECTOR, integer_columns=(0, 2)),
+    Case("Standardize", standardize, IMAGE),
     Case("Logit", Logit, IMAGE, unit=True),
     Case("Logit-bare", partial(Logit, 0.0), VOLUME, unit=True),
     Case("Scale", partial(Scale, 2.0, shift=-0.5), IMAGE),
@@ -433,6 +453,15 @@ FLOWS = [
         partial(ImageFlow, (1, 4, 2), layer="memory-efficient-woodbury", levels=None, scales=1, steps=1, **LEAN),
         (1, 4, 2),
     ),
+    Case("nsf", partial(NSF, (3,), steps=2, width=4, spline_bins=3), (3,)),
+    Case(
+        "nsf-conditional",
+        partial(NSF, (2,), steps=2, width=4, spline_bins=3, context_channels=2),
+        (2,),
+        context=(2,),
+    ),
+    Case("nsf-integer-columns", partial(NSF, (3,), steps=1, width=4, integer_columns=(1,)), (3,), integer_columns=(1,)),
+    Case("realnvp", partial(RealNVP, (3,), steps=2, width=4), (3,)),
     Case("planar", partial(PlanarFlow, (1, 4, 8), levels=17), (1, 4, 8), levels=17),
     Case(
         "planar-exact",
@@ -466,13 +495,14 @@ KINDS_OF_FLOWS = [
         "glow",
         "image-quad",
         "planar",
+        "nsf-conditional",
     )
 ]
 """Flows that differ in more than one layer: data, context, scales, coupling, or the image wing at all."""
 
 each_layer = each(LAYERS)
 each_layer_class = each(ONE_OF_EACH_CLASS)
-each_continuous_layer = each([case for case in LAYERS if case.levels is None])
+each_continuous_layer = each([case for case in LAYERS if case.continuous])
 each_flow = each(FLOWS)
-each_continuous_flow = each([case for case in FLOWS if case.levels is None])
+each_continuous_flow = each([case for case in FLOWS if case.continuous])
 each_discrete_flow = each([case for case in FLOWS if case.levels is not None])

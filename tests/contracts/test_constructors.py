@@ -23,6 +23,7 @@ from inverseflow.bijections import (
     Conv1x1,
     Coupling,
     Dequantize,
+    DequantizeColumns,
     EmergingConv1d,
     EmergingConv2d,
     EmergingConv3d,
@@ -53,6 +54,7 @@ from inverseflow.bijections import (
     SplineActivation,
     SplitPrior,
     Squeeze,
+    Standardize,
     Woodbury,
 )
 from inverseflow.distributions import StandardNormal
@@ -73,6 +75,7 @@ COMPLETE = {
     Conv1x1: CHANNELS,
     Coupling: {"conditioner": partial(ConvNet, width=3), **CONTEXT},
     Dequantize: {"levels": 256},
+    DequantizeColumns: {"columns": (0, 2), **CHANNELS},
     EmergingConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     EmergingConv1d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     EmergingConv3d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
@@ -103,6 +106,7 @@ COMPLETE = {
     SplineActivation: {"bins": 3, "bound": 2, **IMAGE},
     SplitPrior: {"spatial_axes": 2, **CONTEXT},
     Squeeze: {"factor": 2, "spatial_axes": 2},
+    Standardize: {"event_shape": (4, 2)},
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
     ConvNet: {"width": 4, **NETWORK},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
@@ -117,9 +121,9 @@ COMPLETE = {
 
 REAL = {"alpha", "bound", "max_log_scale", "max_raw_scale", "max_row_sum", "max_spectral_norm"}
 REAL |= {"reconstruction_weight", "scale", "shift", "tolerance"}
-SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning"}
+SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
-NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "split"}
+NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "split", "allow_constant"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
 PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}

@@ -49,7 +49,7 @@ def test_events_of_a_batch_do_not_see_each_other(case, device, dtype):
     layer = case.perturbed(device, dtype)
     x, context = case.data(3, device, dtype), case.draw_context(3, device, dtype)
     z, log_det = layer(x, context)
-    if case.levels is None:
+    if case.continuous:
         z_of_last, log_det_of_last = layer(x[2:], None if context is None else context[2:])
         torch.testing.assert_close((z_of_last, log_det_of_last), (z[2:], log_det[2:]))
     x_of_last, log_det_of_last = layer.inverse(z[2:], None if context is None else context[2:])
@@ -107,7 +107,7 @@ def test_results_are_contiguous(case, device, dtype):
 
 
 @pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
-@each([case for case in ONE_OF_EACH_CLASS if case.levels is None])
+@each([case for case in ONE_OF_EACH_CLASS if case.continuous])
 def test_both_directions_run_in_half_precision(case, low, device):
     layer = case.perturbed(device, torch.float32)
     x, context = case.data(3, device, low), case.draw_context(3, device, low)
@@ -157,7 +157,7 @@ def test_a_conditional_layer_heeds_the_context(case, device, dtype):
     assert not torch.allclose(layer(x, context)[0], layer(x, context + 1)[0])
 
 
-@each([case for case in ONE_OF_EACH_CLASS if case.levels is None])
+@each([case for case in ONE_OF_EACH_CLASS if case.continuous])
 def test_double_precision_gives_what_single_precision_gives_but_finer(case, device):
     layer = case.perturbed(device, torch.float64)
     x, context = case.data(3, device, torch.float64), case.draw_context(3, device, torch.float64)

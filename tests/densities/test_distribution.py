@@ -7,7 +7,7 @@ from torch.distributions import AffineTransform, Distribution, Independent, Tran
 
 from inverseflow.bijections import ActNorm, AffineCoupling, Compose
 from inverseflow.densities import DensityDistribution
-from inverseflow.flows import Flow, InverseFlow
+from inverseflow.flows import NSF, Flow, InverseFlow
 from inverseflow.nets import MLP
 from tests.contracts.registry import perturb
 
@@ -204,3 +204,12 @@ def test_a_moment_without_closed_form_says_so(what):
 def test_its_representation_names_the_density_and_the_shapes():
     p = conditional().condition(torch.zeros(4, 3))
     assert repr(p) == "DensityDistribution(Flow, batch_shape=(4,), event_shape=(2,))"
+
+
+def test_the_support_of_a_table_holds_whole_numbers_in_its_integer_columns():
+    p = NSF((3,), steps=1, integer_columns=(1,)).condition()
+    x = torch.tensor([[0.5, 2.0, 0.1], [0.5, 2.5, 0.1], [torch.nan, 2.0, 0.1], [1.0, -3.0, torch.inf]])
+    assert p.support.check(x).tolist() == [True, False, False, False]
+    assert p.support.check(p.sample((2, 5))).all()
+    with pytest.raises(ValueError, match="within the support"):
+        p.log_prob(x)

@@ -7,7 +7,17 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inverseflow.bijections import ActNorm, AffineCoupling, Bijection, Compose, Logit, LUConv1x1, Scale, Squeeze
+from inverseflow.bijections import (
+    ActNorm,
+    AffineCoupling,
+    Bijection,
+    Compose,
+    Logit,
+    LUConv1x1,
+    Scale,
+    Squeeze,
+    Standardize,
+)
 from inverseflow.distributions import StandardNormal
 from inverseflow.flows import Flow, Glow, InverseFlow
 from inverseflow.nets import MLP
@@ -373,10 +383,10 @@ def test_the_round_trip_error_is_the_largest_difference_of_an_element_and_names_
 
 
 @each([case for case in FLOWS if not case.name.startswith("planar")])
-def test_initialization_reaches_every_activation_normalization(case):
+def test_initialization_reaches_every_activation_normalization_and_standardization(case):
     flow = case.build()
     flow.initialize(case.data(32, "cpu", torch.float32), case.draw_context(32, "cpu", torch.float32))
-    layers = [module for module in flow.modules() if isinstance(module, ActNorm)]
+    layers = [module for module in flow.modules() if isinstance(module, (ActNorm, Standardize))]
     assert layers
     assert all(layer.initialized for layer in layers)
 
@@ -419,3 +429,18 @@ def test_initialization_works_with_gradient_checkpointing_on():
 
 def test_a_standard_normal_is_the_default_base():
     assert isinstance(small().base, StandardNormal)
+
+
+def test_the_layers_see_the_context_through_the_embedding():
+    summary = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4, 2))
+    layer = perturb(AffineCoupling(2, MLP(1 + 2, 2, width=4), context_channels=2))
+    flow = Flow(layer, (2,), embedding=summary, context_shape=(3, 4))
+    plain, x, observations = Flow(layer, (2,)), torch.randn(5, 2), torch.randn(5, 3, 4)
+    torch.testing.assert_close(flow.log_prob(x, observations), plain.log_prob(x, summary(observations)))
+    torch.testing.assert_close(flow.decode(flow.encode(x, observations), observations), x, rtol=0, atol=1e-5)
+    flow.log_prob(x, observations).sum().backward()
+    assert summary[1].weight.grad.any()
+    with pytest.raises(ValueError, match=r"Flow is conditional: pass a context of shape \(5, 3, 4\)"):
+        flow.log_prob(x)
+    with pytest.raises(ValueError, match=r"expects a context of shape \(5, 3, 4\), got \(5, 12\)"):
+        flow.log_prob(x, observations.flatten(1))

@@ -31,6 +31,7 @@ from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
 from inverseflow.bijections.spline_activation import SplineActivation
 from inverseflow.bijections.splits import Channels, Checkerboard, Halves, Mask, Split
+from inverseflow.bijections.tables import DequantizeColumns, Standardize
 from inverseflow.bijections.transform import BijectionTransform
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Conv1x1",
     "Coupling",
     "Dequantize",
+    "DequantizeColumns",
     "ElementwiseMap",
     "EmergingConv1d",
     "EmergingConv2d",
@@ -88,6 +90,7 @@ __all__ = [
     "Split",
     "SplitPrior",
     "Squeeze",
+    "Standardize",
     "Woodbury",
     "initialize_from_data",
 ]

@@ -1,16 +1,39 @@
 """Activation normalization and its data-dependent initialization."""
 
+from abc import abstractmethod
 from contextlib import ExitStack
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections.base import Bijection, LogDet
+from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.events import at_least_single, per_channel, pixels
 
 
-class ActNorm(Bijection):
+class Whitening(Bijection):
+    """Base class of layers that `initialize_from_data` sets to whiten their first batch."""
+
+    initialized: Tensor
+
+    def __init__(self, *, channels: int, size: Shape | None = None) -> None:
+        super().__init__(channels=channels, size=size)
+        self.register_buffer("initialized", torch.tensor(False))
+
+    @abstractmethod
+    def whiten(self, x: Tensor) -> None:
+        """Set the layer from a batch, or raise a ValueError and leave it as it is."""
+
+    def _check_whitening(self, x: Tensor) -> None:
+        """Raise unless a batch fits and is finite."""
+        self._check_forward(x, None)
+        broken = int((~x.isfinite()).sum())
+        if broken:
+            name = type(self).__name__
+            raise ValueError(f"{name} can't whiten a batch in which {broken} of {x.numel()} values are not finite")
+
+
+class ActNorm(Whitening):
     r"""Per-channel affine layer that `initialize_from_data` sets to whiten its first batch; the identity before.
 
     .. math:: z = (x + b) \odot \exp(s), \qquad \log|\det| = HW \sum_c s_c
@@ -59,11 +82,8 @@ class ActNorm(Bijection):
         Raises:
             ValueError: if a value is not finite, or so large or small that the scale has no finite value.
         """
-        self._check_forward(x, None)
-        broken = int((~x.isfinite()).sum())
-        if broken:
-            raise ValueError(f"ActNorm can't whiten a batch in which {broken} of {x.numel()} values are not finite")
-        mean, deviation = _moments(x)
+        self._check_whitening(x)
+        mean, deviation, _ = moments(x.transpose(0, 1).flatten(1))
         log_scale = -deviation.log()
         if not (mean.isfinite() & log_scale.exp().isfinite() & (-log_scale).exp().isfinite()).all():
             raise ValueError(
@@ -75,24 +95,25 @@ class ActNorm(Bijection):
         self.initialized.fill_(True)
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the deviation of each channel, 1 in place of the deviation of a constant one."""
-    by_channel = at_least_single(x.transpose(0, 1).flatten(1))
-    mean, deviation = by_channel.mean(1), by_channel.std(1, correction=0)
-    largest = by_channel.abs().amax(1)
+def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean of each row, its deviation, 1 in place of that of a constant row, and which rows are constant."""
+    rows = at_least_single(x)
+    mean, deviation = rows.mean(1), rows.std(1, correction=0)
+    largest = rows.abs().amax(1)
     rounding = 4 * torch.finfo(x.dtype).eps * largest
     doubtful = ~(deviation.isfinite() & mean.isfinite() & (deviation > rounding))
     if doubtful.any():  # the squares may have left the range of the dtype although the values are within it
         unit = largest.double().clamp_min(torch.finfo(torch.float64).tiny)
-        scaled = by_channel.double() / unit[:, None]
+        scaled = rows.double() / unit[:, None]
         mean = torch.where(doubtful, (unit * scaled.mean(1)).to(mean.dtype), mean)
         deviation = torch.where(doubtful, (unit * scaled.std(1, correction=0)).to(mean.dtype), deviation)
-    return mean, torch.where(deviation > rounding, deviation, torch.ones_like(deviation))
+    constant = deviation <= rounding
+    return mean, torch.where(constant, torch.ones_like(deviation), deviation), constant
 
 
 @torch.no_grad()
 def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None = None) -> None:
-    """Pass a batch through once; every `ActNorm` that is not yet initialized whitens its input.
+    """Pass a batch through once; every `ActNorm` and `Standardize` that is not yet initialized whitens its input.
 
     After an error all layers are as they were before.
 
@@ -102,8 +123,8 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         context: the batch's context, for a conditional bijection.
 
     Raises:
-        ValueError: if the batch is empty, or an ActNorm, which the message names, can't whiten its input.
-        RuntimeError: if the module is in evaluation mode, or the forward pass does not reach an ActNorm.
+        ValueError: if the batch is empty, or a layer, which the message names, can't whiten its input.
+        RuntimeError: if the module is in evaluation mode, or the forward pass does not reach a layer.
 
     Example:
         >>> initialize_from_data(Compose(ActNorm(2), ActNorm(2)), torch.randn(100, 2))
@@ -112,7 +133,7 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
         raise ValueError("data-dependent initialization needs data, got an empty batch")
     if not bijection.training:
         raise RuntimeError("data-dependent initialization in evaluation mode; call .train() first")
-    waiting = {name: m for name, m in bijection.named_modules() if isinstance(m, ActNorm) and not m.initialized}
+    waiting = {name: m for name, m in bijection.named_modules() if isinstance(m, Whitening) and not m.initialized}
     before = {name: {key: value.clone() for key, value in m.state_dict().items()} for name, m in waiting.items()}
     try:
         with ExitStack() as hooks:
@@ -132,7 +153,7 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
 
 def _whiten_first(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Whiten the first input of a layer, and name the layer if that fails."""
-    if isinstance(layer, ActNorm) and not layer.initialized:
+    if isinstance(layer, Whitening) and not layer.initialized:
         try:
             layer.whiten(inputs[0])
         except ValueError as error:

@@ -154,7 +154,7 @@ class RationalQuadratic(ElementwiseMap):
     def _evaluate(self, x: Tensor, parameters: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         knots = parameters.movedim(1, -1).split([self.bins, self.bins, self.bins - 1], dim=-1)
         value, log_derivative = rational_quadratic_spline(x[..., None], *knots, bound=self.bound, inverse=inverse)
-        return value[..., 0], log_derivative[..., 0]
+        return value.squeeze(-1), log_derivative.squeeze(-1)
 
 
 def spline_bins(name: str, bins: int) -> int:

@@ -41,13 +41,15 @@ class Density(nn.Module, ABC):
     Args:
         event_shape: the shape of one datum, ``(C, *spatial)``.
         levels: number of gray levels of integer data, None for continuous data.
+        integer_columns: columns of a table ``(D,)`` that hold whole numbers, of floating-point dtype as the others.
+        context_shape: shape of the context of one datum, None if there is none or the layers check it.
 
     Shape:
         x: ``(B, *event_shape)``; context: ``(B, K)``; log_prob: ``(B,)`` in nats.
 
     Raises:
         TypeError: if a size of the event is not an integer.
-        ValueError: if an event has no elements.
+        ValueError: if an event has no elements, or there are integer columns in what is no table.
 
     Example:
         >>> class Uniform(Density):
@@ -66,10 +68,29 @@ class Density(nn.Module, ABC):
     resolved_options: Mapping[str, Any] = MappingProxyType({})
     """Values that a constructor with ``**options`` chose for the options that were left out; they are saved too."""
 
-    def __init__(self, event_shape: Sequence[int], *, levels: int | None = None) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        levels: int | None = None,
+        integer_columns: Sequence[int] = (),
+        context_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.event_shape: Shape = whole_shape("event_shape", event_shape)
         self.levels = None if levels is None else whole_number("levels", levels)
+        last = self.event_shape[0] - 1
+        self.integer_columns = tuple(
+            whole_number("each of integer_columns", column, at_least=0, at_most=last) for column in integer_columns
+        )
+        if self.integer_columns and (len(self.event_shape) > 1 or levels is not None):
+            raise ValueError(
+                f"integer_columns are columns of a table (D,) without levels, got event_shape={self.event_shape} and "
+                f"levels={levels}"
+            )
+        self.context_shape: Shape | None = (
+            None if context_shape is None else whole_shape("context_shape", context_shape)
+        )
 
     @property
     def dims(self) -> int:
@@ -154,10 +175,19 @@ class Density(nn.Module, ABC):
             sizes = ", ".join(map(str, shape))
             raise ValueError(f"{name} takes batches of shape (B, {sizes}), got {tuple(x.shape)}")
 
-    def _check_context(self, context: Tensor | None) -> None:
-        """Raise unless a context is None or a tensor."""
+    def _check_context(self, context: Tensor | None, x: Tensor | None = None) -> None:
+        """Raise unless a context is None or a tensor and, if the density knows its shape, fits a batch x."""
         if context is not None and not isinstance(context, Tensor):
             raise TypeError(f"a context is a tensor, got {type(context).__name__}; convert with torch.as_tensor(...)")
+        if self.context_shape is None or x is None:
+            return
+        name, expected = type(self).__name__, (x.shape[0], *self.context_shape)
+        if context is None:
+            raise ValueError(f"{name} is conditional: pass a context of shape {expected}")
+        if context.shape != expected:
+            raise ValueError(f"{name} expects a context of shape {expected}, got {tuple(context.shape)}")
+        if context.device != x.device:
+            raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
 
     def _sampling_args(self, n: int, context: Tensor | None, temperature: float) -> tuple[int, Tensor | None, float]:
         """Return n as `int`, the contexts as ``(n, K)`` and the temperature as `float`, or raise if they are none."""

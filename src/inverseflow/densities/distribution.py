@@ -13,6 +13,21 @@ from inverseflow.densities.density import Density
 _Shape = torch.Size | list[int] | tuple[int, ...]
 
 
+class _Table(constraints.Constraint):
+    """Vectors of finite numbers, whole in some columns."""
+
+    event_dim = 1
+
+    def __init__(self, integer_columns: tuple[int, ...]) -> None:
+        self.integer_columns = list(integer_columns)
+
+    def check(self, value: Tensor) -> Tensor:
+        """Return for each row whether it is one."""
+        whole = value[..., self.integer_columns]
+        valid: Tensor = value.isfinite().all(-1) & (whole == whole.floor()).all(-1)
+        return valid
+
+
 class DensityDistribution(Distribution):
     """A density with a fixed context, as a distribution of `torch.distributions`.
 
@@ -51,8 +66,10 @@ class DensityDistribution(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Gray levels for a density of discrete data, else the reals."""
+        """Gray levels for a density of discrete data, else the reals, and whole numbers in integer columns."""
         levels = self.density.levels
+        if self.density.integer_columns:
+            return _Table(self.density.integer_columns)
         single = constraints.real if levels is None else constraints.integer_interval(0, levels - 1)
         return constraints.independent(single, len(self.event_shape))
 

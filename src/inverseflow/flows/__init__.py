@@ -22,8 +22,11 @@ from inverseflow.flows.image.options import StepOptions
 from inverseflow.flows.image.planar import PlanarFlow
 from inverseflow.flows.image.step import Step
 from inverseflow.flows.registry import create, flow_class, names
+from inverseflow.flows.vector.coupling import NSF, RealNVP
+from inverseflow.flows.vector.flow import VectorFlow
 
 __all__ = [
+    "NSF",
     "ARMAFlow",
     "ButterflyFlow",
     "CInCFlow",
@@ -38,9 +41,11 @@ __all__ = [
     "MintNetFlow",
     "PeriodicFlow",
     "PlanarFlow",
+    "RealNVP",
     "SelfNormalizingFlow",
     "Step",
     "StepOptions",
+    "VectorFlow",
     "WoodburyFlow",
     "create",
     "flow_class",

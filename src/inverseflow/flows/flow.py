@@ -9,7 +9,15 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import Self
 
-from inverseflow.bijections import Bijection, CheckpointedCompose, Compose, Dequantize, Multiscale, initialize_from_data
+from inverseflow.bijections import (
+    Bijection,
+    CheckpointedCompose,
+    Compose,
+    Dequantize,
+    DequantizeColumns,
+    Multiscale,
+    initialize_from_data,
+)
 from inverseflow.densities import Density, DensityDistribution, load, save
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.errors import LayerError
@@ -22,7 +30,8 @@ class Flow(Density):
 
     With `levels`, x are integer gray levels and the flow dequantizes them itself: ``log_prob`` is then a one-sample
     estimate of a lower bound on the log probability of the discrete image (its expectation over the noise is the
-    bound), and ``bits_per_dim`` the corresponding upper bound. Without, x is continuous and ``log_prob`` is exact.
+    bound), and ``bits_per_dim`` the corresponding upper bound. So it is with `integer_columns`. Without, x is
+    continuous and ``log_prob`` is exact.
 
     Args:
         bijection: from preprocessed data to the latent.
@@ -30,6 +39,11 @@ class Flow(Density):
         levels: number of gray levels of integer data, None for continuous data.
         preprocessing: a fixed bijection applied first (after dequantization), None for none.
         base: density of the flat latent ``(B, D)``; a standard normal by default.
+        integer_columns: columns of a table ``(D,)`` that hold whole numbers, which the flow dequantizes itself.
+        embedding: a module applied to the context before the layers see it: a `Standardize`, or a network that
+            summarizes an observation. None for none.
+        context_shape: shape of the context of one datum, before the embedding; None if there is none, or the layers
+            check it.
 
     Raises:
         ValueError: if a layer can't take the shape that reaches it, or the latent has another number of dimensions.
@@ -52,15 +66,19 @@ class Flow(Density):
         levels: int | None = None,
         preprocessing: Bijection | None = None,
         base: Base | None = None,
+        integer_columns: Sequence[int] = (),
+        embedding: nn.Module | None = None,
+        context_shape: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(event_shape, levels=levels)
-        self.dequantize = Dequantize(self.levels) if self.levels is not None else None
+        super().__init__(event_shape, levels=levels, integer_columns=integer_columns, context_shape=context_shape)
+        self.dequantize = self._dequantization()
         self.preprocessing = preprocessing if preprocessing is not None else Compose()
         self.bijection = bijection
         self._latent_shape = bijection.output_shape(self.preprocessing.output_shape(self.event_shape))
         if math.prod(self._latent_shape) != self.dims:
             raise ValueError(f"a latent of shape {self._latent_shape} can't stand for data of shape {self.event_shape}")
         self.base: Base = base if base is not None else StandardNormal(self.dims)
+        self.embedding = embedding
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density of each datum in nats; for gray levels a one-sample estimate of its lower bound.
@@ -84,8 +102,8 @@ class Flow(Density):
 
     @property
     def has_rsample(self) -> bool:
-        """Whether samples can carry gradients: not if they are gray levels."""
-        return self.levels is None
+        """Whether samples can carry gradients: not if they are gray levels or hold whole numbers."""
+        return self.dequantize is None
 
     def rsample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
@@ -150,7 +168,16 @@ class Flow(Density):
         return {"scale_1": slice(0, self.dims)}
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let every ActNorm that is not yet initialized whiten its part of this batch; in training mode only."""
+        """Let every ActNorm and Standardize that is not yet initialized whiten its part of this batch.
+
+        Args:
+            x: ``(B, *event_shape)``.
+            context: the contexts of a conditional flow.
+
+        Raises:
+            ValueError: if a layer can't whiten its input: it is not finite, or an element is constant.
+            RuntimeError: if the flow is in evaluation mode.
+        """
         self._check_batch(x, self.event_shape)
         initialize_from_data(self, x, context)
 
@@ -185,7 +212,7 @@ class Flow(Density):
         return self.base.log_prob(z) + log_det
 
     def _to_latent(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        context = self._cast(context)
+        context = self._embed(context, x)
         x, log_det = self.preprocessing(x, context)
         if self.dequantize is not None:  # preprocessing takes gray levels in at least float32, layers may have less
             x = x.to(self._layer_dtype())
@@ -193,13 +220,13 @@ class Flow(Density):
         return z.flatten(1), log_det + log_det_of_bijection
 
     def _from_latent(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        context = self._cast(context)
+        context = self._embed(context, z)
         try:
             x, log_det = self.bijection.inverse(z.reshape(z.shape[0], *self._latent_shape), context)
         except LayerError as error:
             _name_failing_layer(error, self)
             raise
-        if self.dequantize is not None:
+        if self.levels is not None:
             x = x.to(torch.promote_types(x.dtype, torch.float32))
         x, log_det_of_preprocessing = self.preprocessing.inverse(x, context)
         log_det = log_det + log_det_of_preprocessing
@@ -208,10 +235,21 @@ class Flow(Density):
         x, log_det_of_levels = self.dequantize.inverse(x)
         return x, log_det + log_det_of_levels
 
-    def _cast(self, context: Tensor | None) -> Tensor | None:
-        """Return a context in the dtype of the layers: labels and counts may come as integers."""
-        self._check_context(context)
-        return None if context is None else context.to(self._layer_dtype())
+    def _dequantization(self) -> Dequantize | DequantizeColumns | None:
+        if self.levels is not None:
+            return Dequantize(self.levels)
+        return DequantizeColumns(self.dims, self.integer_columns) if self.integer_columns else None
+
+    def _embed(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """Return the contexts of a batch as the layers see them, in their dtype: labels may come as integers."""
+        self._check_context(context, x)
+        if context is None:
+            return None
+        context = context.to(self._layer_dtype())
+        if self.embedding is None:
+            return context
+        embedded: Tensor | tuple[Tensor, Tensor] = self.embedding(context)
+        return embedded[0] if isinstance(embedded, tuple) else embedded  # a bijection returns a log-determinant too
 
     def _layer_dtype(self) -> torch.dtype:
         # A loop, since torch 2.6 can't compile a `next` with a default.

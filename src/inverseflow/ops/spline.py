@@ -70,8 +70,7 @@ def rational_quadratic_spline(
     clipped = x.clamp(-bound, bound)
     segment = _segment_at(clipped, widths, heights, derivatives, bound, inverse)
     value, log_derivative = _inverse(clipped, segment) if inverse else _forward(clipped, segment)
-    log_derivative = torch.where(inside, log_derivative, torch.zeros_like(x))
-    return torch.where(inside, value, x).to(dtype), log_derivative.to(dtype)
+    return torch.where(inside, value, x).to(dtype), (log_derivative * inside).to(dtype)
 
 
 def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> None:
@@ -94,21 +93,22 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
 
 
 def _segment_at(point: Tensor, widths: Tensor, heights: Tensor, raw: Tensor, bound: float, inverse: bool) -> _Segment:
-    x_knots, y_knots = _knots(widths, bound), _knots(heights, bound)
-    raw = raw + math.log(math.expm1(1 - MIN_DERIVATIVE))
-    slopes = F.pad(MIN_DERIVATIVE + F.softplus(raw), (1, 1), value=1.0)
-    inner_knots = (y_knots if inverse else x_knots)[..., 1:-1]
-    index = torch.searchsorted(inner_knots.detach().contiguous(), point.detach().contiguous(), right=True)
-    tables = (x_knots[..., :-1], x_knots.diff(), y_knots[..., :-1], y_knots.diff(), slopes[..., :-1], slopes[..., 1:])
-    return _Segment(*(table.gather(-1, index) for table in tables))
+    inner = _inner_knots(torch.stack([widths, heights]), bound)
+    slopes = MIN_DERIVATIVE + F.softplus(raw + math.log(math.expm1(1 - MIN_DERIVATIVE)))
+    positions = F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+    # One gather for both ends of all three: at small sizes the number of operations is what takes the time.
+    knots = torch.cat([positions, F.pad(slopes, (1, 1), value=1.0)[None]])
+    index = torch.searchsorted(inner.detach()[int(inverse)].contiguous(), point.detach().contiguous(), right=True)
+    ends = torch.stack([index, index + 1]).expand(3, 2, *index.shape)
+    x, right_x, y, top_y, *at_ends = knots[:, None].expand(3, 2, *knots.shape[1:]).gather(-1, ends).flatten(0, 1)
+    return _Segment(x, right_x - x, y, top_y - y, *at_ends)
 
 
-def _knots(unnormalized: Tensor, bound: float) -> Tensor:
-    """Return the n + 1 knots; bins are their differences, so that no point is outside its bin by rounding."""
+def _inner_knots(unnormalized: Tensor, bound: float) -> Tensor:
+    """Return the n - 1 knots between the ends; bins are differences of knots, so that no point is outside its bin."""
     bins = unnormalized.shape[-1]
     shares = MIN_BIN + (1 - MIN_BIN * bins) * unnormalized.softmax(-1)
-    inner = 2 * bound * shares[..., :-1].cumsum(-1) - bound
-    return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+    return 2 * bound * shares[..., :-1].cumsum(-1) - bound
 
 
 def _forward(x: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:

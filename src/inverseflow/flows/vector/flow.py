@@ -1,0 +1,92 @@
+"""What the flows of vectors share: their options, standardization, steps, and mixing between them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypedDict
+
+from typing_extensions import Unpack
+
+from inverseflow.bijections import Bijection, CheckpointedCompose, Compose, LUConv1x1, Standardize
+from inverseflow.flows.flow import Flow
+from inverseflow.utils.arguments import whole_number, whole_shape
+
+
+class VectorKwargs(TypedDict, total=False):
+    """The options of every flow of vectors; `VectorFlow` explains them."""
+
+    steps: int
+    width: int
+    depth: int
+    context_channels: int | None
+    standardize: bool
+    integer_columns: Sequence[int]
+
+
+@dataclass(frozen=True)
+class VectorOptions:
+    """The options of every flow of vectors with their defaults.
+
+    Raises:
+        TypeError: if a number is not of its type.
+        ValueError: if a number is out of its range.
+    """
+
+    steps: int = 5
+    width: int = 64
+    depth: int = 2
+    context_channels: int | None = None
+    standardize: bool = True
+    integer_columns: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("width", 1), ("depth", 0)):
+            whole_number(name, getattr(self, name), at_least=least)
+        if self.context_channels is not None:
+            whole_number("context_channels", self.context_channels, at_least=1)
+
+
+class VectorFlow(Flow):
+    """Base class of flows of vectors ``(D,)``: a standardization, then steps of one layer each.
+
+    Between the steps of three and more columns stands an `LUConv1x1`, which mixes them. Two columns take turns.
+
+    Args:
+        event_shape: the shape ``(D,)``.
+        build_layer: builds the layer of a step from the number of columns D, the number of the step and the options.
+        steps: number of steps.
+        width: hidden units in each layer of a network.
+        depth: hidden layers of a network.
+        context_channels: length of the context vector, None for an unconditional flow.
+        standardize: whether `Flow.initialize` sets a shift and a scale for every column of data and context, so that
+            densities and samples are in the data's units.
+        integer_columns: columns that hold whole numbers. They are dequantized; `log_prob` is then a bound.
+
+    Raises:
+        ValueError: if the event is no vector, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        build_layer: Callable[[int, int, VectorOptions], Bijection],
+        **given: Unpack[VectorKwargs],
+    ) -> None:
+        shape = whole_shape("event_shape", event_shape)
+        if len(shape) != 1:
+            raise ValueError(f"a flow of vectors takes events (D,), got {shape}; flatten them, or take an image flow")
+        options = VectorOptions(**given)
+        layers: list[Bijection] = []
+        for index in range(options.steps):
+            mixing = [LUConv1x1(shape[0])] if index and shape[0] > 2 else []
+            layers.append(CheckpointedCompose(*mixing, build_layer(shape[0], index, options)))
+        context_shape = None if options.context_channels is None else (options.context_channels,)
+        embedding = Standardize(context_shape, allow_constant=True) if options.standardize and context_shape else None
+        super().__init__(
+            Compose(*layers),
+            shape,
+            preprocessing=Standardize(shape) if options.standardize else None,
+            integer_columns=options.integer_columns,
+            embedding=embedding,
+            context_shape=context_shape,
+        )
+        self.resolved_options = asdict(options)
