@@ -289,7 +289,7 @@ def _round_trip(flow: Flow, examples: Examples, batch_size: int, device: torch.d
         try:
             errors = _errors(flow, batch, spread)
             centered = batch.x if flow.dequantize is None else flow.dequantize.center(batch.x)
-            context = flow._cast(batch.context)
+            context = flow._embed(batch.context, centered)
             z, log_det = whole(centered, context)
             log_det_errors = (log_det + whole.inverse(z, context)[1]).abs() / flow.dims
         except LayerError:
