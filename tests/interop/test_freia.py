@@ -121,7 +121,7 @@ def test_our_bijection_without_its_condition_is_refused_where_it_is_appended():
 
 
 def test_what_is_no_module_is_refused():
-    with pytest.raises(TypeError, match="the transform must be a InvertibleModule of FrEIA"):
+    with pytest.raises(TypeError, match="the transform must be an object of the class InvertibleModule of FrEIA"):
         interop.as_bijection(torch.nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="the bijection must be a Bijection of inverseflow"):
+    with pytest.raises(TypeError, match="the bijection must be an object of the class Bijection of inverseflow"):
         interop.from_bijection([(2,)], bijection=torch.nn.Linear(2, 2))

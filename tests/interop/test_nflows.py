@@ -78,8 +78,14 @@ def test_a_missing_context_is_refused():
         flow.log_prob(torch.zeros(4, 3).double())
 
 
+def test_an_unconditional_transform_ignores_a_context():
+    bijection = interop.as_bijection(autoregressive())
+    x = torch.randn(4, 3).double()
+    torch.testing.assert_close(bijection(x, torch.randn(4, 2).double()), bijection(x))
+
+
 def test_what_is_no_transform_is_refused():
-    with pytest.raises(TypeError, match="the transform must be a Transform of nflows"):
+    with pytest.raises(TypeError, match="the transform must be an object of the class Transform of nflows"):
         interop.as_bijection(torch.nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="the bijection must be a Bijection of inverseflow"):
+    with pytest.raises(TypeError, match="the bijection must be an object of the class Bijection of inverseflow"):
         interop.from_bijection(torch.nn.Linear(2, 2))

@@ -83,6 +83,14 @@ def test_building_a_flow_leaves_their_data_dependent_initialization_to_the_first
     torch.testing.assert_close((z.mean(0), z.std(0)), (torch.zeros(3), torch.ones(3)), atol=1e-3, rtol=0)
 
 
+def test_a_layer_with_a_parameter_in_another_precision_is_taken():
+    layer = flows.Residual(normflows.nets.LipschitzMLP([3, 8, 3]), reduce_memory=False)
+    assert layer.iresblock.geom_p.dtype == torch.float64
+    x = torch.randn(4, 3)
+    z, _ = (bijection := interop.as_bijection(layer).eval())(x)
+    torch.testing.assert_close(bijection.inverse(z)[0], x, atol=1e-4, rtol=0)
+
+
 def test_a_layer_without_an_inverse_is_refused_when_the_flow_is_built():
     with pytest.raises(ValueError, match=r"Planar can't take an event of shape \(3,\) .*no algebraic inverse"):
         Flow(interop.as_bijection(flows.Planar((3,))), (3,))
@@ -99,7 +107,7 @@ def test_a_layer_of_other_events_or_contexts_is_refused_when_the_flow_is_built()
 
 
 def test_what_is_no_flow_is_refused():
-    with pytest.raises(TypeError, match="the transform must be a Flow of normflows"):
+    with pytest.raises(TypeError, match="the transform must be an object of the class Flow of normflows"):
         interop.as_bijection(torch.nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="the bijection must be a Bijection of inverseflow"):
+    with pytest.raises(TypeError, match="the bijection must be an object of the class Bijection of inverseflow"):
         interop.from_bijection(torch.nn.Linear(2, 2))

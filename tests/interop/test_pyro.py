@@ -102,7 +102,7 @@ def test_a_transform_of_other_contexts_is_refused_when_the_flow_is_built():
     transform = transforms.conditional_spline(3, context_dim=2)
     with pytest.raises(ValueError, match="and 5 context channels"):
         Flow(interop.as_bijection(transform, context_channels=5), (3,))
-    with pytest.raises(TypeError, match="the transform must be a ConditionalTransform of pyro"):
+    with pytest.raises(TypeError, match="the transform must be an object of the class ConditionalTransform of pyro"):
         interop.as_bijection(transforms.spline(3), context_channels=2)
 
 

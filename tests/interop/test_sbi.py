@@ -125,7 +125,7 @@ def test_an_embedding_takes_observations_that_are_no_vectors_and_is_trained():
     ours = inference.append_simulations(theta, x).train(max_num_epochs=1)
     assert ours.condition_shape == (2, 3)
     assert ours.sample(torch.Size([5]), x[:4]).shape == (5, 4, 2)
-    assert not torch.equal(before, ours.embedding_net[1][1].weight)
+    assert not torch.equal(before, ours.embedding_net[1][1].weight) and torch.equal(before, embedding[1].weight)
 
 
 def test_a_trained_estimator_can_be_pickled():
@@ -143,5 +143,9 @@ def test_bad_data_and_names_are_refused_with_the_remedy():
         density_estimator(linear_flow)(theta, torch.randn(50, 2, 3))
     with pytest.raises(ValueError, match=r"parameters must be vectors, .* got shape \(50, 2, 1\); flatten them"):
         density_estimator(linear_flow)(theta[..., None], torch.randn(50, 3))
+    with pytest.raises(ValueError, match="observations must be finite, and are not in 50 rows, the first of them 0"):
+        density_estimator(linear_flow)(theta, torch.full((50, 3), torch.nan))
+    with pytest.raises(TypeError, match="must be a name or a function that builds a flow, got 3"):
+        density_estimator(3)
     with pytest.raises(ValueError, match="unknown flow 'no-such-flow': choose one of"):
         density_estimator("no-such-flow")

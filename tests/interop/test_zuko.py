@@ -100,7 +100,7 @@ def test_samples_of_their_flow_have_no_temperature():
 
 
 def test_what_is_no_lazy_transform_is_refused():
-    with pytest.raises(TypeError, match="the transform must be a LazyTransform of zuko"):
+    with pytest.raises(TypeError, match="the transform must be an object of the class LazyTransform of zuko"):
         interop.as_bijection(torch.nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="the distribution must be a LazyDistribution of zuko"):
+    with pytest.raises(TypeError, match="the distribution must be an object of the class LazyDistribution of zuko"):
         interop.as_density(torch.nn.Linear(2, 2))

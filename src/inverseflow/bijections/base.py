@@ -179,8 +179,12 @@ class Bijection(nn.Module, ABC):
         if self.context_channels is not None:
             self._check_context(x, context, self.context_channels)
 
+    def _typical_parameter(self) -> Tensor | None:
+        """Return a parameter with the dtype and the device of the layer, None if it has none."""
+        return _first_parameter(self)
+
     def _check_matches(self, x: Tensor) -> None:
-        parameter = _first_parameter(self)
+        parameter = self._typical_parameter()
         if parameter is None:
             return
         name = type(self).__name__
@@ -224,9 +228,9 @@ def _checked_size(size: Shape, spatial_axes: int | None) -> Shape:
 
 
 def _first_parameter(module: nn.Module) -> Tensor | None:
-    """Return the first floating-point one of `module.parameters`, whose bookkeeping takes longer than a small layer."""
+    """Return the first of `module.parameters`, without its bookkeeping, which takes longer than a small layer."""
     for parameter in module._parameters.values():
-        if parameter is not None and parameter.is_floating_point():
+        if parameter is not None:
             return parameter
     for child in module._modules.values():
         first = None if child is None else _first_parameter(child)

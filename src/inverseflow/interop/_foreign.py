@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections import Bijection, Shape
+from inverseflow.bijections.base import Direction
 
 
 class Foreign(Bijection):
@@ -40,6 +41,12 @@ class Foreign(Bijection):
     def input_shape(self, shape: Shape) -> Shape:
         """Return the shape of the event whose latent has this shape, or raise if the transform can't take it."""
         return self._shape_after("_inverse", shape)
+
+    def _typical_parameter(self) -> Tensor | None:
+        return largest_parameter(self)
+
+    def _run(self, direction: Direction, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return super()._run(direction, x, None if self.context_channels is None else context)
 
     def _shape_after(self, direction: str, shape: Shape) -> Shape:
         key = direction, shape
@@ -82,8 +89,9 @@ class Foreign(Bijection):
 def check_kind(name: str, value: Any, kind: type) -> None:
     """Raise TypeError unless a value has a class."""
     if not isinstance(value, kind):
-        package = kind.__module__.partition(".")[0]
-        raise TypeError(f"the {name} must be a {kind.__name__} of {package}, got {value!r}")
+        wanted = f"an object of the class {kind.__name__} of {kind.__module__.partition('.')[0]}"
+        got = f"the class {value.__name__} itself" if isinstance(value, type) else f"one of {type(value).__name__}"
+        raise TypeError(f"the {name} must be {wanted}, got {got}")
 
 
 def first_line(error: Exception) -> str:
@@ -91,7 +99,13 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def like_parameters(source: Any) -> Tensor:
-    """Return a tensor with the dtype and the device of the parameters and buffers of a module, or the default ones."""
+def largest_parameter(source: Any) -> Tensor | None:
+    """Return the largest parameter of a module, which has the dtype of its data; small ones may have another."""
     tensors = [*source.parameters(), *source.buffers()] if isinstance(source, nn.Module) else []
-    return next((tensor.detach() for tensor in tensors if tensor.is_floating_point()), torch.empty(()))
+    return max(filter(torch.is_floating_point, tensors), key=Tensor.numel, default=None)
+
+
+def like_parameters(source: Any) -> Tensor:
+    """Return a tensor with the dtype and the device that the data of a module have, or the default ones."""
+    largest = largest_parameter(source)
+    return torch.empty(()) if largest is None else largest.detach()

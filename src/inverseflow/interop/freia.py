@@ -30,7 +30,7 @@ def as_bijection(module: InvertibleModule, *, context_channels: int | None = Non
         >>> Flow(as_bijection(block), (4,)).sample(3).shape
         torch.Size([3, 4])
     """
-    return _ModuleBijection(module, InvertibleModule, context_channels)
+    return FreiaBijection(module, InvertibleModule, context_channels)
 
 
 def from_bijection(
@@ -56,7 +56,9 @@ def from_bijection(
     return _BijectionModule(dims_in, dims_c, bijection)
 
 
-class _ModuleBijection(Foreign):
+class FreiaBijection(Foreign):
+    """A module of FrEIA as a bijection."""
+
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self._run_module(x, context, rev=False)
 

@@ -28,7 +28,7 @@ def as_bijection(transform: Transform, *, context_channels: int | None = None) -
         >>> Flow(layer, (3,)).sample(4, torch.zeros(1, 2)).shape
         torch.Size([4, 3])
     """
-    return _TransformBijection(transform, Transform, context_channels)
+    return NflowsBijection(transform, Transform, context_channels)
 
 
 def from_bijection(bijection: Bijection) -> Transform:
@@ -47,7 +47,9 @@ def from_bijection(bijection: Bijection) -> Transform:
     return _BijectionTransform(bijection)
 
 
-class _TransformBijection(Foreign):
+class NflowsBijection(Foreign):
+    """A transform of nflows as a bijection."""
+
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self.transform(x, context)
 

@@ -34,7 +34,7 @@ def as_bijection(flow: Flow | NormalizingFlow, *, context_channels: int | None =
     """
     if isinstance(flow, NormalizingFlow):
         return Compose(*(as_bijection(layer, context_channels=context_channels) for layer in reversed(flow.flows)))
-    return _FlowBijection(flow, Flow, context_channels)
+    return NormflowsBijection(flow, Flow, context_channels)
 
 
 def from_bijection(bijection: Bijection) -> Flow:
@@ -53,7 +53,9 @@ def from_bijection(bijection: Bijection) -> Flow:
     return _BijectionFlow(bijection)
 
 
-class _FlowBijection(Foreign):
+class NormflowsBijection(Foreign):
+    """A flow of normflows, run backwards, as a bijection."""
+
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self.transform.inverse(x) if context is None else self.transform.inverse(x, context=context)
 

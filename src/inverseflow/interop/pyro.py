@@ -8,7 +8,9 @@ from torch.distributions import Transform
 
 from inverseflow.bijections import Bijection
 from inverseflow.densities import Density, DensityDistribution
+from inverseflow.interop._foreign import check_kind
 from inverseflow.interop.torch import TransformBijection
+from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.packages import packages_for
 
 with packages_for("inverseflow.interop.pyro"):
@@ -27,7 +29,7 @@ def from_density(density: Density, context: Tensor | None = None) -> "PyroDistri
         context: None, one context ``(K,)``, or contexts ``(*batch_shape, K)``; under a plate of size N ``(N, K)``.
 
     Raises:
-        TypeError: if the context is neither None nor a tensor.
+        TypeError: if the density is none, or the context neither None nor a tensor.
         ValueError: if a context holds nan.
 
     Example:
@@ -40,6 +42,7 @@ def from_density(density: Density, context: Tensor | None = None) -> "PyroDistri
         >>> guide().shape
         torch.Size([5, 2])
     """
+    check_kind("density", density, Density)
     return PyroDistribution(density, context)
 
 
@@ -62,14 +65,17 @@ def as_bijection(transform: ConditionalTransform, *, context_channels: int) -> B
         >>> Flow(layer, (3,)).sample(4, torch.zeros(1, 2)).shape
         torch.Size([4, 3])
     """
-    return _ConditionalBijection(transform, ConditionalTransform, context_channels)
+    return PyroBijection(transform, ConditionalTransform, whole_number("context_channels", context_channels))
 
 
 class PyroDistribution(DensityDistribution, TorchDistributionMixin):
     """A density with a fixed context, as a distribution of Pyro; see `DensityDistribution`."""
 
 
-class _ConditionalBijection(TransformBijection):
+class PyroBijection(TransformBijection):
+    """A conditional transform of Pyro as a bijection."""
+
     @staticmethod
     def given(transform: ConditionalTransform, context: Tensor | None) -> Transform:
+        """Return the transform for a context."""
         return transform.condition(context)

@@ -1,5 +1,6 @@
 """Conditional flows as density estimators of `sbi <https://sbi-dev.github.io/sbi>`_."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from inverseflow import flows
 from inverseflow.bijections import ActNorm, Compose
 from inverseflow.flows import Flow
+from inverseflow.interop._foreign import check_kind
 from inverseflow.utils.packages import packages_for
 
 with packages_for("inverseflow.interop.sbi"):
@@ -22,18 +24,20 @@ def density_estimator(
     """Return what ``sbi.inference.NPE(density_estimator=...)`` takes: a function that builds an estimator from data.
 
     The estimator standardizes parameters and observations by the mean and deviation of the data it is built from. Its
-    densities are those of the parameters in their own units.
+    densities are those of the parameters in their own units. For NLE, which models observations given parameters, pass
+    ``lambda theta, x: build(x, theta)``.
 
     Args:
         flow: name of a registered flow of vectors, or a function that takes the event shape, `context_channels` and
             the options, and returns a flow.
-        embedding: network from standardized observations to vectors ``(B, K)``; it is trained with the flow. None if
-            the observations are vectors that the flow takes as they are.
+        embedding: network from standardized observations to vectors ``(B, K)``, of which a copy is trained with the
+            flow. None if the observations are vectors that the flow takes as they are.
         options: options of the flow.
 
     Raises:
+        TypeError: if the flow is neither a name nor a function, or the embedding no module.
         ValueError: if the flow is unknown, or if the function that is returned gets parameters that are not vectors, or
-            observations that need an embedding.
+            observations that need an embedding, or values that are not finite.
 
     Example:
         >>> def build_flow(event_shape, context_channels):
@@ -44,6 +48,10 @@ def density_estimator(
         >>> build(theta, x).sample((5,), x[:1]).shape
         torch.Size([5, 1, 2])
     """
+    if embedding is not None:
+        check_kind("embedding", embedding, nn.Module)
+    if not (isinstance(flow, str) or callable(flow)):
+        raise TypeError(f"the flow must be a name or a function that builds a flow, got {flow!r}")
     if isinstance(flow, str):
         flows.flow_class(flow)  # refuses an unknown name here, not in sbi's training
         flow = partial(flows.create, flow)
@@ -53,9 +61,13 @@ def density_estimator(
 def _build(
     build_flow: Callable[..., Flow], embedding: nn.Module | None, options: dict[str, Any], theta: Tensor, x: Tensor
 ) -> ConditionalDensityEstimator:
+    for name, values in (("parameters", theta), ("observations", x)):
+        rows = (~values.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+        if rows:
+            raise ValueError(f"{name} must be finite, and are not in {len(rows)} rows, the first of them {rows[0]}")
     if theta.ndim != 2:
         raise ValueError(f"parameters must be vectors, a batch (B, D), got shape {tuple(theta.shape)}; flatten them")
-    network = nn.Sequential(_Standardize(x), *([] if embedding is None else [embedding]))
+    network = nn.Sequential(_Standardize(x), *([] if embedding is None else [copy.deepcopy(embedding)]))
     with torch.no_grad():
         context = network(x)
     if context.ndim != 2:

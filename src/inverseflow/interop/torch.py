@@ -39,7 +39,7 @@ def as_bijection(transform: Transform) -> Bijection:
     """
     bijection = TransformBijection(transform, Transform)
     if not transform.bijective:
-        raise ValueError(f"{transform!r} is not bijective, so it has no inverse; choose a transform that is")
+        raise ValueError(f"{type(transform).__name__} is not bijective, so it has no inverse; choose one that is")
     return bijection
 
 

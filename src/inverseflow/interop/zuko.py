@@ -5,7 +5,9 @@ from torch.distributions import Distribution, Transform
 
 from inverseflow.bijections import Bijection, BijectionTransform, Shape
 from inverseflow.densities import Density
+from inverseflow.interop._foreign import check_kind
 from inverseflow.interop.torch import DistributionDensity, TransformBijection
+from inverseflow.utils.arguments import whole_shape
 from inverseflow.utils.packages import packages_for
 
 with packages_for("inverseflow.interop.zuko"):
@@ -29,7 +31,7 @@ def as_bijection(transform: "zuko.lazy.LazyTransform", *, context_channels: int 
         >>> Flow(bijection, (3,)).sample(4, torch.zeros(1, 2)).shape
         torch.Size([4, 3])
     """
-    return _LazyBijection(transform, zuko.lazy.LazyTransform, context_channels)
+    return ZukoBijection(transform, zuko.lazy.LazyTransform, context_channels)
 
 
 def as_density(flow: "zuko.lazy.LazyDistribution", *, context_channels: int | None = None) -> Density:
@@ -48,7 +50,7 @@ def as_density(flow: "zuko.lazy.LazyDistribution", *, context_channels: int | No
         >>> density.log_prob(torch.zeros(4, 3), torch.zeros(4, 2)).shape
         torch.Size([4])
     """
-    return _LazyDensity(flow, zuko.lazy.LazyDistribution, context_channels)
+    return ZukoDensity(flow, zuko.lazy.LazyDistribution, context_channels)
 
 
 def from_bijection(bijection: Bijection, event_shape: Shape) -> "zuko.lazy.LazyTransform":
@@ -70,24 +72,31 @@ def from_bijection(bijection: Bijection, event_shape: Shape) -> "zuko.lazy.LazyT
     return _BijectionLazyTransform(bijection, event_shape)
 
 
-class _LazyBijection(TransformBijection):
+class ZukoBijection(TransformBijection):
+    """A lazy transform of zuko as a bijection."""
+
     @staticmethod
     def given(transform: "zuko.lazy.LazyTransform", context: Tensor | None) -> Transform:
+        """Return what the lazy one makes of a context."""
         return transform(context)
 
 
-class _LazyDensity(DistributionDensity):
+class ZukoDensity(DistributionDensity):
+    """A lazy distribution of zuko as a density."""
+
     @staticmethod
     def given(source: "zuko.lazy.LazyDistribution", context: Tensor | None) -> Distribution:
+        """Return what the lazy one makes of a context."""
         return source(context)
 
 
 class _BijectionLazyTransform(zuko.lazy.LazyTransform):
     def __init__(self, bijection: Bijection, event_shape: Shape) -> None:
         super().__init__()
-        bijection.output_shape(tuple(event_shape))
+        check_kind("bijection", bijection, Bijection)
+        self.event_shape = whole_shape("event_shape", event_shape)
+        bijection.output_shape(self.event_shape)
         self.bijection = bijection
-        self.event_shape = event_shape
 
     def forward(self, c: Tensor | None = None) -> Transform:
         return BijectionTransform(self.bijection, self.event_shape, context=c)
