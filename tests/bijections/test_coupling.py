@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from inverseflow.bijections import AdditiveCoupling, AffineCoupling, Coupling, RationalQuadratic, SplitPrior
+from inverseflow.bijections import (
+    AdditiveCoupling,
+    AffineCoupling,
+    Compose,
+    Coupling,
+    Multiscale,
+    RationalQuadratic,
+    SplitPrior,
+    Squeeze,
+)
 from inverseflow.nets import MLP, ConvNet, ResNet
 from inverseflow.ops import rational_quadratic_spline
 
@@ -115,6 +124,40 @@ def test_a_spline_coupling_maps_by_the_spline_that_the_network_predicts():
     expected, log_derivative = rational_quadratic_spline(x[0, 1:, None], widths, heights, derivatives, bound=2.0)
     torch.testing.assert_close(z[0, 1:], expected[:, 0])
     torch.testing.assert_close(log_det, log_derivative.sum()[None])
+
+
+def test_a_spatial_context_is_averaged_to_the_size_of_what_sees_it():
+    layer = AffineCoupling(2, ConvNet(1 + 3, 2, 4), context_channels=3).double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    x, context = torch.randn(2, 2, 4, 5).double(), torch.randn(2, 3, 8, 15).double()
+    pooled = nn.functional.avg_pool2d(context, (2, 3))
+    torch.testing.assert_close(layer(x, context), layer(x, pooled))
+    torch.testing.assert_close(layer.inverse(x, context), layer.inverse(x, pooled))
+
+
+def test_each_scale_sees_a_spatial_context_at_its_own_size():
+    seen = []
+
+    def coupling(channels):
+        net = ConvNet(channels // 2 + 1, channels, 4)
+        net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1:]))
+        return AffineCoupling(channels, net, context_channels=1)
+
+    scales = [Compose(coupling(2), Squeeze(), coupling(8)), Compose(Squeeze(), coupling(16))]
+    layer = Multiscale(scales, (2, 4, 8))
+    x, context = torch.randn(3, 2, 4, 8), torch.randn(3, 1, 4, 8)
+    z, _ = layer(x, context)
+    layer.inverse(z, context)
+    expected = [nn.functional.avg_pool2d(context, factor) for factor in (1, 2, 4)]
+    torch.testing.assert_close(seen, expected + expected[::-1])
+
+
+@pytest.mark.parametrize("size", [(6, 5), (2, 5), (4,), (4, 5, 1), (0, 5)])
+def test_a_spatial_context_of_sizes_that_do_not_divide_is_refused(size):
+    layer = AffineCoupling(2, ConvNet(1 + 3, 2, 4), context_channels=3)
+    with pytest.raises(ValueError, match=r"\(2, 3\) or \(2, 3, 4, 5\), or of multiples of its sizes, got \(2, 3, "):
+        layer(torch.randn(2, 2, 4, 5), torch.randn(2, 3, *size))
 
 
 def test_an_integer_context_is_converted():

@@ -278,6 +278,12 @@ LAYERS = [
         context=(2,),
     ),
     Case(
+        "AffineCoupling-context-pyramid",
+        lambda: AffineCoupling(2, ConvNet(1 + 1, 2, 3, spatial_axes=1), context_channels=1),
+        (2, 3),
+        context=(1, 6),
+    ),
+    Case(
         "AffineCoupling-context-image",
         lambda: AffineCoupling(3, ConvNet(2 + 2, 2, 3), swap=True, context_channels=2),
         (3, 2, 4),
@@ -369,6 +375,12 @@ FLOWS = [
         partial(InverseFlow, (1, 4, 8), levels=None, scales=2, steps=1, **LEAN, context_channels=2),
         (1, 4, 8),
         context=(2,),
+    ),
+    Case(
+        "glow-spatial-context",
+        partial(Glow, (1, 4, 8), levels=None, scales=2, steps=1, width=3, context_channels=2),
+        (1, 4, 8),
+        context=(2, 4, 8),
     ),
     Case(
         "inverse-flow-discrete-conditional",

@@ -7,7 +7,7 @@ from torch.distributions import AffineTransform, Distribution, Independent, Tran
 
 from inverseflow.bijections import ActNorm, AffineCoupling, Compose
 from inverseflow.densities import DensityDistribution
-from inverseflow.flows import NSF, Flow, InverseFlow
+from inverseflow.flows import NSF, Flow, Glow, InverseFlow
 from inverseflow.nets import MLP
 from tests.contracts.registry import perturb
 
@@ -213,3 +213,16 @@ def test_the_support_of_a_table_holds_whole_numbers_in_its_integer_columns():
     assert p.support.check(p.sample((2, 5))).all()
     with pytest.raises(ValueError, match="within the support"):
         p.log_prob(x)
+
+
+def test_spatial_contexts_have_a_batch_shape_of_their_own():
+    flow = perturb(Glow((1, 4, 8), levels=None, scales=1, steps=1, width=3, context_channels=2))
+    contexts = torch.randn(5, 2, 4, 8)
+    one, many = flow.condition(contexts[0]), flow.condition(contexts)
+    assert (one.batch_shape, many.batch_shape) == ((), (5,))
+    assert one.expand((3,)).sample((2,)).shape == (2, 3, 1, 4, 8)
+    x = many.sample((2,))
+    torch.testing.assert_close(many.log_prob(x)[1], flow.log_prob(x[1], contexts))
+    torch.testing.assert_close(one.log_prob(x[:, 0]), many.log_prob(x)[:, 0])
+    with pytest.raises(ValueError, match="context"):
+        flow.condition(contexts * torch.nan)

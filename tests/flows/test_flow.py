@@ -444,3 +444,42 @@ def test_the_layers_see_the_context_through_the_embedding():
         flow.log_prob(x)
     with pytest.raises(ValueError, match=r"expects a context of shape \(5, 3, 4\), got \(5, 12\)"):
         flow.log_prob(x, observations.flatten(1))
+
+
+def draws(flow, n, context):
+    torch.manual_seed(5)
+    return flow.sample(n, context)
+
+
+def test_one_spatial_context_serves_all_samples_with_or_without_a_batch_axis():
+    flow = perturb(Glow((1, 4, 8), levels=None, scales=2, steps=1, width=3, context_channels=2))
+    context = torch.randn(2, 4, 8)
+    samples = draws(flow, 3, context)
+    torch.testing.assert_close(draws(flow, 3, context[None]), samples)
+    torch.testing.assert_close(draws(flow, 3, context.expand(3, 2, 4, 8)), samples)
+    with pytest.raises(ValueError, match=r"3 samples need one context or 3 of them, got shape \(2, 2, 4, 8\)"):
+        flow.sample(3, context.expand(2, 2, 4, 8))
+
+
+@pytest.mark.parametrize("context", [torch.eye(2), torch.randn(2, 2, 4, 8)], ids=["vectors", "images"])
+def test_several_samples_of_each_context_are_those_of_that_context(context):
+    flow = perturb(Glow((1, 4, 8), levels=None, scales=2, steps=1, width=3, context_channels=2))
+    torch.manual_seed(5)
+    samples = flow.sample_each(3, context)
+    assert samples.shape == (2, 3, 1, 4, 8)
+    repeated = torch.stack([context[0]] * 3 + [context[1]] * 3)
+    torch.testing.assert_close(samples.flatten(0, 1), draws(flow, 6, repeated))
+    assert flow.sample_each(0, context).shape == (2, 0, 1, 4, 8)
+    assert flow.sample_each(3, context[:0]).shape == (0, 3, 1, 4, 8)
+
+
+def test_the_shape_of_the_context_decides_what_is_one_context():
+    flow = Flow(
+        AffineCoupling(2, MLP(1 + 2, 2, width=4), context_channels=2),
+        (2,),
+        embedding=nn.Sequential(nn.Flatten(), nn.Linear(12, 2)),
+        context_shape=(3, 4),
+    )
+    assert flow.sample(5, torch.randn(3, 4)).shape == (5, 2)
+    assert flow.sample_each(5, torch.randn(6, 3, 4)).shape == (6, 5, 2)
+    assert flow.condition(torch.randn(7, 6, 3, 4)).batch_shape == (7, 6)

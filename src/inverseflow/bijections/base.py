@@ -81,18 +81,20 @@ class Bijection(nn.Module, ABC):
 
         Args:
             x: ``(B, C, *spatial)``.
-            context: ``(B, K)`` or ``(B, K, *spatial)``; ignored by an unconditional layer.
+            context: ``(B, K)`` or ``(B, K, *spatial)``; ignored by an unconditional layer. A spatial context whose
+                sizes are multiples of those of x is averaged to the size of x, so that each scale of a flow sees it at
+                its own size.
 
         Returns:
             z, and :math:`\log|\det \partial z/\partial x|` of shape ``(B,)`` in nats.
         """
         self._check_forward(x, context)
-        return self._run(self._forward, x, context)
+        return self._run(self._forward, x, self._at_size(context, x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map latent to data; like `forward`, return x and :math:`\log|\det \partial x/\partial z|`."""
         self._check_inverse(z, context)
-        return self._run(self._inverse, z, context)
+        return self._run(self._inverse, z, self._at_size(context, z))
 
     @abstractmethod
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
@@ -127,6 +129,15 @@ class Bijection(nn.Module, ABC):
         with torch.autocast(x.device.type, enabled=False):
             z, log_det = direction(at_least_single(x.to(dtype)), context)
             return z.to(dtype), log_det
+
+    def _at_size(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """Average a spatial context of a conditional layer to the size of x."""
+        if self.context_channels is None or context is None or context.shape[2:] in ((), x.shape[2:]):
+            return context
+        factors = [size // target for size, target in zip(context.shape[2:], x.shape[2:], strict=True)]
+        for axis, factor in enumerate(factors, start=2):
+            context = context.unflatten(axis, (-1, factor)).mean(axis + 1)
+        return context
 
     def extra_repr(self) -> str:
         """Show the constructor's numbers and words, except options whose number is the default."""
@@ -200,10 +211,12 @@ class Bijection(nn.Module, ABC):
         vector = (x.shape[0], channels)
         if context is None:
             raise ValueError(f"{name} is conditional: pass a context of shape {vector}")
-        image = (*vector, *x.shape[2:])
-        shape = tuple(context.shape)
-        if shape != vector and shape != image:
-            raise ValueError(f"{name} expects a context of shape {vector} or {image}, got {shape}")
+        image, shape = (*vector, *x.shape[2:]), tuple(context.shape)
+        fits = shape[:2] == vector and (len(shape) == 2 or _is_multiple(shape[2:], image[2:]))
+        if not fits:
+            raise ValueError(
+                f"{name} expects a context of shape {vector} or {image}, or of multiples of its sizes, got {shape}"
+            )
         if context.device != x.device:
             raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
 
@@ -225,6 +238,12 @@ def _checked_size(size: Shape, spatial_axes: int | None) -> Shape:
     if not isinstance(size, (tuple, list)) or len(size) != (spatial_axes or len(size)):
         raise ValueError(f"size must be the spatial shape of an event, (H, W) for an image, got {size!r}")
     return tuple(whole_number("a side of size", side, at_least=1) for side in size)
+
+
+def _is_multiple(sizes: Shape, of: Shape) -> bool:
+    return len(sizes) == len(of) and all(
+        size and target and size % target == 0 for size, target in zip(sizes, of, strict=True)
+    )
 
 
 def _first_parameter(module: nn.Module) -> Tensor | None:

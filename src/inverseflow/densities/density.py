@@ -45,7 +45,7 @@ class Density(nn.Module, ABC):
         context_shape: shape of the context of one datum, None if there is none or the layers check it.
 
     Shape:
-        x: ``(B, *event_shape)``; context: ``(B, K)``; log_prob: ``(B,)`` in nats.
+        x: ``(B, *event_shape)``; context: ``(B, K)`` or ``(B, K, *spatial)``; log_prob: ``(B,)`` in nats.
 
     Raises:
         TypeError: if a size of the event is not an integer.
@@ -103,7 +103,7 @@ class Density(nn.Module, ABC):
 
         Args:
             x: ``(B, *event_shape)``.
-            context: ``(B, K)`` for a conditional density; an unconditional one ignores it.
+            context: ``(B, K)`` or ``(B, K, *spatial)`` for a conditional density; an unconditional one ignores it.
         """
 
     @abstractmethod
@@ -114,7 +114,8 @@ class Density(nn.Module, ABC):
 
         Args:
             n: number of samples.
-            context: ``(n, K)``, one for each sample, or ``(1, K)`` or ``(K,)`` for all.
+            context: n contexts, one for each sample, or one for all, with or without a batch axis: ``(K,)``, or
+                ``(K, *spatial)`` with the spatial axes of the data. `sample_each` draws n for each of several.
             temperature: spread of the samples: 1 samples the model itself, below 1 its more likely part.
             generator: source of the noise.
 
@@ -122,6 +123,24 @@ class Density(nn.Module, ABC):
             TypeError: if n is not an integer.
             ValueError: if n or the temperature is negative, or the number of contexts is neither 1 nor n.
         """
+
+    def sample_each(
+        self, n: int, contexts: Tensor, *, temperature: float = 1.0, generator: Generator | None = None
+    ) -> Tensor:
+        """Draw n data for each of m contexts, without gradients; arguments and errors as for `sample`.
+
+        Returns:
+            ``(m, n, *event_shape)``: ``[i]`` are those of ``contexts[i]``.
+
+        Example:
+            >>> NSF((2,), context_channels=3).sample_each(5, torch.eye(3)).shape
+            torch.Size([3, 5, 2])
+        """
+        n = whole_number("the number of samples", n, at_least=0)
+        contexts = self._contexts(contexts)
+        repeated = contexts.repeat_interleave(n, 0)
+        samples = self.sample(len(repeated), repeated, temperature=temperature, generator=generator)
+        return samples.reshape(len(contexts), n, *samples.shape[1:])
 
     @property
     def has_rsample(self) -> bool:
@@ -190,15 +209,34 @@ class Density(nn.Module, ABC):
             raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
 
     def _sampling_args(self, n: int, context: Tensor | None, temperature: float) -> tuple[int, Tensor | None, float]:
-        """Return n as `int`, the contexts as ``(n, K)`` and the temperature as `float`, or raise if they are none."""
+        """Return n as `int`, the contexts as a batch of n and the temperature as `float`, or raise if they are none."""
         if not (type(n) is int and n >= 0):  # torch.compile can't look into an int that it keeps dynamic
             n = whole_number("the number of samples", n, at_least=0)
         if not (type(temperature) is float and 0 <= temperature < math.inf):
             temperature = finite_number("temperature", temperature, at_least=0)
         self._check_context(context)
         if context is not None:
-            context = torch.atleast_2d(context).flatten(0, -2)
+            context = self._contexts(context)
             if context.shape[0] not in (1, n):
                 raise ValueError(f"{n} samples need one context or {n} of them, got shape {tuple(context.shape)}")
-            context = context.expand(n, -1)
+            context = context.expand(n, *context.shape[1:])
         return n, context, temperature
+
+    def context_axes(self, context: Tensor) -> int:
+        """Return how many of the last axes of a tensor are one context: 1 of a vector, those of the data if spatial.
+
+        Unless `context_shape` tells, it is spatial if its last axes have the spatial sizes of the data.
+        """
+        if self.context_shape is not None:
+            return len(self.context_shape)
+        spatial = self.event_shape[1:]
+        is_spatial = len(spatial) > 0 and context.ndim > len(spatial) and context.shape[-len(spatial) :] == spatial
+        return len(self.event_shape) if is_spatial else 1
+
+    def _contexts(self, context: Tensor) -> Tensor:
+        """Return one context, or contexts in any batch shape, as a batch."""
+        self._check_context(context)
+        axes = self.context_axes(context)
+        if context.ndim <= axes:
+            context = torch.atleast_1d(context)[None]
+        return context.flatten(0, -1 - axes)

@@ -35,7 +35,8 @@ class DensityDistribution(Distribution):
 
     Args:
         density: the density.
-        context: None, one context ``(K,)``, or contexts ``(*batch_shape, K)``.
+        context: None, one context ``(K,)``, or contexts ``(*batch_shape, K)``; or spatial ones, ``(*batch_shape, K,
+            *spatial)`` with the spatial axes of the data.
         validate_args: whether values and contexts are checked, None for the default of `torch.distributions`.
 
     Raises:
@@ -56,13 +57,15 @@ class DensityDistribution(Distribution):
             raise TypeError(f"a context is None or a tensor of shape (*batch_shape, K), got {context!r}")
         self.density = density
         self.context = context
-        batch_shape = torch.Size() if context is None else context.shape[:-1]
+        batch_shape = torch.Size() if context is None else context.shape[: context.ndim - density.context_axes(context)]
         super().__init__(batch_shape, torch.Size(density.event_shape), validate_args=validate_args)
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """Contexts are vectors of numbers."""
-        return {} if self.context is None else {"context": constraints.independent(constraints.real, 1)}
+        """Contexts are made of numbers."""
+        if self.context is None:
+            return {}
+        return {"context": constraints.independent(constraints.real, self.density.context_axes(self.context))}
 
     @property
     def support(self) -> constraints.Constraint:
@@ -83,7 +86,7 @@ class DensityDistribution(Distribution):
         new: DensityDistribution = self._get_checked_instance(DensityDistribution, _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)
         new.density = self.density
-        new.context = None if self.context is None else self.context.expand(*batch_shape, -1)
+        new.context = self._expanded(batch_shape)
         super(DensityDistribution, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -121,7 +124,14 @@ class DensityDistribution(Distribution):
         return sample(math.prod(shape), self._contexts(shape)).reshape(shape + self.event_shape)
 
     def _contexts(self, shape: torch.Size) -> Tensor | None:
-        return None if self.context is None else self.context.expand(*shape, -1).reshape(-1, self.context.shape[-1])
+        context = self._expanded(shape)
+        return None if context is None else context.reshape(-1, *context.shape[len(shape) :])
+
+    def _expanded(self, shape: torch.Size) -> Tensor | None:
+        """Return the contexts, each the same as before, in a larger batch shape."""
+        if self.context is None:
+            return None
+        return self.context.expand(*shape, *self.context.shape[len(self.batch_shape) :])
 
     def __repr__(self) -> str:
         shapes = f"batch_shape={tuple(self.batch_shape)}, event_shape={tuple(self.event_shape)}"

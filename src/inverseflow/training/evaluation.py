@@ -283,7 +283,7 @@ def _standard_error(values: Tensor) -> float | None:
 def _round_trip(flow: Flow, examples: Examples, batch_size: int, device: torch.device) -> dict[str, Any]:
     """Return the fields of `Evaluation` about the way through the latent and back."""
     whole = Compose(flow.preprocessing, flow.bijection)
-    spread = None if flow.dequantize else examples.tensor().double().std(0, correction=0).clamp_min(1e-30).to(device)
+    spread = None if flow.levels else examples.tensor().double().std(0, correction=0).clamp_min(1e-30).to(device)
     log_det_error, worst, changed = 0.0, 0.0, 0
     for batch in _batches(examples, batch_size, device):
         try:
@@ -297,7 +297,7 @@ def _round_trip(flow: Flow, examples: Examples, batch_size: int, device: torch.d
         log_det_error = max(log_det_error, float(log_det_errors.nan_to_num(math.inf).max()))
         worst = max(worst, float(errors.max()))
         changed += int((errors > (0 if spread is None else _LOST)).sum())
-    error = None if not math.isfinite(worst) else worst if flow.dequantize is None else int(worst)
+    error = None if not math.isfinite(worst) else worst if flow.levels is None else int(worst)
     return {
         "log_det_round_trip_error": log_det_error if math.isfinite(log_det_error) else None,
         "max_reconstruction_error": error,
