@@ -15,6 +15,7 @@ _EXAMPLES = """examples:
   python -m benchmarks op
   python -m benchmarks op --budget sweeps -o op-sweeps.json
   python -m benchmarks model -o model.json
+  python -m benchmarks densities -o densities.json
   python -m benchmarks page"""
 
 
@@ -37,6 +38,7 @@ def _parser() -> Parser:
     for name, run, summary, budgets in (
         ("op", _op, "time the inverse convolution by every method against conv2d", ("smoke", "default", "sweeps")),
         ("model", _model, "time whole flows of equal architecture", ("smoke", "default")),
+        ("densities", _densities, "train and time spline flows of points, beside zuko's", ("smoke", "default")),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         command.add_argument(
@@ -96,6 +98,18 @@ def _model(options: Namespace) -> None:
     device = _checked(options)
     benchmark = bench_model(options.budget, device, lambda architecture: print(architecture.name, "..."))
     print(model_report(benchmark))
+    if options.output is not None:
+        write_json(options.output, benchmark.to_json())
+
+
+def _densities(options: Namespace) -> None:
+    from benchmarks import bench_densities
+    from benchmarks.tables import density_report
+    from inverseflow.utils.files import write_json
+
+    device = _checked(options)
+    benchmark = bench_densities(options.budget, device, lambda model: print(model, "..."))
+    print(density_report(benchmark))
     if options.output is not None:
         write_json(options.output, benchmark.to_json())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.densities import DensityBenchmark
 from benchmarks.markdown import table
 from benchmarks.memory import Memory
 from benchmarks.model import ModelBenchmark
@@ -197,6 +198,26 @@ def model_report(benchmark: ModelBenchmark) -> str:
     """Return the tables of `python -m benchmarks model`, for the terminal."""
     share = "Share of the solve in a training step of Inverse-Flow:"
     return "\n\n".join([model_table(benchmark), share, share_table(benchmark)])
+
+
+def density_report(benchmark: DensityBenchmark) -> str:
+    """Return the table of `python -m benchmarks densities`: times relative to the first model, which is ours."""
+    first = benchmark.rows[0].step.median
+    head = ["data", "model", "parameters", "test log-likelihood, nats", "training step, ms", "ours / its time"]
+    return table(
+        head,
+        [
+            [
+                row.data,
+                row.model,
+                f"{row.parameters:,}",
+                f"{row.log_likelihood:.4f}".replace("-", "−"),
+                _milliseconds(row.step),
+                f"{first / row.step.median:.2f}",
+            ]
+            for row in benchmark.rows
+        ],
+    )
 
 
 def _units(memory: Memory, size: int, digits: int = 2) -> str:
