@@ -167,6 +167,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path, write_parquet, pixels, encode
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingPackageError, match=r"needs the package 'pyarrow'.*pip install 'inverseflow\[train\]'"):
         read_parquet([tmp_path / "train.parquet"])

@@ -44,7 +44,8 @@ def test_the_splits_of_digits_follow_the_seed_and_are_the_same_on_every_machine(
 
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.delitem(sys.modules, "sklearn.datasets", raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingPackageError, match=r"'digits' needs the package 'scikit-learn'"):
         load_digits()
 

@@ -1,6 +1,7 @@
 """Tables."""
 
 import gzip
+import sys
 
 import numpy as np
 import pyarrow
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from inverseflow.data import ColumnCondition, load_data, load_table
-from inverseflow.errors import DataError
+from inverseflow.errors import DataError, MissingPackageError
 
 ROWS = 40
 NUMBERS = np.random.default_rng(0).normal(size=(ROWS, 2)).round(3)
@@ -203,6 +204,12 @@ def test_what_is_no_table_is_refused(tmp_path, write):
     np.save(tmp_path / "a.npy", np.zeros((2, 3, 4)))
     with pytest.raises(DataError, match=r"it has the shape \(2, 3, 4\), expected \(N, D\)"):
         load_table(tmp_path / "a.npy")
+
+
+def test_without_pyarrow_the_error_says_what_to_install(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingPackageError, match="reading CSV files needs the package 'pyarrow'"):
+        load_table(write(csv()))
 
 
 def test_nested_values_are_refused(tmp_path):
