@@ -67,6 +67,12 @@ class FlowModule(LightningModule):
         self.step_began = 0.0
         self._batch: Batch | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning sets it twice in each hook: a third of the time of a small step
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam, and a schedule that moves on after every step."""
         options = self.options
@@ -116,9 +122,10 @@ class FlowModule(LightningModule):
             gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
             self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         total = next(iter(self.terms.values()))
-        if self._on_any_rank(not bool(torch.isfinite(self.gradient_norm + total))):
+        norm, loss = torch.stack([self.gradient_norm, total.to(self.gradient_norm)]).tolist()
+        if self._on_any_rank(not (math.isfinite(norm) and math.isfinite(loss))):
             raise NonFiniteError(self._explain_step())
-        if not self._is_sharded:
+        if norm + 1e-6 > limit and not self._is_sharded:  # torch adds as much
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), limit, self.gradient_norm)
 
     def check_finite(self) -> None:
