@@ -83,5 +83,14 @@ def _output_shapes(flow: Flow) -> dict[nn.Module, str]:
     with ExitStack() as hooks, torch.no_grad():
         for module in flow.modules():
             hooks.enter_context(module.register_forward_hook(note))
-        flow(torch.zeros(1, *flow.event_shape, dtype=torch.uint8))
+        dtype = torch.uint8 if flow.levels is not None else next(flow.parameters()).dtype
+        flow(torch.zeros(1, *flow.event_shape, dtype=dtype), _blank_context(flow))
     return shapes
+
+
+def _blank_context(flow: Flow) -> Tensor | None:
+    if flow.context_shape is not None:
+        return torch.zeros(1, *flow.context_shape)
+    sizes = (getattr(module, "context_channels", None) for module in flow.modules())
+    size = next((size for size in sizes if size is not None), None)
+    return None if size is None else torch.zeros(1, size)

@@ -41,9 +41,11 @@ class Evaluation:
     examples: int
     """Number of examples."""
     draws: int
-    """Dequantization draws for each image; 1 for continuous data, whose density is exact."""
+    """Dequantization draws for each example; 1 for continuous data, whose density is exact."""
     importance_value: float | None
-    """Mean over the images of −log₂ (1/K Σₖ p(x + uₖ)) / D over K draws: a bound that is tighter the larger K is."""
+    """Mean over the images of −log₂ (1/K Σₖ p(x + uₖ)) / D over K draws: a bound that is tighter the larger K is.
+
+    In nats, without log 2 and D, for rows with columns of whole numbers."""
     importance_stderr: float | None
     """Its standard error over the images; None for one image."""
     importance_samples: int | None
@@ -148,8 +150,8 @@ def evaluate(
         whole_number("importance_samples", importance_samples, at_least=1)
     if len(examples) == 0:
         raise DataError("there are no examples to measure on; choose another split")
-    if density.levels is None:
-        draws, importance_samples = 1, None
+    noisy = density.levels is not None or (isinstance(density, Flow) and density.dequantize is not None)
+    draws, importance_samples = (draws, importance_samples) if noisy else (1, None)
     device = next(density.parameters()).device
     per_example, weighted = [], []
     round_trip: dict[str, Any] = {}
@@ -158,7 +160,7 @@ def evaluate(
             each = [density.to_metric(density.log_prob(batch.x, batch.context)).double() for _ in range(draws)]
             per_example.append(torch.stack(each))
             if importance_samples is not None:
-                weighted.append(_importance_bits(density, batch, importance_samples))
+                weighted.append(_importance(density, batch, importance_samples))
             on_batch()
         values = torch.cat(per_example, dim=1)  # (draws, N)
         _refuse_not_finite(density, values, noun(examples))
@@ -271,9 +273,9 @@ def _refuse_not_finite(density: Density, values: Tensor, noun: str) -> None:
         )
 
 
-def _importance_bits(density: Density, batch: Batch, samples: int) -> Tensor:
+def _importance(density: Density, batch: Batch, samples: int) -> Tensor:
     log_probs = torch.stack([density.log_prob(batch.x, batch.context).double() for _ in range(samples)])
-    return density.to_bits_per_dim(torch.logsumexp(log_probs, 0) - math.log(samples))
+    return density.to_metric(torch.logsumexp(log_probs, 0) - math.log(samples))
 
 
 def _standard_error(values: Tensor) -> float | None:

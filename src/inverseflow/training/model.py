@@ -31,6 +31,8 @@ def build_flow(options: ModelOptions, data: Splits[Any] | Description, seed: int
     event_shape, given = data.event_shape, options.given()
     if data.levels is not None:
         given["levels"] = data.levels
+    if data.categories:
+        given["integer_columns"] = [data.columns.index(name) for name in data.categories]
     if data.condition is not None:
         given["context_channels"] = data.condition.size
     try:
