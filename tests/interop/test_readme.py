@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("zuko", reason="zuko is not installed: make test-interop")
-pytest.importorskip("sbi", reason="sbi is not installed: make test-interop")
+for package in ("zuko", "sbi", "pyro"):
+    pytest.importorskip(package, reason=f"{package} is not installed: make test-interop")
 
 
 def test_the_example_of_the_readme_runs():

@@ -10,8 +10,7 @@ sbi = pytest.importorskip("sbi", reason="sbi is not installed: make test-interop
 
 from sbi.inference import NPE  # noqa: E402
 
-from inverseflow.bijections import AffineCoupling, Compose  # noqa: E402
-from inverseflow.flows import Flow  # noqa: E402
+from inverseflow.flows import NSF  # noqa: E402
 from inverseflow.interop.sbi import density_estimator  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of epochs")
@@ -41,18 +40,13 @@ def posterior_given(x):
     return MultivariateNormal(covariance @ (MEAN / DEVIATION**2 + A.T @ x / NOISE**2), covariance)
 
 
-def linear_flow(event_shape, context_channels):
-    """Couplings with linear conditioners, whose posteriors are normal with a mean that is linear in the context."""
-    layers = [
-        AffineCoupling(2, nn.Linear(1 + context_channels, 2), swap=swap, context_channels=context_channels)
-        for swap in (False, True)
-    ]
-    return Flow(Compose(*layers), event_shape)
+def small_flow(event_shape, context_channels):
+    return NSF(event_shape, context_channels=context_channels, steps=2, width=16)
 
 
 def estimator(**options):
     theta = prior().sample((50,))
-    return density_estimator(linear_flow, **options)(theta, simulate(theta))
+    return density_estimator(small_flow, **options)(theta, simulate(theta))
 
 
 def trained(build, simulations=4000, **options):
@@ -62,18 +56,21 @@ def trained(build, simulations=4000, **options):
     return inference.build_posterior()
 
 
+@pytest.mark.slow
 def test_a_flow_trained_by_sbi_has_the_analytic_posterior_of_a_linear_normal_simulator():
-    posterior = trained(density_estimator(linear_flow), max_num_epochs=20, learning_rate=0.05, training_batch_size=200)
-    for theta in (torch.tensor([110.0, -3.05]), torch.tensor([80.0, -2.9])):
+    build = density_estimator("nsf", steps=2, width=32)
+    posterior = trained(build, max_num_epochs=20, learning_rate=0.005, training_batch_size=200)
+    for theta in (torch.tensor([110.0, -3.05]), torch.tensor([90.0, -2.95])):
         x = A @ theta
         exact = posterior_given(x)
-        drawn = posterior.sample((4000,), x=x, show_progress_bars=False)
         scale = exact.variance.sqrt()
-        torch.testing.assert_close((drawn.mean(0) - exact.mean) / scale, torch.zeros(2), atol=0.15, rtol=0)
+        drawn = posterior.sample((4000,), x=x, show_progress_bars=False)
+        torch.testing.assert_close((drawn.mean(0) - exact.mean) / scale, torch.zeros(2), atol=0.2, rtol=0)
         relative = (drawn.T.cov() - exact.covariance_matrix) / scale.outer(scale)
-        torch.testing.assert_close(relative, torch.zeros(2, 2), atol=0.15, rtol=0)
-        log_ratio = posterior.log_prob(drawn[:500], x=x) - exact.log_prob(drawn[:500])
-        assert log_ratio.mean().abs() < 0.05
+        torch.testing.assert_close(relative, torch.zeros(2, 2), atol=0.25, rtol=0)
+        seen = exact.sample((2000,))
+        divergence = (exact.log_prob(seen) - posterior.log_prob(seen, x=x)).mean()
+        assert divergence < 0.05
 
 
 def test_samples_and_densities_have_the_shapes_of_sbi():
@@ -100,8 +97,8 @@ def test_parameters_and_observations_are_standardized_and_densities_keep_their_u
     builds = []
     for unit in (1, 1000):
         torch.manual_seed(0)
-        builds.append(density_estimator(linear_flow)(unit * theta, x))
-    for values in (builds[1].net.preprocessing(1000 * theta)[0], builds[1].embedding_net(x)):
+        builds.append(density_estimator(small_flow)(unit * theta, x))
+    for values in (builds[1].net.preprocessing(1000 * theta)[0], builds[1].standardize(x)[0]):
         torch.testing.assert_close(values.mean(0), torch.zeros_like(values[0]), atol=1e-3, rtol=0)
         torch.testing.assert_close(values.std(0), torch.ones_like(values[0]), atol=2e-3, rtol=0)
     in_units, in_thousandths = builds[0].log_prob(theta, x), builds[1].log_prob(1000 * theta, x)
@@ -111,7 +108,7 @@ def test_parameters_and_observations_are_standardized_and_densities_keep_their_u
 def test_a_constant_observation_does_no_harm():
     theta = prior().sample((50,))
     x = torch.cat([simulate(theta), torch.full((50, 1), 3.0)], 1)
-    assert density_estimator(linear_flow)(theta, x).log_prob(theta, x).isfinite().all()
+    assert density_estimator(small_flow)(theta, x).log_prob(theta, x).isfinite().all()
 
 
 def test_an_embedding_takes_observations_that_are_no_vectors_and_is_trained():
@@ -120,12 +117,12 @@ def test_an_embedding_takes_observations_that_are_no_vectors_and_is_trained():
     embedding = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
     before = embedding[1].weight.clone()
     inference = NPE(
-        prior(), density_estimator=density_estimator(linear_flow, embedding=embedding), show_progress_bars=False
+        prior(), density_estimator=density_estimator(small_flow, embedding=embedding), show_progress_bars=False
     )
     ours = inference.append_simulations(theta, x).train(max_num_epochs=1)
     assert ours.condition_shape == (2, 3)
     assert ours.sample(torch.Size([5]), x[:4]).shape == (5, 4, 2)
-    assert not torch.equal(before, ours.embedding_net[1][1].weight) and torch.equal(before, embedding[1].weight)
+    assert not torch.equal(before, ours.embedding_net[1].weight) and torch.equal(before, embedding[1].weight)
 
 
 def test_a_trained_estimator_can_be_pickled():
@@ -140,11 +137,11 @@ def test_bad_data_and_names_are_refused_with_the_remedy():
     with pytest.raises(
         ValueError, match=r"observations must become vectors .* got shape \(50, 2, 3\); pass embedding="
     ):
-        density_estimator(linear_flow)(theta, torch.randn(50, 2, 3))
-    with pytest.raises(ValueError, match=r"parameters must be vectors, .* got shape \(50, 2, 1\); flatten them"):
-        density_estimator(linear_flow)(theta[..., None], torch.randn(50, 3))
-    with pytest.raises(ValueError, match="observations must be finite, and are not in 50 rows, the first of them 0"):
-        density_estimator(linear_flow)(theta, torch.full((50, 3), torch.nan))
+        density_estimator(small_flow)(theta, torch.randn(50, 2, 3))
+    with pytest.raises(ValueError, match=r"takes events \(D,\), got \(2, 1\); flatten them"):
+        density_estimator("nsf")(theta[..., None], torch.randn(50, 3))
+    with pytest.raises(ValueError, match="can't whiten a batch in which 150 of 150 values are not finite"):
+        density_estimator(small_flow)(theta, torch.full((50, 3), torch.nan))
     with pytest.raises(TypeError, match="must be a name or a function that builds a flow, got 3"):
         density_estimator(3)
     with pytest.raises(ValueError, match="unknown flow 'no-such-flow': choose one of"):

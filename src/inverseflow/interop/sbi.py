@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow import flows
-from inverseflow.bijections import ActNorm, Compose
+from inverseflow.bijections import Standardize
 from inverseflow.flows import Flow
 from inverseflow.interop._foreign import check_kind
 from inverseflow.utils.packages import packages_for
@@ -19,13 +19,12 @@ with packages_for("inverseflow.interop.sbi"):
 
 
 def density_estimator(
-    flow: str | Callable[..., Flow], *, embedding: nn.Module | None = None, **options: Any
+    flow: str | Callable[..., Flow] = "nsf", *, embedding: nn.Module | None = None, **options: Any
 ) -> Callable[[Tensor, Tensor], ConditionalDensityEstimator]:
     """Return what ``sbi.inference.NPE(density_estimator=...)`` takes: a function that builds an estimator from data.
 
-    The estimator standardizes parameters and observations by the mean and deviation of the data it is built from. Its
-    densities are those of the parameters in their own units. For NLE, which models observations given parameters, pass
-    ``lambda theta, x: build(x, theta)``.
+    Observations are standardized by the data that it is built from, and so are the parameters by a flow such as `NSF`.
+    For NLE, which models observations given parameters, pass ``lambda theta, x: build(x, theta)``.
 
     Args:
         flow: name of a registered flow of vectors, or a function that takes the event shape, `context_channels` and
@@ -36,49 +35,40 @@ def density_estimator(
 
     Raises:
         TypeError: if the flow is neither a name nor a function, or the embedding no module.
-        ValueError: if the flow is unknown, or if the function that is returned gets parameters that are not vectors, or
-            observations that need an embedding, or values that are not finite.
+        ValueError: if the flow is unknown, or if the function that is returned gets parameters that the flow does not
+            take, observations that need an embedding, or values that are not finite.
 
     Example:
-        >>> def build_flow(event_shape, context_channels):
-        ...     net = MLP(1 + context_channels, 2, width=16)
-        ...     return Flow(AffineCoupling(2, net, context_channels=context_channels), event_shape)
-        >>> build = density_estimator(build_flow)  # NPE(prior, density_estimator=build) calls it with its simulations
+        >>> build = density_estimator("nsf", steps=2, width=16)  # for NPE(prior, density_estimator=build)
         >>> theta, x = torch.randn(100, 2), torch.randn(100, 3)
         >>> build(theta, x).sample((5,), x[:1]).shape
         torch.Size([5, 1, 2])
     """
     if embedding is not None:
         check_kind("embedding", embedding, nn.Module)
-    if not (isinstance(flow, str) or callable(flow)):
-        raise TypeError(f"the flow must be a name or a function that builds a flow, got {flow!r}")
     if isinstance(flow, str):
         flows.flow_class(flow)  # refuses an unknown name here, not in sbi's training
         flow = partial(flows.create, flow)
-    return partial(_build, flow, embedding, options)
+    if not callable(flow):
+        raise TypeError(f"the flow must be a name or a function that builds a flow, got {flow!r}")
+    return partial(_build, flow, embedding or nn.Identity(), options)
 
 
 def _build(
-    build_flow: Callable[..., Flow], embedding: nn.Module | None, options: dict[str, Any], theta: Tensor, x: Tensor
+    build_flow: Callable[..., Flow], embedding: nn.Module, options: dict[str, Any], theta: Tensor, x: Tensor
 ) -> ConditionalDensityEstimator:
-    for name, values in (("parameters", theta), ("observations", x)):
-        rows = (~values.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
-        if rows:
-            raise ValueError(f"{name} must be finite, and are not in {len(rows)} rows, the first of them {rows[0]}")
-    if theta.ndim != 2:
-        raise ValueError(f"parameters must be vectors, a batch (B, D), got shape {tuple(theta.shape)}; flatten them")
-    network = nn.Sequential(_Standardize(x), *([] if embedding is None else [copy.deepcopy(embedding)]))
+    standardize, embedding = Standardize(x.shape[1:], allow_constant=True).to(x), copy.deepcopy(embedding)
+    standardize.whiten(x)
     with torch.no_grad():
-        context = network(x)
+        context = embedding(standardize(x)[0])
     if context.ndim != 2:
         raise ValueError(
             f"observations must become vectors (B, K), got shape {tuple(context.shape)}; pass embedding=, a network "
             f"from batches of shape {tuple(x.shape)} to vectors"
         )
     flow = build_flow(theta.shape[1:], context_channels=context.shape[1], **options)
-    flow.preprocessing = Compose(ActNorm(theta.shape[1]), flow.preprocessing)
     flow.initialize(theta, context)
-    return FlowEstimator(flow, network, condition_shape=x.shape[1:])
+    return FlowEstimator(flow, standardize, embedding)
 
 
 class FlowEstimator(ConditionalDensityEstimator):
@@ -86,20 +76,21 @@ class FlowEstimator(ConditionalDensityEstimator):
 
     Args:
         flow: the flow of the parameters.
-        embedding: network from conditions to contexts of the flow.
-        condition_shape: shape of a condition.
+        standardize: the standardization of conditions.
+        embedding: network from standardized conditions to contexts of the flow.
 
     Shape:
         input: ``(S, B, *event_shape)`` or ``(B, *event_shape)``; condition: ``(B, *condition_shape)``.
     """
 
-    def __init__(self, flow: Flow, embedding: nn.Module, condition_shape: torch.Size) -> None:
-        super().__init__(flow, torch.Size(flow.event_shape), condition_shape)
+    def __init__(self, flow: Flow, standardize: Standardize, embedding: nn.Module) -> None:
+        super().__init__(flow, torch.Size(flow.event_shape), torch.Size(standardize.event_shape))
+        self.standardize = standardize
         self.embedding = embedding
 
     @property
     def embedding_net(self) -> nn.Module:
-        """The network from conditions to contexts."""
+        """The network from standardized conditions to contexts."""
         return self.embedding
 
     def log_prob(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:
@@ -132,21 +123,6 @@ class FlowEstimator(ConditionalDensityEstimator):
         """Return the contexts ``(*batch, K)`` of conditions ``(*batch, *condition_shape)``, each computed once."""
         self._check_condition_shape(condition)
         batch = condition.shape[: -len(self.condition_shape)]
-        context: Tensor = self.embedding(condition.reshape(-1, *self.condition_shape))
+        standardized, _ = self.standardize(condition.reshape(-1, *self.condition_shape))
+        context: Tensor = self.embedding(standardized)
         return context.reshape(*batch, -1)
-
-
-class _Standardize(nn.Module):
-    """Subtract the mean of a batch and divide by its deviation, element by element; constant elements become 0."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, x: Tensor) -> None:
-        super().__init__()
-        deviation = x.std(0)
-        self.register_buffer("mean", x.mean(0))
-        self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation

@@ -119,9 +119,8 @@ class DistributionDensity(Density):
                 f"an event must have a shape and the batch none, got {tuple(example.event_shape)} and "
                 f"{tuple(example.batch_shape[batch_axes:])}; wrap the distribution in torch.distributions.Independent"
             )
-        super().__init__(example.event_shape)
+        super().__init__(example.event_shape, context_shape=None if context_channels is None else (context_channels,))
         self.source = source
-        self.context_channels = context_channels
         self._has_rsample = example.has_rsample
         self.register_buffer("_like", like.new_empty(0), persistent=False)
 
@@ -133,14 +132,13 @@ class DistributionDensity(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density ``(B,)`` of each datum in nats."""
         self._check_batch(x, self.event_shape)
-        return self._given(context).log_prob(x)
+        return self._given(context, x).log_prob(x)
 
     @torch.no_grad()
     def sample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
         """Draw n data, without gradients; arguments as for `Density.sample`."""
-        n, context, temperature = self._sampling_args(n, context, temperature)
         return self._draw("sample", n, context, temperature, generator)
 
     @property
@@ -154,13 +152,13 @@ class DistributionDensity(Density):
         """Draw n data with gradients; arguments and errors as for `Density.rsample`."""
         if not self.has_rsample:
             return super().rsample(n, context)
-        n, context, temperature = self._sampling_args(n, context, temperature)
         return self._draw("rsample", n, context, temperature, generator)
 
     def _draw(
         self, method: str, n: int, context: Tensor | None, temperature: float, generator: Generator | None
     ) -> Tensor:
-        distribution = self._given(context)
+        n, context, temperature = self._sampling_args(n, context, temperature)
+        distribution = self._given(context, self._like.expand(n, 0))
         with _seeded_by(generator, self._like.device):
             x: Tensor = getattr(distribution, method)(() if distribution.batch_shape else (n,))
         if temperature != 1:
@@ -168,17 +166,9 @@ class DistributionDensity(Density):
             x = mean + temperature * (x - mean)
         return x.to(self._like)
 
-    def _given(self, context: Tensor | None) -> Distribution:
-        self._check_context(context)
-        if self.context_channels is None:
-            return self.given(self.source, None)
-        if context is None or context.shape[-1] != self.context_channels:
-            got = "none" if context is None else f"one of shape {tuple(context.shape)}"
-            raise ValueError(
-                f"{type(self.source).__name__} is conditional: pass a context of shape (B, {self.context_channels}), "
-                f"got {got}"
-            )
-        return self.given(self.source, context)
+    def _given(self, context: Tensor | None, x: Tensor) -> Distribution:
+        self._check_context(context, x)
+        return self.given(self.source, None if self.context_shape is None else context)
 
 
 def _sum_parts(log_det: Tensor) -> Tensor:
