@@ -483,3 +483,15 @@ def test_the_shape_of_the_context_decides_what_is_one_context():
     assert flow.sample(5, torch.randn(3, 4)).shape == (5, 2)
     assert flow.sample_each(5, torch.randn(6, 3, 4)).shape == (6, 5, 2)
     assert flow.condition(torch.randn(7, 6, 3, 4)).batch_shape == (7, 6)
+
+
+def test_one_observation_for_all_samples_is_summarized_once():
+    seen = []
+    summary = nn.Linear(3, 2)
+    summary.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    layer = perturb(AffineCoupling(2, MLP(1 + 2, 2, width=4), context_channels=2))
+    flow, observation = Flow(layer, (2,), embedding=summary, context_shape=(3,)), torch.randn(3)
+    samples = draws(flow, 50, observation)
+    torch.testing.assert_close(draws(flow, 50, observation.repeat(50, 1)), samples)
+    assert seen == [1, 50]
+    assert flow.sample(0, observation).shape == (0, 2)

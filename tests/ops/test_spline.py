@@ -250,3 +250,13 @@ def test_a_bad_argument_is_named_with_its_remedy(bad, inverse):
     arguments, options, error, message = BAD_ARGUMENTS[bad]
     with pytest.raises(error, match=message):
         rational_quadratic_spline(*arguments, **{"bound": 1.0, "inverse": inverse, **options})
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_it_maps_over_functions_without_a_warning(inverse):
+    x, knots = torch.randn(5, 4, 1), torch.randn(5, 4, 3 * 4 - 1)
+
+    def spline(x, knots):
+        return rational_quadratic_spline(x, *knots.split([4, 4, 3], dim=-1), bound=2.0, inverse=inverse)
+
+    torch.testing.assert_close(torch.func.vmap(spline)(x, knots), spline(x, knots))

@@ -248,8 +248,10 @@ class Flow(Density):
         context = context.to(self._layer_dtype())
         if self.embedding is None:
             return context
-        embedded: Tensor | tuple[Tensor, Tensor] = self.embedding(context)
-        return embedded[0] if isinstance(embedded, tuple) else embedded  # a bijection returns a log-determinant too
+        count, shared = context.shape[0], context.stride(0) == 0  # one observation for all samples is summarized once
+        embedded: Tensor | tuple[Tensor, Tensor] = self.embedding(context[:1] if shared else context)
+        summary = embedded[0] if isinstance(embedded, tuple) else embedded  # a bijection returns two
+        return summary.expand(count, *summary.shape[1:]) if shared else summary
 
     def _layer_dtype(self) -> torch.dtype:
         # A loop, since torch 2.6 can't compile a `next` with a default.

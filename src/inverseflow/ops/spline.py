@@ -98,7 +98,8 @@ def _segment_at(point: Tensor, widths: Tensor, heights: Tensor, raw: Tensor, bou
     positions = F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
     # One gather for both ends of all three: at small sizes the number of operations is what takes the time.
     knots = torch.cat([positions, F.pad(slopes, (1, 1), value=1.0)[None]])
-    index = torch.searchsorted(inner.detach()[int(inverse)].contiguous(), point.detach().contiguous(), right=True)
+    searched = inner.detach()[int(inverse)].clone()  # under vmap a slice is not contiguous although it seems so
+    index = torch.searchsorted(searched, point.detach().contiguous(), right=True)
     ends = torch.stack([index, index + 1]).expand(3, 2, *index.shape)
     x, right_x, y, top_y, *at_ends = knots[:, None].expand(3, 2, *knots.shape[1:]).gather(-1, ends).flatten(0, 1)
     return _Segment(x, right_x - x, y, top_y - y, *at_ends)
