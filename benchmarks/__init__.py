@@ -5,6 +5,7 @@ Where Triton is installed, importing this package registers the backend ``"trito
 
 from importlib.util import find_spec
 
+from benchmarks.axes import AxesBenchmark, bench_axes
 from benchmarks.cases import OP_BUDGETS
 from benchmarks.densities import DENSITY_BUDGETS, DensityBenchmark, bench_densities
 from benchmarks.model import MODEL_BUDGETS, ModelBenchmark, bench_model
@@ -16,9 +17,11 @@ __all__ = [
     "DENSITY_BUDGETS",
     "MODEL_BUDGETS",
     "OP_BUDGETS",
+    "AxesBenchmark",
     "DensityBenchmark",
     "ModelBenchmark",
     "OpBenchmark",
+    "bench_axes",
     "bench_densities",
     "bench_model",
     "bench_op",

@@ -14,6 +14,7 @@ from inverseflow.utils.device import find_device
 _EXAMPLES = """examples:
   python -m benchmarks op
   python -m benchmarks op --budget sweeps -o op-sweeps.json
+  python -m benchmarks axes -o axes.json
   python -m benchmarks model -o model.json
   python -m benchmarks densities -o densities.json
   python -m benchmarks page"""
@@ -37,6 +38,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, run, summary, budgets in (
         ("op", _op, "time the inverse convolution by every method against conv2d", ("smoke", "default", "sweeps")),
+        ("axes", _axes, "time layers of sequences and volumes against conv1d and conv3d", ("smoke", "default")),
         ("model", _model, "time whole flows of equal architecture", ("smoke", "default")),
         ("densities", _densities, "train and time spline flows of points, beside zuko's", ("smoke", "default")),
     ):
@@ -86,6 +88,17 @@ def _op(options: Namespace) -> None:
 
         benchmark = bench_op(options.budget, device, lambda case: show(case.name))
     print(op_report(benchmark))
+    if options.output is not None:
+        write_json(options.output, benchmark.to_json())
+
+
+def _axes(options: Namespace) -> None:
+    from benchmarks import bench_axes
+    from benchmarks.axes import axes_table
+    from inverseflow.utils.files import write_json
+
+    benchmark = bench_axes(options.budget, _checked(options))
+    print(axes_table(benchmark))
     if options.output is not None:
         write_json(options.output, benchmark.to_json())
 

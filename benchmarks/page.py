@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import tables
+from benchmarks.axes import AxesBenchmark, axes_table
 from benchmarks.machine import Machine
 from benchmarks.model import ModelBenchmark
 from benchmarks.op import OpBenchmark
@@ -23,6 +24,7 @@ JSON files in [results](results), and a test checks that page and files agree. T
 ```
 python -m benchmarks op -o docs/results/op-cpu.json
 python -m benchmarks op --budget sweeps -o docs/results/op-sweeps-cpu.json
+python -m benchmarks axes -o docs/results/axes-cpu.json
 python -m benchmarks model -o docs/results/model-cpu.json
 python -m benchmarks page
 ```
@@ -57,6 +59,11 @@ For a GPU, add `--device cuda` and write `cuda` for `cpu` in the file names.
   published GPU algorithm with one launch for each anti-diagonal. dense, jacobi and antidiagonal run only where they
   take a reasonable time, and without gradient. Backends other than the default run only up to two million elements.
 """
+_AXES = """
+The layers `InverseConv1d` and `InverseConv3d` (*inverse*) and `CausalConv1d` and `CausalConv3d` (*causal*), with
+kernels of side 3, as ratios to `torch.nn.Conv1d` and `torch.nn.Conv3d` of the same size. Training is forward and
+backward.
+"""
 _MODELS = """
 Untrained flows of equal architecture on random images. FT is the time of the log-likelihood of a batch, ST the time to
 draw as many samples. A training step is log-likelihood, backward and a step of Adam, and peak is its memory. The
@@ -76,13 +83,14 @@ class Results:
 
     grid: OpBenchmark | None
     sweeps: OpBenchmark | None
+    axes: AxesBenchmark | None
     models: ModelBenchmark | None
 
 
 def read_results(folder: Path) -> dict[str, Results]:
-    """Read ``op-*.json``, ``op-sweeps-*.json`` and ``model-*.json`` for each kind of device that has any of them."""
+    """Read ``op-*.json``, ``op-sweeps-*.json``, ``axes-*.json`` and ``model-*.json`` for each kind of device."""
     found = {device: _read_device(folder, device) for device in _DEVICES}
-    return {device: results for device, results in found.items() if results != Results(None, None, None)}
+    return {device: results for device, results in found.items() if results != Results(None, None, None, None)}
 
 
 def page(results: dict[str, Results], assets: str = "assets") -> str:
@@ -127,10 +135,11 @@ def write_page(folder: Path, path: Path) -> None:
 
 
 def _read_device(folder: Path, device: str) -> Results:
-    grid, sweeps, models = (folder / f"{name}-{device}.json" for name in ("op", "op-sweeps", "model"))
+    grid, sweeps, axes, models = (folder / f"{name}-{device}.json" for name in ("op", "op-sweeps", "axes", "model"))
     return Results(
         OpBenchmark.from_json(json.loads(grid.read_text("utf-8"))) if grid.exists() else None,
         OpBenchmark.from_json(json.loads(sweeps.read_text("utf-8"))) if sweeps.exists() else None,
+        AxesBenchmark.from_json(json.loads(axes.read_text("utf-8"))) if axes.exists() else None,
         ModelBenchmark.from_json(json.loads(models.read_text("utf-8"))) if models.exists() else None,
     )
 
@@ -151,6 +160,9 @@ def _device_parts(device: str, name: str, results: Results, assets: str) -> list
         parts.append(f"![Time along each axis]({assets}/performance-sweeps-{device}.png)")
         parts.append("Least-squares fit of time ~ sizeᵉ in logarithms over each sweep; for image sides, from 16×16 on.")
         parts.append(tables.growth_table(results.sweeps))
+    if results.axes is not None:
+        parts += ["### Sequences and volumes", _measured_on(results.axes.machine), _AXES.strip()]
+        parts.append(axes_table(results.axes))
     if results.models is not None:
         parts += ["### Whole flows", _measured_on(results.models.machine), _MODELS.strip()]
         parts += [tables.model_table(results.models), "### Share of the solve in training", _SHARE.strip()]

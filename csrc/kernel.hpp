@@ -36,14 +36,14 @@ struct Packed {
 
     Packed(const Kernel& kernel, const Sizes& n, const Blocking& blocking, int threads)
         : C(n.channels), kernel_columns(n.kernel_columns), taps(n.kernel_rows * n.kernel_columns) {
-        const std::int64_t units = (C + blocking.lanes - 1) / blocking.lanes,
+        const std::int64_t units = (C - n.known + blocking.lanes - 1) / blocking.lanes,
                            blocks = (units + blocking.widest - 1) / blocking.widest;
         for (std::int64_t g = 0; g < n.groups; ++g) {
             groups.emplace_back();
             for (std::int64_t b = 0; b < blocks; ++b) {
                 Block<T> block;
-                block.first = units * b / blocks * blocking.lanes;
-                block.width = units * (b + 1) / blocks * blocking.lanes - block.first;
+                block.first = n.known + units * b / blocks * blocking.lanes;
+                block.width = n.known + units * (b + 1) / blocks * blocking.lanes - block.first;
                 block.count = std::min(C - block.first, block.width);
                 block.weights =
                     (block.count < block.width ? zeros<T> : unset<T>)(((taps - 1) * C + block.first) * block.width);
@@ -174,7 +174,7 @@ private:
             const Sizes &a = n, &b = other.n;
             return kernel.weight == other.kernel.weight && kernel.transposed == other.kernel.transposed &&
                    kernel.diagonal == other.kernel.diagonal && blocking == other.blocking && a.groups == b.groups &&
-                   a.channels == b.channels && a.kernel_rows == b.kernel_rows && a.kernel_columns == b.kernel_columns;
+                   a.channels == b.channels && a.kernel_rows == b.kernel_rows && a.kernel_columns == b.kernel_columns && a.known == b.known;
         }
     };
     std::mutex mutex_;

@@ -106,8 +106,8 @@ void walk_images(const Plan<T>& plan, std::int64_t group, std::int64_t first, st
             const std::int64_t pixel = Convolve ? rows * W - 1 - n : n;
             step(line + pixel * slot, window_at(top + pixel / W, pixel % W, plan.kh, plan.kw));
         }
-        T* target = plan.target(first, group) + top * p.of_target.row;
-        for (std::int64_t c = 0; c < C; ++c, target += plan.next_channel(p.of_target))
+        T* target = plan.target(first, group) + top * p.of_target.row + p.n.known * plan.next_channel(p.of_target);
+        for (std::int64_t c = p.n.known; c < C; ++c, target += plan.next_channel(p.of_target))
             move_rows<T, L, true>(target, p.of_target, p.of_target.image, count, rows, W, line + c * L, slot, pitch);
         if (top + rows < H) {
             if constexpr (Convolve)
@@ -147,7 +147,9 @@ void walk_rows(const Plan<T>& plan, const Band<T>& band) {
 
     // Lane r is at column t - r in step t; lanes below 0 are rows of the band above.
     auto move = [&](auto unpack, auto* plane, const Strides& s, std::int64_t from, std::int64_t to) {
-        for (std::int64_t c = 0; c < C; ++c, plane += plan.next_channel(s)) {
+        const std::int64_t known = unpack ? p.n.known : 0;
+        plane += known * plan.next_channel(s);
+        for (std::int64_t c = known; c < C; ++c, plane += plan.next_channel(s)) {
             T* lane = start + c * channel_stride;
             for (std::int64_t t = from; t < to;) {
                 T* step = lane + (t - from) * slot;

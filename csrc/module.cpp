@@ -57,10 +57,10 @@ const Kernels& kernels_for(const std::string& instruction_set) {
     throw std::invalid_argument("this processor has no " + instruction_set);
 }
 
-Sizes sizes(const Four& image, const Four& weight, Integer groups) {
-    if (groups < 1 || weight[0] != image[1] || weight[1] * groups != image[1] || weight[2] < 1 || weight[3] < 1)
+Sizes sizes(const Four& image, const Four& weight, Integer groups, Integer known = 0) {
+    if (groups < 1 || known < 0 || known > image[1] || weight[0] != image[1] || weight[1] * groups != image[1] || weight[2] < 1 || weight[3] < 1)
         throw std::invalid_argument("image, kernel and groups do not fit");
-    return {image[0], groups, image[1] / groups, image[2], image[3], weight[2], weight[3]};
+    return {image[0], groups, image[1] / groups, image[2], image[3], weight[2], weight[3], known};
 }
 
 // An image whose first pixel is the corner where the walk starts. Negative strides make it walk up or to the left.
@@ -112,17 +112,17 @@ PyObject* apply(PyObject*, PyObject* args) {
     Four s{}, t{};  // strides of source and target
     int convolve, transposed, walk, lanes;
     unsigned long long from, to, weight;
-    Integer pixels;
-    if (!PyArg_ParseTuple(args, "pK(LLLL)K(LLLL)K(LLLL)(LLLL)Lppsppis(iiL):apply", &convolve, &from, &s.of[0], &s.of[1],
+    Integer pixels, known = 0;
+    if (!PyArg_ParseTuple(args, "pK(LLLL)K(LLLL)K(LLLL)(LLLL)Lppsppis(iiL)|L:apply", &convolve, &from, &s.of[0], &s.of[1],
                           &s.of[2], &s.of[3], &to, &t.of[0], &t.of[1], &t.of[2], &t.of[3], &weight, &c.shape.of[0],
                           &c.shape.of[1], &c.shape.of[2], &c.shape.of[3], &c.weight_shape.of[0], &c.weight_shape.of[1],
                           &c.weight_shape.of[2], &c.weight_shape.of[3], &c.groups, &c.from_bottom, &c.from_right,
                           &c.diagonal, &transposed, &c.is_double, &c.threads, &c.instruction_set, &walk, &lanes,
-                          &pixels))
+                          &pixels, &known))
         return nullptr;
     const bool succeeded = run_without_lock([&] {
         const Image source(from, s, c), target(to, t, c);
-        const Problem problem{sizes(c.shape, c.weight_shape, c.groups),
+        const Problem problem{sizes(c.shape, c.weight_shape, c.groups, known),
                               source.first,
                               target.first,
                               {reinterpret_cast<const void*>(weight), transposed != 0, parse_diagonal(c.diagonal)},
@@ -177,14 +177,16 @@ std::string describe(const char* instruction_set, const Choice& choice) {
 
 PyObject* variant(PyObject*, PyObject* args) {
     Call c{};
-    if (!PyArg_ParseTuple(args, "(LLLL)(LLLL)Lpis:variant", &c.shape.of[0], &c.shape.of[1], &c.shape.of[2],
+    Integer known = 0;
+    if (!PyArg_ParseTuple(args, "(LLLL)(LLLL)Lpis|L:variant", &c.shape.of[0], &c.shape.of[1], &c.shape.of[2],
                           &c.shape.of[3], &c.weight_shape.of[0], &c.weight_shape.of[1], &c.weight_shape.of[2],
-                          &c.weight_shape.of[3], &c.groups, &c.is_double, &c.threads, &c.instruction_set))
+                          &c.weight_shape.of[3], &c.groups, &c.is_double, &c.threads, &c.instruction_set,
+                          &known))
         return nullptr;
     std::string text;
     const bool succeeded = run_without_lock([&] {
         Problem problem{};
-        problem.n = sizes(c.shape, c.weight_shape, c.groups);
+        problem.n = sizes(c.shape, c.weight_shape, c.groups, known);
         const Kernels& kernels = kernels_for(c.instruction_set);
         const Choice choice = (c.is_double ? kernels.choose_double : kernels.choose_float)(problem, c.threads);
         text = describe(kernels.instruction_set, choice);

@@ -11,6 +11,7 @@ struct Strides {
 struct Sizes {
     std::int64_t images, groups, channels, rows, columns;  // channels of one group
     std::int64_t kernel_rows, kernel_columns;
+    std::int64_t known = 0;  // channels of each group, the first of the walk, that a solve reads but does not solve
 };
 
 // What stands on the diagonal of the last tap: what the kernel has there, ones, or zeros.

@@ -82,8 +82,9 @@ double score(const Problem& p, int threads, const Choice& choice) {
     // Measured, beside full vectors of images: narrower vectors are issued faster, and an input channel's load serves
     // fewer products where the lanes are channels.
     const double narrow = lanes == L ? 1.0 : lanes == L / 2 ? 0.7 : 0.42;
-    const double units = std::ceil(n.channels / lanes), vectors = units / std::ceil(units / kMaxVectors);  // of a block
-    const double channels = used(double(n.channels), lanes) * (0.72 + 0.07 * vectors) *
+    const double solved = double(n.channels - n.known);
+    const double units = std::ceil(solved / lanes), vectors = units / std::ceil(units / kMaxVectors);  // of a block
+    const double channels = used(solved, lanes) * (0.72 + 0.07 * vectors) *
                             std::min(1.0, 0.6 + 0.05 * pixels) * (lanes == L ? 1.0 : 0.95);
     switch (choice.walk) {
         case Walk::images: return narrow * shares(lanes);
@@ -106,7 +107,7 @@ Choice choose(const Problem& p, int threads) {
         all.push_back({Walk::images, lanes, 1});
     for (int lanes = L; lanes >= (kNarrower<T> ? L / 2 : L); lanes /= 2) {
         all.push_back({Walk::rows, lanes, 1});
-        for (std::int64_t pixels = 1; pixels <= kMaxPixels; ++pixels) {
+        for (std::int64_t pixels = 1; p.n.known % lanes == 0 && pixels <= kMaxPixels; ++pixels) {
             if (!together<T>(pixels)) continue;
             if (pixels <= p.n.images) all.push_back({Walk::channels_of_images, lanes, pixels});
             if (pixels <= p.n.rows) all.push_back({Walk::channels_of_rows, lanes, pixels});

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+from benchmarks import bench_axes
 from benchmarks.__main__ import main
 from benchmarks.page import page, read_results
 
@@ -14,12 +15,13 @@ def test_the_committed_page_is_what_the_committed_measurements_give():
 
 
 def test_the_command_writes_the_page_and_its_pictures(tmp_path, op_benchmark, model_benchmark):
-    op, model = op_benchmark.to_json(), model_benchmark.to_json()
-    for name, measured in (("op-cpu", op), ("op-sweeps-cpu", op), ("model-cpu", model)):
+    op, axes, model = op_benchmark.to_json(), bench_axes("smoke").to_json(), model_benchmark.to_json()
+    for name, measured in (("op-cpu", op), ("op-sweeps-cpu", op), ("axes-cpu", axes), ("model-cpu", model)):
         (tmp_path / f"{name}.json").write_text(json.dumps(measured))
     written = tmp_path / "performance.md"
     assert main(["page", "--results", str(tmp_path), "-o", str(written)]) == 0
     text = written.read_text()
+    assert "| 2×3×4×5×6 |" in text
     assert "4×2×6×6, k=3" in text and "Inverse-Flow" in text and "No measurements on a GPU exist yet" in text
     for line in text.splitlines():
         if line.startswith("!["):

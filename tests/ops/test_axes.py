@@ -1,6 +1,7 @@
 """Sequences and volumes: what test_inv_conv.py does not draw for any number of axes."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -45,14 +46,30 @@ def test_a_sequence_has_the_bits_of_an_image_of_one_row_in_any_batch(corner):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (4, 2), (9, 1)])  # many, several or one slice at a time
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (4, 2), (8, 1), (9, 1)])
 @pytest.mark.parametrize("corner", corners(3))
-def test_slices_solved_together_are_the_solution(name, corner, channels, groups):
+def test_slices_in_turn_are_the_solution(name, corner, channels, groups):
     y, weight = problem(3, channels, groups)
     weight *= 0.3
     options = {"corner": corner, "groups": groups, "unitriangular": True}
     with backend(name):
         torch.testing.assert_close(inv_conv3d(y, weight, **options), oracle.solve(y, weight, **options))
+
+
+@pytest.mark.skipif(available_backends()["native"] is not None, reason="the compiled kernels are not there")
+@pytest.mark.parametrize("corner", ["front_bottom_left", "back_top_left"])
+@pytest.mark.parametrize("channels", [3, 8, 24])
+def test_the_compiled_solve_of_a_volume_has_the_same_bits_in_any_batch_and_on_any_number_of_threads(corner, channels):
+    y, weight = torch.randn(9, channels, 4, 6, 7), 0.05 * torch.randn(channels, channels, 3, 2, 3)
+    solve = partial(inv_conv3d, weight=weight, corner=corner, unitriangular=True)
+    x = solve(y)
+    assert torch.equal(solve(y[4:5]), x[4:5])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(solve(y), x)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("axes", OPERATORS)

@@ -17,7 +17,8 @@ class Backend(Protocol):
 
     A is the one-sided convolution of `causal_conv2d`, of tensors with at least one element. ``diagonal`` says what the
     diagonal of the last tap holds: ``"free"`` (what the weight has there), ``"unit"`` (ones) or ``"zero"`` (zeros). The
-    entries of the weight that A does not depend on may hold anything.
+    entries of the weight that A does not depend on may hold anything. Volumes are solved slice after slice; a backend
+    that does so faster itself has a function ``solve_volume`` with the arguments of ``solve``.
     """
 
     def unavailable(self) -> str | None:

@@ -238,6 +238,25 @@ def test_what_does_not_fit_is_refused_and_not_read(change, error, words):
         native.solve(y, kernel, "top_left", 1, "free", False)
 
 
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize(("channels", "known"), [(5, 2), (9, 6), (24, 16), (40, 8)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_channels_that_are_known_are_read_and_left_alone_by_every_walk(instruction_set, channels, known, transposed):
+    for dtype in TOLERANCE:
+        y, kernel = problem(5, channels, 6, 7, (3, 2), 1, dtype)
+        solution = native.solve(y, kernel, "top_right", 1, "free", transposed)
+        part = slice(channels - known, None) if transposed else slice(known)
+        partly = y.clone()
+        partly[:, part] = solution[:, part]
+        for walk, lanes, pixels in walks(instruction_set, dtype):
+            if walk > 1 and known % lanes:
+                continue  # a vector of output channels starts at a whole vector
+            x, variant = partly.clone(), Variant(instruction_set, walk, lanes, pixels)
+            native._write(False, x, x, kernel, "top_right", 1, "free", transposed, known, variant)
+            assert_close(x, solution)
+            assert torch.equal(x[:, part], solution[:, part])
+
+
 def test_a_kernel_of_another_precision_is_refused():
     y, kernel = problem(2, 2, 3, 3, (2, 2), 1, torch.float32)
     with pytest.raises(TypeError, match="float64"):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from inverseflow.ops._backends._torch import triangular
 from inverseflow.ops._corner import MIRRORS, opposite
 
 _WORTH_A_SECOND_THREAD = 4e6  # floating-point operations of a call
@@ -53,8 +54,15 @@ def refuses(image: Tensor) -> str | None:
 
 def variant(image: Tensor, weight: Tensor, groups: int) -> str:
     """Return which instruction set will be used and what its lanes will be."""
-    text: str = _native.variant(image.shape, weight.shape, groups, *_settings(_BEST, image, weight))
-    return text
+    if image.ndim == 4:
+        text: str = _native.variant(image.shape, weight.shape, groups, *_settings(_BEST, image, weight))
+        return text
+    behind, channels = min(weight.shape[2], image.shape[2]) - 1, weight.shape[1]
+    window = image.new_empty((len(image), (behind + 1) * channels, *image.shape[3:]), device="meta")
+    kernel = weight.new_empty((window.shape[1], window.shape[1], *weight.shape[3:]), device="meta")
+    settings = _settings(_BEST, window, kernel)
+    text = _native.variant(window.shape, kernel.shape, 1, *settings, behind * channels)
+    return f"{text}, slice after slice"
 
 
 def _apply(
@@ -68,24 +76,73 @@ def _apply(
     variant: Variant = _BEST,
 ) -> Tensor:
     target = torch.empty_like(y, memory_format=torch.contiguous_format)
-    weight = weight.contiguous()
-    corner = opposite(corner) if transposed else corner
-    _native.apply(
-        convolves,
-        _address(y, y),
-        y.stride(),
-        target.data_ptr(),
-        target.stride(),
-        _address(weight, y),
-        *_problem(y, weight, corner, groups, diagonal),
-        transposed,
-        *_settings(variant, y, weight),
-        variant[1:4],
-    )
+    _write(convolves, y, target, weight.contiguous(), corner, groups, diagonal, transposed, 0, variant)
     return target
 
 
 solve, convolve = partial(_apply, False), partial(_apply, True)
+
+
+def _write(
+    convolves: bool,
+    source: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    corner: str,
+    groups: int,
+    diagonal: str,
+    transposed: bool,
+    known: int,
+    variant: Variant,
+) -> None:
+    """Write the result into a tensor, which may be the source of a solve. Its first channels may be solved already."""
+    _native.apply(
+        convolves,
+        _address(source, source),
+        source.stride(),
+        target.data_ptr(),
+        target.stride(),
+        _address(weight, source),
+        *_problem(source, weight, opposite(corner) if transposed else corner, groups, diagonal),
+        transposed,
+        *_settings(variant, source, weight),
+        variant[1:4],
+        *([known] if known else []),
+    )
+
+
+def solve_volume(y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
+    """Solve a volume in place, slice after slice: the slices behind one are channels that are known already."""
+    flip = [2] if MIRRORS[corner][0] else []
+    slices = y.flip(flip).unflatten(1, (groups, -1)).transpose(2, 3).contiguous()  # (N, G, D, C, H, W), a copy
+    depth, behind = y.shape[2], min(weight.shape[2], y.shape[2]) - 1
+    of_slice = corner.partition("_")[2]
+    kernels = _kernels_of_slices(triangular(weight, groups, diagonal, transposed=False), groups, behind)
+    for d in reversed(range(depth)) if transposed else range(depth):
+        seen = min(behind, depth - 1 - d if transposed else d)
+        first = d if transposed else d - seen
+        known = seen * slices.shape[3]
+        for group, kernel in enumerate(kernels[seen]):
+            window = slices[:, group, first : first + seen + 1].flatten(1, 2)
+            _write(False, window, window, kernel, of_slice, 1, diagonal, transposed, known, _BEST)
+    x: Tensor = slices.transpose(2, 3).reshape(y.shape)
+    return (x.flip(flip) if flip else x).contiguous()
+
+
+def _kernels_of_slices(kernel: Tensor, groups: int, behind: int) -> list[Tensor]:
+    """Return for each number of slices behind one the kernel of an image of all their channels, for each group.
+
+    Slice i reads slice j by the taps i - j slices behind, so that the last tap of the whole is lower triangular.
+    """
+    taps = kernel.unflatten(0, (groups, -1)).flip(3)  # (G, C, C, kD, kH, kW), the slice's own taps first
+    kernels = []
+    for seen in range(behind + 1):
+        whole = taps.new_zeros(groups, seen + 1, taps.shape[1], seen + 1, taps.shape[2], *taps.shape[4:])
+        for i in range(seen + 1):
+            for j in range(i + 1):
+                whole[:, i, :, j] = taps[:, :, :, i - j]
+        kernels.append(whole.flatten(3, 4).flatten(1, 2))
+    return kernels
 
 
 def weight_gradient(

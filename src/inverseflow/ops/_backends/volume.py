@@ -1,4 +1,4 @@
-"""Volumes ``(N, C, D, H, W)`` by any backend of images: the solve walks along the depth, some slices at a time."""
+"""Volumes ``(N, C, D, H, W)`` by any backend of images: the solve walks along the depth, slice after slice."""
 
 from typing import Any
 
@@ -17,15 +17,12 @@ from inverseflow.ops._backends._torch import (
 )
 from inverseflow.ops._corner import mirrored_axes, opposite
 
-_CHANNELS_AT_A_TIME = 16  # fewer leave vectors empty; more multiply too many zeros
-
 
 class Volume:
     """The three operators of a backend, of volumes. Only the solve is the backend's, the rest is torch's convolution.
 
-    A slice sees the slices behind it through an ordinary convolution. What is left is a solve of the slice itself. A
-    few consecutive slices of few channels are solved at a time, as one image: their channels, in the order of the
-    walk, are again lower triangular.
+    A backend may solve volumes by a function ``solve_volume`` of its own. Else a slice sees the slices behind it
+    through an ordinary convolution, and what is left is a solve of the slice itself.
     """
 
     convolve = staticmethod(convolve)
@@ -36,46 +33,33 @@ class Volume:
 
     def solve(self, y: Tensor, weight: Tensor, corner: str, groups: int, diagonal: str, transposed: bool) -> Tensor:
         """Solve slice after slice."""
+        x: Tensor
+        if hasattr(self._images, "solve_volume"):
+            x = self._images.solve_volume(y, weight, corner, groups, diagonal, transposed)
+            return x
         mirror = mirrored_axes(opposite(corner) if transposed else corner)
-        y = y.flip(mirror) if mirror else y
-        most = max(1, _CHANNELS_AT_A_TIME // weight.shape[1])
-        steps = -(-y.shape[2] // most)
-        x = self._walk(y, weight, groups, diagonal, transposed, -(-y.shape[2] // steps))
-        if not finite(x):  # padding, and zeros between slices, must not meet what is not finite
-            x = self._walk(y, weight, groups, diagonal, transposed, 1, inside=True)
-        return x.flip(mirror) if mirror else x
+        y = y.flip(mirror)
+        x = self._walk(y, weight, groups, diagonal, transposed, inside=False)
+        if not finite(x):  # padding must not meet what is not finite
+            x = self._walk(y, weight, groups, diagonal, transposed, inside=True)
+        return x.flip(mirror)
 
-    def _walk(
-        self, y: Tensor, weight: Tensor, groups: int, diagonal: str, transposed: bool, count: int, inside: bool = False
-    ) -> Tensor:
-        """Solve `count` slices at a time, from the first to the last, each slice from the top left."""
-        batch, channels, depth, height, width = y.shape
+    def _walk(self, y: Tensor, weight: Tensor, groups: int, diagonal: str, transposed: bool, *, inside: bool) -> Tensor:
+        """Solve from the first slice to the last, each from the top left."""
         behind, above, left = (min(side, size) - 1 for side, size in zip(weight.shape[2:], y.shape[2:], strict=True))
-        weight = weight[:, :, -1 - behind :, -1 - above :, -1 - left :]
-        earlier = _between_slices(triangular(weight, groups, diagonal, transposed), groups, count)[:, :, :, :behind]
-        own = _between_slices(triangular(weight, groups, diagonal, False), groups, count)[:, :, :, behind:]
-        kernel_of_earlier, kernel = _kernel(earlier), _kernel(own)
-        # x starts with slices of zeros; right starts as y, and both end with slices that only fill the last step.
-        filled = -(-depth // count) * count
-        x = y.new_zeros(batch, groups, behind + filled, channels // groups, height, width)
-        right = y.new_zeros(batch, groups, filled, channels // groups, height, width)
-        right[:, :, :depth] = y.unflatten(1, (groups, -1)).transpose(2, 3)
-        # The transposed operator takes the slices, like pixels and channels, in the order of the original.
+        kernel = triangular(weight, groups, diagonal, transposed)[:, :, -1 - behind : -1, -1 - above :, -1 - left :]
         start = "bottom_right" if transposed else "top_left"
-        for d in range(0, filled, count):
-            rest = right[:, :, d : d + count]
+        x = y.new_zeros(*y.shape[:2], behind + y.shape[2], *y.shape[3:])  # starts with slices of zeros
+        for d in range(y.shape[2]):
+            right = y[:, :, d]
             if behind and inside:
-                rest = rest - _convolve_inside(x[:, :, behind + max(0, d - behind) : behind + d], earlier)
+                right = right - _convolve_inside(x[:, :, behind + max(0, d - behind) : behind + d], kernel, groups)
             elif behind:
-                window = F.pad(x[:, :, d : d + behind], (left, 0, above, 0)).flatten(1, 3)
                 with full_precision(y):
-                    seen = F.conv2d(window, kernel_of_earlier, groups=groups)
-                rest = rest - seen.view(rest.shape)
-            rest = rest.flip(2) if transposed else rest
-            solved = self._images.solve(rest.flatten(1, 3), kernel, start, groups, diagonal, transposed)
-            solved = solved.view(rest.shape)
-            x[:, :, behind + d : behind + d + count] = solved.flip(2) if transposed else solved
-        return x[:, :, behind : behind + depth].transpose(2, 3).reshape(y.shape).contiguous()
+                    window = F.pad(x[:, :, d : d + behind], (left, 0, above, 0))
+                    right = right - F.conv3d(window, kernel, groups=groups)[:, :, 0]
+            x[:, :, behind + d] = self._images.solve(right, weight[:, :, -1], start, groups, diagonal, transposed)
+        return x[:, :, behind:].contiguous()
 
     def unavailable(self) -> str | None:
         """Return why the backend of images can't be used."""
@@ -89,31 +73,23 @@ class Volume:
 
     def variant(self, image: Tensor, weight: Tensor, groups: int) -> str:
         """Say how slices are solved."""
+        if hasattr(self._images, "solve_volume"):
+            own: str = self._images.variant(image, weight, groups)
+            return own
         of_slice: str = self._images.variant(image[:, :, 0], weight[:, :, 0], groups)
         return f"{of_slice}, slice after slice"
 
 
-def _between_slices(kernel: Tensor, groups: int, count: int) -> Tensor:
-    """Return the taps between `count` slices and those that they see, ``(G, count, C, behind + count, C, kH, kW)``."""
-    kernel = kernel.unflatten(0, (groups, -1)).transpose(2, 3)  # (G, C, kD, C, kH, kW)
-    channels, seen = kernel.shape[1:3]
-    blocks = kernel.new_zeros(groups, count, channels, seen - 1 + count, *kernel.shape[3:])
-    for n in range(count):
-        blocks[:, n, :, n : n + seen] = kernel
-    return blocks
-
-
-def _kernel(blocks: Tensor) -> Tensor:
-    """Make the kernel of an image whose channels are those of all slices."""
-    return blocks.flatten(0, 2).flatten(1, 2)
-
-
-def _convolve_inside(earlier: Tensor, blocks: Tensor) -> Tensor:
+def _convolve_inside(earlier: Tensor, kernel: Tensor, groups: int) -> Tensor:
     """Return what one slice sees of the slices behind it, by the taps inside of the volume alone."""
     slices = earlier.shape[2]
-    seen = torch.zeros_like(earlier[:, :, :1]) if slices else earlier.new_zeros(())
-    kernel = blocks[:, 0, :, blocks.shape[3] - slices :]  # (G, C, slices, C, kH, kW)
+    blocks, images = (
+        kernel[:, :, kernel.shape[2] - slices :].unflatten(0, (groups, -1)),
+        earlier.unflatten(1, (groups, -1)),
+    )
+    seen = images.new_zeros(*images.shape[:3], *images.shape[4:])  # (N, G, C, H, W)
     for n in range(slices):
-        for behind, tap, read_by_it in taps(kernel[:, :, n], earlier[:, :, n]):
-            shifted(seen[:, :, 0], behind).add_(torch.einsum("goi,ngihw->ngohw", tap, read_by_it))
-    return seen
+        for behind, tap, read_by_it in taps(blocks[:, :, :, n], images[:, :, :, n]):
+            shifted(seen, behind).add_(torch.einsum("goi,ngihw->ngohw", tap, read_by_it))
+    result: Tensor = seen.flatten(1, 2)
+    return result
