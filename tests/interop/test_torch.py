@@ -92,7 +92,9 @@ def test_samples_without_a_mean_have_no_temperature():
 
 def test_a_distribution_of_scalars_is_refused_with_the_remedy():
     for distribution in (Normal(0.0, 1.0), Normal(torch.zeros(2), 1.0)):
-        with pytest.raises(ValueError, match=r"an event must have a shape .* wrap the distribution in .*Independent"):
+        with pytest.raises(
+            ValueError, match=r"an event must have a shape .* make the batch a part of the event with .*Independent"
+        ):
             interop.as_density(distribution)
 
 

@@ -117,7 +117,8 @@ class DistributionDensity(Density):
         if len(example.batch_shape) != batch_axes or not example.event_shape:
             raise ValueError(
                 f"an event must have a shape and the batch none, got {tuple(example.event_shape)} and "
-                f"{tuple(example.batch_shape[batch_axes:])}; wrap the distribution in torch.distributions.Independent"
+                f"{tuple(example.batch_shape[batch_axes:])}; make the batch a part of the event with "
+                "torch.distributions.Independent"
             )
         super().__init__(example.event_shape, context_shape=None if context_channels is None else (context_channels,))
         self.source = source
