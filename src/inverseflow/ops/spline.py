@@ -35,8 +35,8 @@ def rational_quadratic_spline(
     .. math:: y = y_k + \frac{h\,(s\xi^2 + d_0\,\xi(1-\xi))}{s + (d_0 + d_1 - 2s)\,\xi(1-\xi)}
 
     Bins are normalized by softmax and at least 0.001 of the interval. Knot derivatives are a softplus plus 0.001, such
-    that zeros everywhere give the identity; the two outermost are 1. Points outside are clipped before the arithmetic,
-    so that their gradients are never nan.
+    that zeros everywhere give the identity; the two outermost are 1. Points outside are moved to 0 before the
+    arithmetic, so that their gradients are never nan.
 
     Args:
         x: points, ``(*functions, M)``: M points for each function. Half precision is computed in float32.
@@ -66,10 +66,10 @@ def rational_quadratic_spline(
     _check(x, widths, heights, derivatives, bound)
     dtype = x.dtype
     x, widths, heights, derivatives = map(at_least_single, (x, widths, heights, derivatives))
-    inside = (x > -bound) & (x < bound)
-    clipped = x.clamp(-bound, bound)
-    segment = _segment_at(clipped, widths, heights, derivatives, bound, inverse)
-    value, log_derivative = _inverse(clipped, segment) if inverse else _forward(clipped, segment)
+    inside = x.detach().abs() < bound
+    moved = torch.where(inside, x, 0.0)
+    segment = _segment_at(moved, widths, heights, derivatives, bound, inverse)
+    value, log_derivative = _inverse(moved, segment) if inverse else _forward(moved, segment)
     return torch.where(inside, value, x).to(dtype), (log_derivative * inside).to(dtype)
 
 
@@ -113,17 +113,18 @@ def _inner_knots(unnormalized: Tensor, bound: float) -> Tensor:
 
 
 def _forward(x: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
-    xi = (x - at.x) / at.width
+    place = _place((x - at.x) / at.width)
     slope = at.height / at.width
-    mixed = xi * (1 - xi)
-    denominator = slope + (at.left_slope + at.right_slope - 2 * slope) * mixed
-    y = at.y + at.height * (slope * xi.square() + at.left_slope * mixed) / denominator
-    return y, _log_derivative(xi, mixed, slope, denominator, at)
+    twice_slope = 2 * slope
+    denominator = slope + (at.left_slope + at.right_slope - twice_slope) * place.mixed
+    y = at.y + at.height * (slope * place.square + at.left_slope * place.mixed) / denominator
+    return y, _log_derivative(place, slope, twice_slope, denominator, at)
 
 
 def _inverse(y: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
     slope = at.height / at.width
-    curvature = at.left_slope + at.right_slope - 2 * slope
+    twice_slope = 2 * slope
+    curvature = at.left_slope + at.right_slope - twice_slope
     eta = y - at.y
     a = at.height * (slope - at.left_slope) + eta * curvature
     b = at.height * at.left_slope - eta * curvature
@@ -131,12 +132,25 @@ def _inverse(y: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
     root = (b.square() - 4 * a * c).clamp_min(0).sqrt()
     # Two forms of the same root: neither subtracts nearly equal numbers where it is taken.
     xi = torch.where(b > 0, 2 * c, root - b) / torch.where(b > 0, -b - root, 2 * a)
-    xi = xi.clamp(0, 1)
-    mixed = xi * (1 - xi)
-    denominator = slope + curvature * mixed
-    return at.x + xi * at.width, -_log_derivative(xi, mixed, slope, denominator, at)
+    place = _place(xi.clamp(0, 1))
+    denominator = slope + curvature * place.mixed
+    return at.x + place.xi * at.width, -_log_derivative(place, slope, twice_slope, denominator, at)
 
 
-def _log_derivative(xi: Tensor, mixed: Tensor, slope: Tensor, denominator: Tensor, at: _Segment) -> Tensor:
-    numerator = at.right_slope * xi.square() + 2 * slope * mixed + at.left_slope * (1 - xi).square()
+class _Place(NamedTuple):
+    """The place of each point in its bin, from 0 to 1, and its products."""
+
+    xi: Tensor
+    rest: Tensor
+    square: Tensor
+    mixed: Tensor
+
+
+def _place(xi: Tensor) -> _Place:
+    rest = 1 - xi
+    return _Place(xi, rest, xi.square(), xi * rest)
+
+
+def _log_derivative(place: _Place, slope: Tensor, twice_slope: Tensor, denominator: Tensor, at: _Segment) -> Tensor:
+    numerator = at.right_slope * place.square + twice_slope * place.mixed + at.left_slope * place.rest.square()
     return 2 * slope.log() + numerator.log() - 2 * denominator.log()
