@@ -129,7 +129,7 @@ class DequantizeColumns(Bijection):
         self.register_buffer("index", torch.tensor(self.columns, dtype=torch.int64), persistent=False)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return self._place(x, torch.rand(len(x), len(self.columns), dtype=x.dtype, device=x.device)), 0.0
+        return self._place(x, torch.rand(x.shape[0], len(self.columns), dtype=x.dtype, device=x.device)), 0.0
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         index = self._index(z)
