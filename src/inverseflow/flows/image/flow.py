@@ -49,7 +49,8 @@ class ImageFlow(Flow):
         conv1x1: ``"none"``, ``"dense"`` or ``"lu"``. Without it ``"emerging"`` brings one of its own.
         coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
         width: hidden channels of the couplings' networks, and of ``"mintnet"``.
-        context_channels: length of the context vector, None for an unconditional flow.
+        context_channels: channels K of the context, a vector ``(B, K)`` or spatial ``(B, K, *spatial)`` of the size
+            of the images, which each scale sees at its own size; None for an unconditional flow.
 
     Raises:
         ValueError: if the shape can't be squeezed that often, an argument is out of its range, or the layer does not
