@@ -187,7 +187,7 @@ def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
         examples = data.test if len(data.test) else data.validation
         batch = examples.batch(range(min(_POINTS, len(examples)))).to(device)
         samples = density.sample(len(batch), batch.context)
-        contoured = density if batch.context is None else None
+        contoured = None if density.integer_columns or batch.context is not None else density
         save_points(path, batch.x, samples, data.columns, f"{data.title}: data and samples", contoured)
 
 

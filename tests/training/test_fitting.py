@@ -1,0 +1,253 @@
+"""`fit`: training from Python, with and without a run folder."""
+
+import math
+import os
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import inverseflow
+from inverseflow import flows
+from inverseflow.bijections import ActNorm, Compose, LUConv1x1
+from inverseflow.errors import DataError, InverseFlowError, NonFiniteError, OptionError, RunError
+from inverseflow.flows import Flow
+from inverseflow.training import Loss, MaximumLikelihood, fitting
+from inverseflow.training.loop.callbacks import Recorder
+from inverseflow.training.run import Run
+from inverseflow.training.run.folder import read_metrics
+
+NSF = {"steps": 2, "width": 8, "depth": 1, "spline_bins": 4}
+QUICK = {"max_steps": 20, "learning_rate": 5e-3, "progress": False}
+
+
+def nsf(dims: int = 2, **options) -> Flow:
+    torch.manual_seed(0)
+    return flows.create("nsf", (dims,), **NSF, **options)
+
+
+def line(count: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points around a line whose slope is the context."""
+    context = torch.rand(count, 1)
+    x = torch.randn(count, 2)
+    x[:, 1] = 3 * context[:, 0] * x[:, 0] + 0.1 * x[:, 1]
+    return x, context
+
+
+def trained(density: Flow, *data, **options):
+    return inverseflow.fit(density, *data, **{**QUICK, **options})
+
+
+def weights(density: Flow) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in density.state_dict().items()}
+
+
+def test_training_lowers_the_nats_and_leaves_the_best_model_in_evaluation_mode():
+    flow = nsf(context_channels=1)
+    x, context = line()
+    result = trained(flow, x, context, max_steps=60)
+    steps, nats = result.column("val_nats")
+
+    assert nats[-1] < nats[0] - 0.05
+    assert result.best_value == min(nats) and result.best_step == steps[nats.index(min(nats))]
+    assert result.steps == 60 and not result.stopped_early and not result.interrupted and not flow.training
+
+
+def test_the_best_weights_and_not_the_last_are_left():
+    flow, kept = nsf(), []
+    validate = fitting.BestModel.on_validation_end
+
+    class Watching(fitting.BestModel):
+        def on_validation_end(self, trainer, module):
+            validate(self, trainer, module)
+            kept.append((self.best_step, weights(module.flow)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "BestModel", Watching)
+        result = trained(flow, line(60)[0], learning_rate=0.5, schedule="constant", max_steps=40, validate_every=4)
+    best = kept[result.best_step // 4 - 1][1]
+
+    assert result.best_step < 40
+    assert all(torch.equal(value, best[name]) for name, value in flow.state_dict().items())
+
+
+def test_patience_stops_early():
+    result = trained(
+        nsf(), line(60)[0], learning_rate=0.5, schedule="constant", max_steps=400, validate_every=2, patience=3
+    )
+
+    assert result.stopped_early and result.steps == result.best_step + 2 * 3 < 400
+
+
+def test_an_average_is_validated_and_kept():
+    flow, plain = nsf(), nsf()
+    results = [trained(each, line()[0], ema=decay) for each, decay in ((flow, 0.9), (plain, None))]
+    with torch.no_grad():
+        assert not torch.equal(flow.log_prob(torch.zeros(1, 2)), plain.log_prob(torch.zeros(1, 2)))
+    assert math.isfinite(results[0].best_value)
+
+
+def test_the_seed_decides_everything_and_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 2))).float()
+    first, second, other = (trained(nsf(), x, seed=seed).column("train_nats") for seed in (0, 0, 1))
+    torch.set_rng_state(before)
+
+    assert first == second != other
+
+
+def test_with_a_folder_it_trains_to_the_same_weights_and_writes_a_run(tmp_path):
+    x, context = line()
+    alone, foldered = nsf(context_channels=1), nsf(context_channels=1)
+    results = [trained(alone, x, context), trained(foldered, x, context, out=tmp_path / "run")]
+    run = Run(tmp_path / "run")
+    loaded = Flow.from_pretrained(run.model)
+
+    assert all(torch.equal(value, alone.state_dict()[name]) for name, value in foldered.state_dict().items())
+    assert all(torch.equal(value, alone.state_dict()[name]) for name, value in loaded.state_dict().items())
+    assert results[0].best_value == results[1].best_value
+    assert {path.name for path in run.path.iterdir()} >= {
+        "config.yaml", "data.json", "metrics.csv", "checkpoints", "model", "samples.png", "curves.png", "report.json",
+    }  # fmt: skip
+    assert read_metrics(run.metrics)[-1]["step"] == 20
+
+
+def test_a_folder_with_a_run_is_refused_and_resumed_when_asked(tmp_path):
+    x = line()[0]
+    trained(nsf(), x, out=tmp_path / "run", schedule="constant")
+    with pytest.raises(RunError, match="holds a run already"):
+        trained(nsf(), x, out=tmp_path / "run")
+    resumed, whole = nsf(), nsf()
+    result = trained(resumed, x, out=tmp_path / "run", schedule="constant", max_steps=30, validate_every=1, resume=True)
+    trained(whole, x, schedule="constant", max_steps=30, validate_every=1)
+
+    assert result.steps == 30
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_ctrl_c_returns_the_best_model_so_far(tmp_path, monkeypatch, capsys, folder):
+    record = Recorder.on_train_batch_end
+
+    def record_and_interrupt(self, trainer, *rest):
+        record(self, trainer, *rest)
+        if trainer.global_step == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", record_and_interrupt)
+    out = tmp_path / "run" if folder else None
+    result = trained(nsf(), line()[0], max_steps=100, validate_every=5, out=out)
+
+    assert result.interrupted and result.steps == 12 and 5 <= result.best_step <= 12
+    assert "interrupted after step 12; the density has the weights of step" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_images_train_in_bits_per_dimension():
+    images = torch.randint(17, (80, 1, 8, 8), dtype=torch.uint8)
+    flow = flows.create("glow", (1, 8, 8), levels=17, scales=1, steps=1, width=4, context_channels=3)
+    result = trained(flow, images, ["cat", "dog", "owl", "dog"] * 20, max_steps=4)
+
+    assert len(result.column("val_bits_per_dim")[0]) == 4
+
+
+def test_float64_stays_float64():
+    flow = nsf().double()
+    trained(flow, line()[0].numpy().astype(np.float32), max_steps=2)
+
+    assert {parameter.dtype for parameter in flow.parameters()} == {torch.float64}
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """Maximum likelihood with a penalty."""
+
+    factor: float
+
+    def __call__(self, model, batch):
+        loss = MaximumLikelihood()(model, batch)
+        penalty = sum(weight.square().sum() for weight in model.parameters())
+        return Loss(loss.total + self.factor * penalty, {**loss.terms, "penalty": penalty})
+
+
+def test_the_terms_of_an_objective_are_recorded_and_its_total_chooses_the_best():
+    free, shrunk = nsf(), nsf()
+    trained(free, line()[0], objective=Shrunk(0.0))
+    result = trained(shrunk, line()[0], objective=Shrunk(10.0))
+    row = next(row for row in result.history if "val_loss" in row)
+
+    assert row["val_loss"] == pytest.approx(row["val_nats"] + 10 * row["val_penalty"], rel=1e-5)
+    assert result.best_value == min(result.column("val_loss")[1])
+    norms = [float(sum(weight.detach().square().sum() for weight in flow.parameters())) for flow in (free, shrunk)]
+    assert norms[1] < norms[0]
+
+
+def test_the_metric_of_continuous_data_is_in_the_units_of_the_data():
+    x = line()[0]
+    results = [trained(nsf(), scale * x).column("val_nats")[1] for scale in (1.0, 1024.0)]
+
+    assert np.subtract(*results[::-1]) == pytest.approx(2 * math.log(1024), abs=1e-5)
+
+
+def test_a_density_that_is_not_registered_trains_in_a_folder_too(tmp_path):
+    flow = Flow(Compose(ActNorm(2), LUConv1x1(2)), (2,))
+    trained(flow, line()[0], out=tmp_path / "run")
+
+    assert not Run(tmp_path / "run").model.exists()
+    assert "Flow is not registered" in Run(tmp_path / "run").report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"context": None}, "has context_channels=1: give one context for each example"),
+        ({"context": torch.rand(60, 2)}, "does not take this data: .*context"),
+        ({"context": torch.rand(59, 1)}, "x has 60 examples, but context has 59"),
+        ({"context": torch.full((60, 1), math.nan)}, "context is not finite .* in 60 of 60 examples"),
+        ({"x": torch.randn(60, 3)}, r"built for examples of shape \(2,\), and x has \(3,\)"),
+        ({"x": torch.randn(60, 2).index_fill(0, torch.tensor([4, 7]), math.nan)}, r"not finite .*in 2 of 60 .*4, 7"),
+        ({"x": [["a", "b"]] * 60}, "x must be numbers"),
+        ({"validation": 1.0}, "validation must lie strictly between 0 and 1"),
+        ({"validation": 0.999}, "leaves nothing to train on"),
+        ({"batch_size": 100}, "batch_size is 100, more than the 54 training examples; choose at most 54"),
+        ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
+        ({"patience": 0}, "patience must be between 1 and"),
+        ({"learning_rate": -1.0}, "learning_rate must be finite and above 0, got -1"),
+        ({"schedule": "linear"}, "schedule must be one of constant, cosine"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_sentence(change, message):
+    flow = nsf(context_channels=1)
+    before = weights(flow)
+    given = {"x": torch.randn(60, 2), "context": torch.rand(60, 1), **QUICK, **change}
+    with pytest.raises((DataError, OptionError, ValueError), match=message) as caught:
+        inverseflow.fit(flow, **given)
+
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+
+
+def test_a_context_that_the_flow_would_ignore_is_refused():
+    with pytest.raises(OptionError, match="takes no context: build it with context_channels=1, or leave the context"):
+        trained(nsf(), *line())
+
+
+def test_a_loss_that_is_not_finite_ends_with_the_best_model_so_far(monkeypatch):
+    flow, seen = nsf(), []
+
+    def explodes(model, batch):
+        seen.append(1)
+        loss = MaximumLikelihood()(model, batch)
+        return Loss(loss.total * (math.inf if len(seen) > 15 else 1.0), loss.terms)
+
+    with pytest.raises(NonFiniteError, match="not finite"):
+        trained(flow, line()[0], objective=explodes)
+
+    assert all(torch.isfinite(value).all() for value in flow.state_dict().values())
+
+
+def test_a_density_without_parameters_is_refused():
+    with pytest.raises(InverseFlowError, match="has no parameters to train"):
+        trained(Flow(Compose(), (2,)), line()[0])
