@@ -20,6 +20,7 @@ from inverseflow.bijections import (
     Additive,
     AdditiveCoupling,
     AffineCoupling,
+    Autoregressive,
     Bijection,
     Butterfly,
     CausalConv1d,
@@ -68,8 +69,8 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
-from inverseflow.flows import NSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
-from inverseflow.nets import MLP, ConvNet, ResNet
+from inverseflow.flows import IAF, MAF, NSF, AutoregressiveNSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
+from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet
 
 Shape = tuple[int, ...]
 
@@ -314,6 +315,28 @@ LAYERS = [
         VOLUME,
         context=(1,),
     ),
+    Case("Autoregressive", partial(Autoregressive, 4, partial(MaskedMLP, width=5)), VECTOR, iterative=True),
+    Case(
+        "Autoregressive-parallel-spline-conditional",
+        lambda: Autoregressive(
+            4,
+            partial(MaskedMLP, width=5, depth=1, degree_seed=3),
+            map=RationalQuadratic(3, 2.0),
+            order=[2, 0, 3, 1],
+            context_channels=2,
+            solver="parallel",
+        ),
+        VECTOR,
+        context=(2,),
+        iterative=True,
+    ),
+    Case(
+        "Autoregressive-one-channel",
+        lambda: Autoregressive(1, partial(MaskedMLP, width=3, depth=1), map=Additive()),
+        (1,),
+        idle=("net.layers.0.weight",),
+        iterative=True,
+    ),
     Case("AdditiveCoupling", lambda: AdditiveCoupling(4, ConvNet(2, 2, 3)), IMAGE),
     Case(
         "AdditiveCoupling-conditional",
@@ -474,6 +497,15 @@ FLOWS = [
     ),
     Case("nsf-integer-columns", partial(NSF, (3,), steps=1, width=4, integer_columns=(1,)), (3,), integer_columns=(1,)),
     Case("realnvp", partial(RealNVP, (3,), steps=2, width=4), (3,)),
+    Case("maf", partial(MAF, (3,), steps=2, width=4), (3,)),
+    Case("maf-conditional", partial(MAF, (2,), steps=2, width=8, context_channels=2), (2,), context=(2,)),
+    Case("iaf", partial(IAF, (3,), steps=2, width=4), (3,)),
+    Case(
+        "nsf-ar-integer-columns",
+        partial(AutoregressiveNSF, (3,), steps=2, width=4, spline_bins=3, integer_columns=(1,)),
+        (3,),
+        integer_columns=(1,),
+    ),
     Case("planar", partial(PlanarFlow, (1, 4, 8), levels=17), (1, 4, 8), levels=17),
     Case(
         "planar-exact",

@@ -13,6 +13,7 @@ from inverseflow.bijections import (
     AdditiveCoupling,
     Affine,
     AffineCoupling,
+    Autoregressive,
     Bijection,
     Butterfly,
     CausalConv1d,
@@ -58,7 +59,7 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.distributions import StandardNormal
-from inverseflow.nets import MLP, ConvNet, ResNet, ZeroConv
+from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet, ZeroConv
 
 CHANNELS, CONTEXT, IMAGE = {"channels": 4}, {"channels": 4, "context_channels": 2}, {"channels": 4, "size": (4, 4)}
 NETWORK = {"in_channels": 2, "out_channels": 3, "spatial_axes": 2}
@@ -68,6 +69,7 @@ COMPLETE = {
     ActNorm: CHANNELS,
     AdditiveCoupling: COUPLING,
     AffineCoupling: {"max_log_scale": 2, **COUPLING},
+    Autoregressive: {"conditioner": partial(MaskedMLP, width=4), **CONTEXT},
     Butterfly: {"factors": (0, 1), **IMAGE},
     CausalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     CausalConv1d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
@@ -110,6 +112,7 @@ COMPLETE = {
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
     ConvNet: {"width": 4, **NETWORK},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
+    MaskedMLP: {"in_channels": 2, "out_channels": 4, "width": 4, "depth": 1, "degree_seed": 3, "context_channels": 2},
     ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
     Affine: {"max_log_scale": 2},
     Channels: {"conditioning": (0, 2)},
@@ -123,7 +126,7 @@ REAL = {"alpha", "bound", "max_log_scale", "max_raw_scale", "max_row_sum", "max_
 REAL |= {"reconstruction_weight", "scale", "shift", "tolerance"}
 SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
-NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "split", "allow_constant"}
+NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "solver", "split", "allow_constant"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
 PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}

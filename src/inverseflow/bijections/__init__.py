@@ -1,6 +1,7 @@
 """Every invertible layer, and the combinators that make one bijection of several."""
 
 from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
+from inverseflow.bijections.autoregressive import Autoregressive
 from inverseflow.bijections.base import Bijection, Shape
 from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
 from inverseflow.bijections.convolution.butterfly import Butterfly
@@ -40,6 +41,7 @@ __all__ = [
     "AdditiveCoupling",
     "Affine",
     "AffineCoupling",
+    "Autoregressive",
     "Bijection",
     "BijectionTransform",
     "Butterfly",

@@ -22,12 +22,16 @@ from inverseflow.flows.image.options import StepOptions
 from inverseflow.flows.image.planar import PlanarFlow
 from inverseflow.flows.image.step import Step
 from inverseflow.flows.registry import create, flow_class, names
+from inverseflow.flows.vector.autoregressive import IAF, MAF, AutoregressiveNSF
 from inverseflow.flows.vector.coupling import NSF, RealNVP
 from inverseflow.flows.vector.flow import VectorFlow
 
 __all__ = [
+    "IAF",
+    "MAF",
     "NSF",
     "ARMAFlow",
+    "AutoregressiveNSF",
     "ButterflyFlow",
     "CInCFlow",
     "EmergingFlow",

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,15 @@ behind the channels of x.
 """
 
 
-def build_network(build: Builder, in_channels: int, out_channels: int, context_channels: int | None) -> nn.Module:
-    """Build the network of a layer; in_channels are without the context's."""
-    if "context_channels" in inspect.signature(build).parameters:
-        return build(in_channels, out_channels, context_channels=context_channels)
-    return build(in_channels + (context_channels or 0), out_channels)
+def build_network(
+    build: Builder, in_channels: int, out_channels: int, context_channels: int | None, **about: Any
+) -> nn.Module:
+    """Build the network of a layer; in_channels are without the context's. Arguments that it lacks are left out."""
+    known = inspect.signature(build).parameters
+    about = {name: value for name, value in about.items() if name in known}
+    if "context_channels" in known:
+        return build(in_channels, out_channels, context_channels=context_channels, **about)
+    return build(in_channels + (context_channels or 0), out_channels, **about)
 
 
 def takes_context(net: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from inverseflow.ops._corner import CORNERS, Corner, corners
 from inverseflow.ops.dense_solve import dense_solve
 from inverseflow.ops.dispatch import Backend, available_backends, backend, register_backend
-from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular
+from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular, triangular_fixed_point
 from inverseflow.ops.inv_conv import (
     Growth,
     causal_conv1d,
@@ -55,4 +55,5 @@ __all__ = [
     "same_conv2d_log_det",
     "same_conv2d_solve",
     "same_conv2d_transposed",
+    "triangular_fixed_point",
 ]

@@ -48,11 +48,13 @@ class VectorOptions:
 class VectorFlow(Flow):
     """Base class of flows of vectors ``(D,)``: a standardization, then steps of one layer each.
 
-    Between the steps of three and more columns stands an `LUConv1x1`, which mixes them. Two columns take turns.
+    Between the steps of three and more columns stands an `LUConv1x1`, which mixes them. Two columns take turns. Without
+    `mixing`, all do.
 
     Args:
         event_shape: the shape ``(D,)``.
         build_layer: builds the layer of a step from the number of columns D, the number of the step and the options.
+        mixing: whether to mix the columns between steps.
         steps: number of steps.
         width: hidden units in each layer of a network.
         depth: hidden layers of a network.
@@ -69,6 +71,8 @@ class VectorFlow(Flow):
         self,
         event_shape: Sequence[int],
         build_layer: Callable[[int, int, VectorOptions], Bijection],
+        *,
+        mixing: bool = True,
         **given: Unpack[VectorKwargs],
     ) -> None:
         shape = whole_shape("event_shape", event_shape)
@@ -77,8 +81,8 @@ class VectorFlow(Flow):
         options = VectorOptions(**given)
         layers: list[Bijection] = []
         for index in range(options.steps):
-            mixing = [LUConv1x1(shape[0])] if index and shape[0] > 2 else []
-            layers.append(CheckpointedCompose(*mixing, build_layer(shape[0], index, options)))
+            mix = [LUConv1x1(shape[0])] if mixing and index and shape[0] > 2 else []
+            layers.append(CheckpointedCompose(*mix, build_layer(shape[0], index, options)))
         context_shape = None if options.context_channels is None else (options.context_channels,)
         embedding = Standardize(context_shape, allow_constant=True) if options.standardize and context_shape else None
         super().__init__(
