@@ -105,20 +105,21 @@ class Autoregressive(Bijection):
         return x, -sum_event(log_derivative)
 
     def _find_in_turn(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_det = z.new_zeros(len(z))
+        log_derivatives, columns = [], z.T.contiguous()[:, None].unbind()
 
         def step(channel: int, parameters: Tensor) -> Tensor:
-            nonlocal log_det
-            x, log_derivative = self.map.inverse(z[:, channel, None], parameters[..., None].to(z.dtype))
-            log_det = log_det + log_derivative[:, 0]
-            return x[:, 0]
+            # The rows of the batch as the axis of one event lie together.
+            x, log_derivative = self.map.inverse(columns[channel], parameters[None].to(z.dtype))
+            log_derivatives.append(log_derivative[0])
+            return x[0]
 
         if isinstance(self.net, MaskedMLP):
-            return self.net.unroll(step, len(z), context if self._context_apart else None).to(z.dtype), log_det
-        x = torch.zeros_like(z)
-        for channel in self._places:
-            x[:, channel] = step(channel, self._predict(self.net, x, context)[:, :, channel])
-        return x, log_det
+            x = self.net.unroll(step, len(z), context if self._context_apart else None)
+        else:
+            x = torch.zeros_like(z)
+            for channel in self._places:
+                x[:, channel] = step(channel, self._predict(self.net, x, context)[:, :, channel].T)
+        return x, torch.stack(log_derivatives).sum(0)
 
     def _predict(self, net: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the parameters of the map, ``(B, P, C)``."""

@@ -77,8 +77,8 @@ class MaskedMLP(nn.Module):
         outputs = (place - 1).repeat(self.out_channels // channels)
         self.layers = nn.ModuleList(MaskedLinear(*pair) for pair in pairwise([*degrees, outputs]))
         self._sizes = [len(units) for units in (*degrees[1:], outputs)]
-        # How many units of each layer, the inputs in their order included, see nothing from a place on.
-        self._known = [torch.bincount(units + 1, minlength=channels + 1).cumsum(0).tolist() for units in degrees]
+        # How many units of each hidden layer are known once the input at a place is the next to be known.
+        self._counts = [torch.bincount(units + 1, minlength=channels).tolist() for units in degrees[1:]]
         last: list[Tensor] = [*self.layers[-1].parameters()]
         self.context: nn.Linear | None = None
         if context_channels is not None:
@@ -101,7 +101,7 @@ class MaskedMLP(nn.Module):
         Each unit is computed once, as soon as all inputs that it sees are known. Takes no gradients.
 
         Args:
-            step: called with the number of an input and the outputs for it ``(B, out_channels / C)``, in the order of
+            step: called with the number of an input and the outputs for it ``(out_channels / C, B)``, in the order of
                 the inputs; returns the input ``(B,)``.
             rows: number of rows B.
             context: ``(B, K)``.
@@ -115,21 +115,25 @@ class MaskedMLP(nn.Module):
             layer.bias[:, None] if term is None else layer.bias[:, None] + term.T
             for layer, term in zip(self._linears(), self._context_terms(context), strict=True)
         ]
-        of_input = [parameter.unflatten(0, (-1, self.in_channels)) for parameter in (weights.pop(), biases.pop())]
-        # Columns are rows of the batch: what is computed together then lies together.
-        units = [of_input[0].new_empty(size, rows) for size in (self.in_channels, *self._sizes[:-1])]
+        last_weights, last_biases = (
+            value.unflatten(0, (-1, self.in_channels)).unbind(1) for value in (weights.pop(), biases.pop())
+        )
+        # Rows are units: those of one degree lie together. A unit is zero until it is known.
+        units = [last_weights[0].new_zeros(size, rows) for size in (self.in_channels, *self._sizes[:-1])]
+        inputs = units[0].split(1)
+        hidden = [
+            [(*parts, before) for parts in zip(*(value.split(counts) for value in values), strict=True)]
+            for counts, before, *values in zip(self._counts, units[:-1], units[1:], biases, weights, strict=True)
+        ]
+        chosen = {}
         for place, channel in enumerate(self.order):
-            known = [counts[place] for counts in self._known]
-            for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True), start=1):
-                new = slice(self._known[layer][place - 1] if place else 0, known[layer])
-                if new.start < new.stop:
-                    before = units[layer - 1][: known[layer - 1]]
-                    units[layer][new] = torch.addmm(bias[new], weight[new, : known[layer - 1]], before).relu_()
-            weight, bias = (parameter[:, channel] for parameter in of_input)
-            outputs = torch.addmm(bias, weight[:, : known[-1]], units[-1][: known[-1]])
-            units[0][place] = step(channel, outputs.T)
-        inputs: Tensor = units[0][torch.tensor(self.order, device=units[0].device).argsort()].T
-        return inputs
+            for layer in hidden:
+                new, bias, weight, before = layer[place]
+                if len(new):
+                    torch.addmm(bias, weight, before, out=new).relu_()
+            chosen[channel] = step(channel, torch.addmm(last_biases[channel], last_weights[channel], units[-1]))
+            inputs[place].copy_(chosen[channel])
+        return torch.stack([chosen[channel] for channel in range(self.in_channels)], dim=1)
 
     def extra_repr(self) -> str:
         """Show the arguments but the order."""
