@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inverseflow.errors import ConvergenceError
-from inverseflow.ops import fixed_point, invert_triangular
+from inverseflow.ops import fixed_point, invert_triangular, triangular_fixed_point
 
 
 def column(*values):
@@ -169,3 +169,43 @@ def test_third_derivatives_are_refused_rather_than_wrong():
     (first,) = torch.autograd.grad(function.inverse(z).value.square().sum(), z, create_graph=True)
     with pytest.raises(RuntimeError, match="twice, not three times"):
         torch.autograd.grad(first.sum(), z, create_graph=True)
+
+
+def strictly_triangular(size):
+    torch.manual_seed(size)
+    return torch.randn(size, size, dtype=torch.float64).tril(-1)
+
+
+def test_a_strictly_triangular_iteration_is_exact_after_as_many_passes_as_elements_whatever_the_start():
+    matrix, y = 3 * strictly_triangular(9), torch.randn(4, 9, dtype=torch.float64)
+    expected = torch.linalg.solve(torch.eye(9, dtype=torch.float64) - matrix, y.T).T
+    for start in (torch.zeros_like(y), 1e3 * torch.randn_like(y)):
+        solution = triangular_fixed_point(lambda x: y + x @ matrix.T, start, passes=9)
+        torch.testing.assert_close(solution.value, expected, rtol=1e-10, atol=1e-10)
+        assert solution.iterations <= 9
+
+
+def test_a_strictly_triangular_iteration_stops_when_nothing_changes():
+    matrix, y = 1e-3 * strictly_triangular(50), torch.randn(4, 50, dtype=torch.float64)
+    solution = triangular_fixed_point(lambda x: y + x @ matrix.T, y, passes=50)
+    assert 2 < solution.iterations < 12
+    assert solution.residual < 1e-14
+    torch.testing.assert_close(solution.value, y + solution.value @ matrix.T, rtol=0, atol=1e-14)
+
+
+def test_no_elements_and_no_events_are_solved_in_one_pass():
+    assert triangular_fixed_point(lambda x: x, torch.zeros(0, 3), passes=3).iterations == 1
+    with pytest.raises(ValueError, match="passes must be at least 1, got 0"):
+        triangular_fixed_point(lambda x: x, torch.zeros(1, 3), passes=0)
+
+
+def test_derivatives_of_a_strictly_triangular_fixed_point_are_those_of_the_implicit_function():
+    matrix = strictly_triangular(5).requires_grad_()
+    y = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+
+    def solve(y, matrix):
+        update = lambda x: y.sin() + x.tanh() @ matrix.tril(-1).T  # noqa: E731
+        return triangular_fixed_point(update, torch.zeros_like(y), passes=5).value
+
+    assert torch.autograd.gradcheck(solve, (y, matrix))
+    assert torch.autograd.gradgradcheck(solve, (y, matrix))

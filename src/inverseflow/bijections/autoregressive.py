@@ -114,7 +114,7 @@ class Autoregressive(Bijection):
             return x[0]
 
         if isinstance(self.net, MaskedMLP):
-            x = self.net.unroll(step, len(z), context if self._context_apart else None)
+            x = self.net.unroll(step, len(z), context if self._context_apart else None).to(z.dtype)
         else:
             x = torch.zeros_like(z)
             for channel in self._places:

@@ -110,7 +110,6 @@ class MaskedMLP(nn.Module):
             The inputs, ``(B, C)``.
         """
         weights = [layer.masked() for layer in self._linears()]
-        weights[0] = weights[0][:, self.order]
         biases = [
             layer.bias[:, None] if term is None else layer.bias[:, None] + term.T
             for layer, term in zip(self._linears(), self._context_terms(context), strict=True)
@@ -120,20 +119,20 @@ class MaskedMLP(nn.Module):
         )
         # Rows are units: those of one degree lie together. A unit is zero until it is known.
         units = [last_weights[0].new_zeros(size, rows) for size in (self.in_channels, *self._sizes[:-1])]
-        inputs = units[0].split(1)
+        inputs = units[0].unbind()
         hidden = [
-            [(*parts, before) for parts in zip(*(value.split(counts) for value in values), strict=True)]
-            for counts, before, *values in zip(self._counts, units[:-1], units[1:], biases, weights, strict=True)
+            [*zip(counts, *(value.split(counts) for value in values), strict=True)]
+            for counts, *values in zip(self._counts, units[1:], biases, weights, strict=True)
         ]
-        chosen = {}
         for place, channel in enumerate(self.order):
-            for layer in hidden:
-                new, bias, weight, before = layer[place]
-                if len(new):
+            for layer, before in zip(hidden, units, strict=False):
+                count, new, bias, weight = layer[place]
+                if count:
                     torch.addmm(bias, weight, before, out=new).relu_()
-            chosen[channel] = step(channel, torch.addmm(last_biases[channel], last_weights[channel], units[-1]))
-            inputs[place].copy_(chosen[channel])
-        return torch.stack([chosen[channel] for channel in range(self.in_channels)], dim=1)
+            outputs = torch.addmm(last_biases[channel], last_weights[channel], units[-1])
+            inputs[channel].copy_(step(channel, outputs))
+        chosen: Tensor = units[0].T
+        return chosen
 
     def extra_repr(self) -> str:
         """Show the arguments but the order."""
