@@ -7,9 +7,11 @@ from torch import nn
 
 from inverseflow.bijections import (
     AdditiveCoupling,
+    Affine,
     AffineCoupling,
     Compose,
     Coupling,
+    Halves,
     Multiscale,
     RationalQuadratic,
     SplitPrior,
@@ -17,6 +19,7 @@ from inverseflow.bijections import (
 )
 from inverseflow.nets import MLP, ConvNet, ResNet
 from inverseflow.ops import rational_quadratic_spline
+from tests.contracts.registry import perturb
 
 
 class Constant(nn.Module):
@@ -211,3 +214,29 @@ def test_couplings_may_share_one_network():
     net = MLP(2, 4, width=3)
     first, second = AffineCoupling(4, net), AffineCoupling(4, net, swap=True)
     assert first.net is second.net
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"map": "spline"}, "map must be an instance of ElementwiseMap, got 'spline'"),
+        ({"map": Affine}, "map must be an instance of ElementwiseMap, got <class"),
+        ({"split": Halves}, "split must be an instance of Split, got <class"),
+        ({"conditioner": 3}, "a conditioner is a network, or a function that builds one, got 3"),
+        ({"conditioner": lambda seen, predicted: predicted}, "must return a torch.nn.Module, got 2"),
+    ],
+)
+def test_what_is_no_map_split_or_conditioner_is_refused_when_the_coupling_is_built(options, message):
+    with pytest.raises(TypeError, match=message):
+        Coupling(2, **{"conditioner": partial(MLP, width=4), **options})
+
+
+def test_a_context_of_whole_numbers_is_averaged_and_used_like_any_other():
+    layer = perturb(Coupling(2, partial(ConvNet, width=4), context_channels=1))
+    x, labels = torch.randn(2, 2, 2, 2), torch.randint(5, (2, 1, 4, 4))
+    assert torch.equal(layer(x, labels)[0], layer(x, labels.float())[0])
+
+
+def test_a_context_that_is_no_tensor_is_refused():
+    with pytest.raises(TypeError, match="a context is a tensor, got list; convert with torch.as_tensor"):
+        Coupling(2, partial(MLP, width=4), context_channels=1)(torch.randn(1, 2), [[1.0]])

@@ -111,3 +111,23 @@ def test_the_network_behind_a_mask_must_return_whole_events():
     layer = Coupling(3, MLP(3, 4, width=4), split=Mask(torch.tensor([True, False, True])))
     with pytest.raises(ValueError, match=r"changes \(5, 1\) must return \(5, 6\), got \(5, 4\)"):
         layer(torch.randn(5, 3))
+
+
+def test_a_mask_of_other_channels_is_refused_when_the_coupling_is_built():
+    with pytest.raises(ValueError, match=r"a mask of shape \(3,\) splits events of 3 channels, not 4"):
+        Coupling(4, partial(MLP, width=4), split=Mask(torch.tensor([True, False, True])))
+
+
+def test_chosen_channels_can_be_shared_by_couplings_of_equal_channels_alone():
+    split, net = Channels([0]), partial(MLP, width=4)
+    first, second = (Coupling(3, net, split=split) for _ in range(2))
+    with pytest.raises(ValueError, match="already belongs to a coupling of 3 channels, not 4; make another"):
+        Coupling(4, net, split=split)
+    x = torch.randn(2, 3)
+    assert torch.equal(first(x)[0], second(x)[0])
+
+
+@pytest.mark.parametrize("numbers", [1, "01"])
+def test_channels_that_are_no_sequence_are_refused(numbers):
+    with pytest.raises(TypeError, match=r"conditioning must be a sequence of whole numbers such as \[0, 2\], got"):
+        Channels(numbers)

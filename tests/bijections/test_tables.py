@@ -93,8 +93,24 @@ def test_the_middle_of_an_interval_is_its_center():
     assert DequantizeColumns(2, [1]).center(torch.tensor([[0.3, -4.0]])).tolist() == [[pytest.approx(0.3), -3.5]]
 
 
-@pytest.mark.parametrize("value", [0.5, math.nan])
+@pytest.mark.parametrize("value", [0.5, math.nan, math.inf])
 def test_a_number_that_is_not_whole_is_refused_with_column_and_row(value):
     x = torch.tensor([[1.0, 0.5, 2.0], [1.0, 0.5, value]])
     with pytest.raises(ValueError, match=f"column 2 must hold whole numbers, got {value:g} in row 1; round it"):
         DequantizeColumns(3, [0, 2])(x)
+
+
+def test_numbers_that_the_dtype_does_not_tell_from_the_next_are_refused():
+    layer, x = DequantizeColumns(2, [1]), torch.tensor([[0.5, 2.0**24]])
+    with pytest.raises(
+        ValueError, match=r"between -16777216 and 16777216 in torch.float32, got .* take a larger dtype"
+    ):
+        layer(x)
+    assert torch.equal(layer.inverse(layer(x.double())[0])[0], x.double())
+    with pytest.raises(ValueError, match="between -256 and 256 in torch.bfloat16, got 300 in row 0"):
+        layer(torch.tensor([[0.5, 300.0]]).bfloat16())
+
+
+def test_one_row_is_refused_for_its_number_and_not_for_its_columns():
+    with pytest.raises(ValueError, match="in all 1 rows of the batch, so it has no deviation; pass more rows"):
+        Standardize((2,)).whiten(torch.randn(1, 2))

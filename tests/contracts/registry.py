@@ -450,10 +450,13 @@ FLOWS = [
         Case(f"{name}-sequence", partial(flows.create, name, (2, 8), levels=None, scales=2, steps=1, **LEAN), (2, 8))
         for name in ("cinc", "finc", "emerging", "arma", "planar")
     ),
-    Case(
-        "cinc-volume",
-        partial(flows.create, "cinc", (1, 2, 2, 4), levels=None, scales=1, steps=1, **LEAN),
-        (1, 2, 2, 4),
+    *(
+        Case(
+            f"{name}-volume",
+            partial(flows.create, name, (1, 2, 2, 4), levels=None, scales=1, steps=1, **LEAN),
+            (1, 2, 2, 4),
+        )
+        for name in ("cinc", "arma")
     ),
     Case("glow", partial(Glow, (1, 4, 8), levels=17, scales=2, steps=1, **LEAN), (1, 4, 8), levels=17),
     Case(

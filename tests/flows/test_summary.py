@@ -26,5 +26,5 @@ def test_a_corner_is_told_unless_steps_shown_as_one_differ_in_it():
         (line,) = [line for line in architecture(flow).splitlines() if "InverseConv2d" in line]
         return line
 
-    assert "kernel_size=(3, 3), corner=varies," in convolution(4)
-    assert "corner='top_left'," in convolution(1)
+    assert "kernel_size=(3, 3), corner=varies)" in convolution(4)
+    assert "corner='top_left')" in convolution(1)

@@ -62,3 +62,13 @@ def test_a_builder_that_knows_a_context_gets_it_by_name_and_any_other_counts_it_
     assert (linear.in_features, resnet.first.in_features, resnet.blocks[0].context.in_features) == (5, 3, 2)
     assert takes_context(resnet)
     assert not takes_context(linear)
+
+
+def test_a_context_that_nothing_would_see_and_one_that_is_missing_are_refused():
+    x, context = torch.randn(2, 3), torch.randn(2, 1)
+    with pytest.raises(ValueError, match=r"built with context_channels=None, got one of shape \(2, 1\)"):
+        ResNet(3, 5, width=4, spatial_axes=0)(x, context)
+    with pytest.raises(ValueError, match="built with context_channels=1, got none"):
+        ResNet(3, 5, width=4, spatial_axes=0, context_channels=1)(x)
+    with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
+        ResNet(3, 5, width=4, depth=0, context_channels=1)

@@ -54,13 +54,10 @@ class ActNorm(Whitening):
         1.0
     """
 
-    initialized: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__(channels=channels)
         self.bias = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("initialized", torch.tensor(False))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         z = (x + per_channel(self.bias, x)) * per_channel(self.log_scale.exp(), x)

@@ -135,19 +135,18 @@ class Bijection(nn.Module, ABC):
         if self.context_channels is None or context is None or context.shape[2:] in ((), x.shape[2:]):
             return context
         factors = [size // target for size, target in zip(context.shape[2:], x.shape[2:], strict=True)]
+        context = context.to(x.dtype)  # whole numbers have no mean
         for axis, factor in enumerate(factors, start=2):
             context = context.unflatten(axis, (-1, factor)).mean(axis + 1)
         return context
 
     def extra_repr(self) -> str:
-        """Show the constructor's numbers and words, except options whose number is the default."""
+        """Show the constructor's numbers and words, except options that are the default."""
         parts = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             value = getattr(self, name, None)
             is_default = parameter.kind is parameter.KEYWORD_ONLY and value == parameter.default
-            if isinstance(value, str) or (
-                (isinstance(value, (int, float, tuple)) or is_dataclass(value)) and not is_default
-            ):
+            if not is_default and (isinstance(value, (int, float, str, tuple)) or is_dataclass(value)):
                 parts.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}")
         return ", ".join(parts)
 
@@ -211,12 +210,12 @@ class Bijection(nn.Module, ABC):
         vector = (x.shape[0], channels)
         if context is None:
             raise ValueError(f"{name} is conditional: pass a context of shape {vector}")
-        image, shape = (*vector, *x.shape[2:]), tuple(context.shape)
-        fits = shape[:2] == vector and (len(shape) == 2 or _is_multiple(shape[2:], image[2:]))
-        if not fits:
-            raise ValueError(
-                f"{name} expects a context of shape {vector} or {image}, or of multiples of its sizes, got {shape}"
-            )
+        if not isinstance(context, Tensor):
+            raise TypeError(f"a context is a tensor, got {type(context).__name__}; convert with torch.as_tensor(...)")
+        shape, sizes = tuple(context.shape), tuple(x.shape[2:])
+        if shape[:2] != vector or not (len(shape) == 2 or is_multiple(shape[2:], sizes)):
+            spatial = f" or {(*vector, *sizes)}, or of multiples of its sizes" if sizes else ""
+            raise ValueError(f"{name} expects a context of shape {vector}{spatial}, got {shape}")
         if context.device != x.device:
             raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
 
@@ -240,7 +239,8 @@ def _checked_size(size: Shape, spatial_axes: int | None) -> Shape:
     return tuple(whole_number("a side of size", side, at_least=1) for side in size)
 
 
-def _is_multiple(sizes: Shape, of: Shape) -> bool:
+def is_multiple(sizes: Shape, of: Shape) -> bool:
+    """Return whether spatial sizes are multiples of others, so that they can be averaged to them."""
     return len(sizes) == len(of) and all(
         size and target and size % target == 0 for size, target in zip(sizes, of, strict=True)
     )

@@ -34,6 +34,7 @@ class Coupling(Bijection):
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
+        TypeError: if the conditioner, map or split is none.
         ValueError: if the split leaves nothing to condition on or to transform, or the network's output has another
             shape.
 
@@ -58,14 +59,22 @@ class Coupling(Bijection):
     ) -> None:
         channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, context_channels=context_channels)
-        self.map = Affine() if map is None else map
+        map = Affine() if map is None else map
         split = Halves() if split is None else split
+        for name, value, kind in (("map", map, ElementwiseMap), ("split", split, Split)):
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} must be an instance of {kind.__name__}, got {value!r}")
+        if not callable(conditioner):
+            raise TypeError(f"a conditioner is a network, or a function that builds one, got {conditioner!r}")
+        self.map = map
         seen, predicted = split.bind(channels)
         self.net = (
             conditioner
             if isinstance(conditioner, nn.Module)
             else build_network(conditioner, seen, self.map.num_parameters * predicted, self.context_channels)
         )
+        if not isinstance(self.net, nn.Module):
+            raise TypeError(f"the builder of a conditioner must return a torch.nn.Module, got {self.net!r}")
         self.split, self._predicted = split, predicted
         self._context_apart = self.context_channels is not None and takes_context(self.net)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
-from inverseflow.utils.arguments import whole_number
+from inverseflow.utils.arguments import whole_number, whole_numbers
 
 
 class Squeeze(Bijection):
@@ -97,7 +97,7 @@ class Permute(Bijection):
     unpermutation: Tensor
 
     def __init__(self, permutation: Sequence[int]) -> None:
-        numbers = [whole_number("a channel of permutation", channel) for channel in permutation]
+        numbers = whole_numbers("permutation", permutation)
         super().__init__(channels=len(numbers))
         if sorted(numbers) != list(range(len(numbers))):
             raise ValueError(f"permutation must hold each of 0 … {len(numbers) - 1} once, got {numbers}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Shape
-from inverseflow.utils.arguments import whole_number
+from inverseflow.utils.arguments import whole_number, whole_numbers
 
 
 class Split(nn.Module, ABC):
@@ -102,9 +102,8 @@ class Channels(Split):
 
     def __init__(self, conditioning: Sequence[int]) -> None:
         super().__init__()
-        self.numbers = sorted(
-            {whole_number("a channel of conditioning", number, at_least=0) for number in conditioning}
-        )
+        self.numbers = sorted(set(whole_numbers("conditioning", conditioning, at_least=0)))
+        self._channels: int | None = None
 
     def bind(self, channels: int) -> tuple[int, int]:
         """Return the numbers of conditioning and of transformed channels."""
@@ -114,6 +113,11 @@ class Channels(Split):
             raise ValueError(
                 f"the conditioning channels must be some, but not all, of 0 … {channels - 1}, got {self.numbers}"
             )
+        if self._channels not in (None, channels):
+            raise ValueError(
+                f"this split already belongs to a coupling of {self._channels} channels, not {channels}; make another"
+            )
+        self._channels = channels
         for name, numbers in (("conditioning", self.numbers), ("transformed", others)):
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.int64))
         return len(self.numbers), len(others)
@@ -222,6 +226,12 @@ class Mask(_Masked):
             )
         self.shape: Shape = tuple(mask.shape)
         self.register_buffer("index", (~mask).flatten().nonzero()[:, 0])
+
+    def bind(self, channels: int) -> tuple[int, int]:
+        """Return the number of channels twice, or raise if it is not the mask's."""
+        if channels != self.shape[0]:
+            raise ValueError(f"a mask of shape {self.shape} splits events of {self.shape[0]} channels, not {channels}")
+        return super().bind(channels)
 
     def check_shape(self, shape: Shape) -> None:
         """Raise unless the event has the mask's shape."""

@@ -10,7 +10,7 @@ from inverseflow.bijections.actnorm import Whitening, moments
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single
 from inverseflow.ops.torch_internals import unwrap_functorch
-from inverseflow.utils.arguments import whole_number, whole_shape
+from inverseflow.utils.arguments import whole_number, whole_numbers, whole_shape
 
 
 class Standardize(Whitening):
@@ -70,7 +70,7 @@ class Standardize(Whitening):
             place = int(constant.nonzero()[0])
             raise ValueError(
                 f"{self._element(place)} is {x.flatten(1)[0, place].item():g} in all {len(x)} rows of the batch, so it "
-                "has no deviation; leave it out, or pass it as context"
+                f"has no deviation; {'pass more rows' if len(x) == 1 else 'leave it out, or pass it as context'}"
             )
         shape, range_ = self.event_shape, torch.finfo(self.deviation.dtype)
         broken = (mean.abs() > range_.max) | (deviation > range_.max) | (deviation < range_.tiny)
@@ -106,7 +106,8 @@ class DequantizeColumns(Bijection):
         x: ``(B, D)``; z: the same.
 
     Raises:
-        ValueError: if one of the columns holds a number that is not whole.
+        ValueError: if one of the columns holds a number that is not whole, or so large that its dtype does not tell it
+            from the next.
 
     Reference:
         Theis et al., A note on the evaluation of generative models, 2016, section 3.1,
@@ -121,12 +122,7 @@ class DequantizeColumns(Bijection):
 
     def __init__(self, channels: int, columns: Sequence[int]) -> None:
         super().__init__(channels=whole_number("channels", channels, at_least=1), spatial_axes=0)
-        self.columns = tuple(
-            sorted(
-                {whole_number("a column of columns", column, at_least=0, at_most=channels - 1) for column in columns}
-            )
-        )
-        self.register_buffer("index", torch.tensor(self.columns, dtype=torch.int64), persistent=False)
+        self.columns = tuple(sorted(set(whole_numbers("columns", columns, at_least=0, at_most=channels - 1))))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return self._place(x, torch.rand(x.shape[0], len(self.columns), dtype=x.dtype, device=x.device)), 0.0
@@ -152,10 +148,15 @@ class DequantizeColumns(Bijection):
         return torch.tensor(self.columns, dtype=torch.int64, device=x.device)
 
     def _check_whole(self, whole: Tensor) -> None:
-        broken = (whole != whole.floor()).nonzero()
+        limit = 2 / torch.finfo(whole.dtype).eps
+        broken = ((whole != whole.floor()) | (whole.abs() >= limit)).nonzero()
         if len(broken):
-            row, column = broken[0].tolist()
+            *_, row, column = broken[0].tolist()
+            value = whole[tuple(broken[0])].item()
+            what, remedy = "whole numbers", "round it"
+            if limit <= abs(value) < math.inf:
+                what, remedy = f"numbers between -{limit:.0f} and {limit:.0f} in {whole.dtype}", "take a larger dtype"
             raise ValueError(
-                f"column {self.columns[column]} must hold whole numbers, got {whole[row, column].item():g} in row "
-                f"{row}; round it, or treat it as continuous"
+                f"column {self.columns[column]} must hold {what}, got {value:g} in row {row}; {remedy}, or treat it as "
+                "continuous"
             )

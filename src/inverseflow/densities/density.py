@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from inverseflow.bijections import Shape
-from inverseflow.utils.arguments import finite_number, whole_number, whole_shape
+from inverseflow.utils.arguments import finite_number, whole_number, whole_numbers, whole_shape
 
 DensityT = TypeVar("DensityT", bound="Density")
 
@@ -80,9 +80,7 @@ class Density(nn.Module, ABC):
         self.event_shape: Shape = whole_shape("event_shape", event_shape)
         self.levels = None if levels is None else whole_number("levels", levels)
         last = self.event_shape[0] - 1
-        self.integer_columns = tuple(
-            whole_number("each of integer_columns", column, at_least=0, at_most=last) for column in integer_columns
-        )
+        self.integer_columns = whole_numbers("integer_columns", integer_columns, at_least=0, at_most=last)
         if self.integer_columns and (len(self.event_shape) > 1 or levels is not None):
             raise ValueError(
                 f"integer_columns are columns of a table (D,) without levels, got event_shape={self.event_shape} and "

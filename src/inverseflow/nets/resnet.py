@@ -19,7 +19,7 @@ class ResNet(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         width: hidden channels.
-        depth: number of residual blocks.
+        depth: number of residual blocks; at least 1 with a context, which nothing else sees.
         spatial_axes: number of spatial axes, from 0 to 3.
         context_channels: channels of the context, None for none.
 
@@ -50,10 +50,11 @@ class ResNet(nn.Module):
         in_channels = whole_number("in_channels", in_channels, at_least=1)
         out_channels = whole_number("out_channels", out_channels, at_least=1)
         width = whole_number("width", width, at_least=1)
-        depth = whole_number("depth", depth, at_least=0)
+        depth = whole_number("depth", depth, at_least=0 if context_channels is None else 1)
         axes = whole_number("spatial_axes", spatial_axes, at_least=0, at_most=3)
         if context_channels is not None:
             context_channels = whole_number("context_channels", context_channels, at_least=1)
+        self.context_channels = context_channels
         self.first = _layer(in_channels, width, 3, axes)
         self.blocks = nn.ModuleList(_Block(width, axes, context_channels) for _ in range(depth))
         self.activation = nn.ReLU()
@@ -62,7 +63,10 @@ class ResNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the prediction for an input and its context."""
+        """Return the prediction for an input and the context, which there must be if the network is built for one."""
+        if (context is None) != (self.context_channels is None):
+            got = "none" if context is None else f"one of shape {tuple(context.shape)}"
+            raise ValueError(f"this ResNet is built with context_channels={self.context_channels}, got {got}")
         h = self.first(x)
         context = None if context is None else spread(context, h)
         for block in self.blocks:

@@ -68,6 +68,15 @@ def whole_shape(name: str, shape: Any) -> tuple[int, ...]:
     return sizes
 
 
+def whole_numbers(
+    name: str, values: Any, *, at_least: int | None = None, at_most: int | None = None
+) -> tuple[int, ...]:
+    """Return a sequence of numbers that have ``__index__`` as a tuple of `int`; raise TypeError or ValueError."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence of whole numbers such as [0, 2], got {_shown(values)}")
+    return tuple(whole_number(f"each of {name}", value, at_least=at_least, at_most=at_most) for value in values)
+
+
 def builtin_numbers(value: Any) -> Any:
     """Return numbers of NumPy and PyTorch as Python's own, and sequences of them as tuples; leave the rest alone."""
     if isinstance(value, (list, tuple)):
