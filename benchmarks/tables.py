@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.densities import DensityBenchmark
+from benchmarks.densities import AutoregressiveRow, DensityBenchmark
 from benchmarks.markdown import table
 from benchmarks.memory import Memory
 from benchmarks.model import ModelBenchmark
@@ -201,7 +201,32 @@ def model_report(benchmark: ModelBenchmark) -> str:
 
 
 def density_report(benchmark: DensityBenchmark) -> str:
-    """Return the table of `python -m benchmarks densities`: times relative to the first model, which is ours."""
+    """Return the tables of `python -m benchmarks densities`."""
+    return "\n\n".join([likelihood_table(benchmark), autoregressive_table(benchmark)])
+
+
+def autoregressive_table(benchmark: DensityBenchmark) -> str:
+    """Return the times of autoregressive flows, and of our times the ratios to those of the same model elsewhere."""
+    by_model = {(row.columns, row.model): row for row in benchmark.autoregressive}
+    rows = []
+    for row in benchmark.autoregressive:
+        package, model = row.model.split()
+        ours = by_model[row.columns, f"inverseflow {model}"]
+        cells = [
+            _milliseconds(theirs) + ("" if row is ours else f", {mine.median / theirs.median:.2f}")
+            for mine, theirs in zip(_times(ours), _times(row), strict=True)
+        ]
+        rows.append([str(row.columns), model, package, f"{row.parameters:,}", *cells])
+    head = ["columns", "model", "package", "parameters", "log_prob, ms", "training step, ms", "sample, ms"]
+    return "Autoregressive flows; after a time, ours / it:\n\n" + table(head, rows)
+
+
+def _times(row: AutoregressiveRow) -> tuple[Timing, ...]:
+    return row.log_prob, row.step, row.sample
+
+
+def likelihood_table(benchmark: DensityBenchmark) -> str:
+    """Return the likelihoods of spline flows: times relative to the first model, which is ours."""
     first = benchmark.rows[0].step.median
     head = ["data", "model", "parameters", "test log-likelihood, nats", "training step, ms", "ours / its time"]
     return table(

@@ -172,8 +172,8 @@ def triangular_fixed_point(update: Callable[[Tensor], Tensor], start: Tensor, *,
     Example:
         >>> def update(x):
         ...     return torch.stack([torch.ones_like(x[:, 0]), 2 * x[:, 0], x[:, 0] * x[:, 1]], 1)
-        >>> triangular_fixed_point(update, torch.zeros(1, 3), passes=3).value
-        tensor([[1., 2., 2.]])
+        >>> triangular_fixed_point(update, torch.zeros(1, 3), passes=3).value.tolist()
+        [[1.0, 2.0, 2.0]]
     """
     iterate = _triangular_fixed_point
     iterate = torch.compiler.disable(iterate) if torch.compiler.is_compiling() else iterate

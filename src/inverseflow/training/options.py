@@ -41,8 +41,9 @@ class ModelOptions:
     Args:
         name: which flow; --model NAME is short for it. inverse-flow, glow, cinc, finc, emerging, periodic, exponential,
             self-normalizing, woodbury, macow, butterfly and arma differ in the k×k layer of their steps, image takes
-            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. nsf is a flow
-            of rows of a table. A flow of your own is found by the name that it was registered with.
+            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. nsf, realnvp,
+            maf, iaf and nsf-ar are flows of rows of a table. A flow of your own is found by the name that it was
+            registered with.
         layer: k×k layer of image and planar.
         paper_options: make the steps as in the flow's publication, as far as these options can.
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
@@ -50,7 +51,7 @@ class ModelOptions:
         steps: flow steps at each scale.
         kernel_size: height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
         width: hidden channels of the coupling networks, and of the layers of mintnet.
-        depth: hidden layers of the coupling networks of nsf.
+        depth: hidden layers of the networks of flows of rows.
         spline: which entries share one spline activation.
         spline_bins: number of pieces of each spline.
         spline_bound: half the interval on which a spline acts; it is the identity outside.
