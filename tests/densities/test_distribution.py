@@ -226,3 +226,9 @@ def test_spatial_contexts_have_a_batch_shape_of_their_own():
     torch.testing.assert_close(one.log_prob(x[:, 0]), many.log_prob(x)[:, 0])
     with pytest.raises(ValueError, match="context"):
         flow.condition(contexts * torch.nan)
+
+
+def test_no_contexts_give_no_samples():
+    p = conditional().condition(torch.zeros(0, 3))
+    assert p.sample((4,)).shape == (4, 0, 2)
+    assert p.log_prob(torch.zeros(2)).shape == (0,)

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
-from inverseflow.bijections import InverseConv2d
+from inverseflow.bijections import AffineCoupling, InverseConv2d
 from inverseflow.densities import export_onnx, exportable
 from inverseflow.errors import MissingPackageError
 from inverseflow.flows import Flow, create
+from inverseflow.nets import MLP
 from tests.contracts.registry import perturb
 
 
@@ -85,3 +87,10 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch)
 def test_a_density_without_the_method_is_refused(tmp_path):
     with pytest.raises(NotImplementedError, match="Flow has no method 'invert' to export"):
         export_onnx(Flow(small().bijection, (1, 4, 6)), tmp_path / "m.onnx", "invert")
+
+
+def test_a_flow_that_summarizes_its_context_is_exported_with_contexts_of_their_own_shape():
+    coupling = AffineCoupling(2, MLP(1 + 3, 2, width=4), context_channels=3)
+    summary = nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
+    flow = perturb(Flow(coupling, (2,), embedding=summary, context_shape=(4, 2))).eval()
+    assert_exported_alike(flow, "log_prob", (torch.randn(5, 2), torch.randn(5, 4, 2)))

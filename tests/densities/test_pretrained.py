@@ -98,8 +98,8 @@ DAMAGE = {
     "options that are a number": (lambda folder: edit(folder, lambda c: c.update(options=3)), "is damaged: TypeError"),
     "no event shape": (lambda folder: edit(folder, lambda c: c["options"].pop("event_shape")), "is damaged: KeyError"),
     "an unknown flow": (
-        lambda folder: edit(folder, lambda config: config.update(density="maf")),
-        "can't be built by this version: unknown density 'maf': choose one of .*glow",
+        lambda folder: edit(folder, lambda config: config.update(density="nothing")),
+        "can't be built by this version: unknown density 'nothing': choose one of .*glow",
     ),
     "a list for a name": (lambda folder: edit(folder, lambda c: c.update(density=["glow"])), "can't be built"),
     "an unknown option": (

@@ -495,3 +495,48 @@ def test_one_observation_for_all_samples_is_summarized_once():
     torch.testing.assert_close(draws(flow, 50, observation.repeat(50, 1)), samples)
     assert seen == [1, 50]
     assert flow.sample(0, observation).shape == (0, 2)
+
+
+def test_vectors_as_long_as_a_sequence_are_a_batch_of_contexts():
+    flow = perturb(Glow((1, 4), levels=None, scales=1, steps=1, width=3, context_channels=4))
+    contexts = torch.randn(3, 4)
+    assert flow.sample(3, contexts).shape == (3, 1, 4)
+    assert flow.sample_each(2, contexts).shape == (3, 2, 1, 4)
+    assert flow.condition(contexts).batch_shape == (3,)
+    assert flow.sample_each(2, torch.randn(4, 4)).shape == (4, 2, 1, 4)
+    assert flow.sample_each(2, torch.randn(3, 4, 4)).shape == (3, 2, 1, 4)
+
+
+def test_spatial_contexts_of_multiples_of_the_size_serve_samples_too():
+    flow = perturb(Glow((1, 4, 8), levels=None, scales=2, steps=1, width=3, context_channels=2))
+    contexts = torch.randn(3, 2, 8, 16)
+    averaged = nn.functional.avg_pool2d(contexts, 2)
+    torch.testing.assert_close(draws(flow, 3, contexts), draws(flow, 3, averaged))
+    torch.testing.assert_close(draws(flow, 2, contexts[0]), draws(flow, 2, averaged[0]))
+    assert flow.condition(contexts).batch_shape == flow.sample_each(2, contexts).shape[:1] == (3,)
+
+
+def test_labels_reach_an_embedding_table_as_they_are():
+    table = nn.Sequential(nn.Embedding(5, 2), nn.Flatten())
+    layer = perturb(AffineCoupling(2, MLP(1 + 2, 2, width=4), context_channels=2))
+    flow, labels, x = (
+        Flow(layer, (2,), embedding=table, context_shape=(1,)),
+        torch.tensor([[1], [4]]),
+        torch.randn(2, 2),
+    )
+    expected = Flow(layer, (2,)).log_prob(x, table[0].weight[[1, 4]])
+    torch.testing.assert_close(flow.log_prob(x, labels), expected)
+    assert flow.sample_each(3, labels).shape == (2, 3, 2)
+    assert flow.condition(labels).sample().shape == (2, 2)
+
+
+def test_what_is_no_bijection_or_embedding_is_refused():
+    with pytest.raises(TypeError, match="bijection must be a Bijection, got Linear"):
+        Flow(nn.Linear(2, 2), (2,))
+    with pytest.raises(TypeError, match="embedding must be a torch.nn.Module, got <function"):
+        Flow(ActNorm(2), (2,), embedding=lambda context: context)
+
+
+def test_samples_of_each_context_need_contexts():
+    with pytest.raises(ValueError, match=r"sample_each needs contexts .* without contexts use sample\(\)"):
+        Flow(ActNorm(2), (2,)).sample_each(3, None)

@@ -1,5 +1,10 @@
+from torch import nn
+
 from inverseflow import flows
+from inverseflow.bijections import AffineCoupling
+from inverseflow.flows import Flow
 from inverseflow.flows.summary import architecture
+from inverseflow.nets import MLP
 
 
 def test_a_flow_is_shown_as_a_tree_in_which_like_steps_stand_once():
@@ -28,3 +33,10 @@ def test_a_corner_is_told_unless_steps_shown_as_one_differ_in_it():
 
     assert "kernel_size=(3, 3), corner=varies)" in convolution(4)
     assert "corner='top_left')" in convolution(1)
+
+
+def test_what_is_done_to_the_context_is_shown_with_its_shape_and_parameters():
+    coupling = AffineCoupling(2, MLP(1 + 3, 2, width=4), context_channels=3)
+    lines = architecture(Flow(coupling, (2,), embedding=nn.Linear(5, 3), context_shape=(5,))).splitlines()
+    assert lines[2].split(maxsplit=4)[:3] == ["├─", "context:", "Linear(in_features=5,"]
+    assert lines[2].split()[-2:] == ["(3,)", "18"]

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from inverseflow.bijections import Shape
+from inverseflow.bijections.base import is_multiple
 from inverseflow.utils.arguments import finite_number, whole_number, whole_numbers, whole_shape
 
 DensityT = TypeVar("DensityT", bound="Density")
@@ -67,6 +68,9 @@ class Density(nn.Module, ABC):
 
     resolved_options: Mapping[str, Any] = MappingProxyType({})
     """Values that a constructor with ``**options`` chose for the options that were left out; they are saved too."""
+
+    _context_channels: int | None = None
+    """Channels of a context whose shape the layers check, None if there is none or they are not known."""
 
     def __init__(
         self,
@@ -135,6 +139,8 @@ class Density(nn.Module, ABC):
             torch.Size([3, 5, 2])
         """
         n = whole_number("the number of samples", n, at_least=0)
+        if contexts is None:
+            raise ValueError("sample_each needs contexts to draw samples of each; without contexts use sample()")
         contexts = self._contexts(contexts)
         repeated = contexts.repeat_interleave(n, 0)
         samples = self.sample(len(repeated), repeated, temperature=temperature, generator=generator)
@@ -153,7 +159,9 @@ class Density(nn.Module, ABC):
         Raises:
             NotImplementedError: if the samples of this density have no gradient.
         """
-        reason = "gray levels are integers" if self.levels is not None else "it has no reparametrization"
+        reason = "it has no reparametrization"
+        if self.levels is not None or self.integer_columns:
+            reason = "gray levels are integers" if self.levels is not None else "some columns hold whole numbers"
         raise NotImplementedError(f"samples of {type(self).__name__} carry no gradient: {reason}; use sample()")
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -223,13 +231,19 @@ class Density(nn.Module, ABC):
     def context_axes(self, context: Tensor) -> int:
         """Return how many of the last axes of a tensor are one context: 1 of a vector, those of the data if spatial.
 
-        Unless `context_shape` tells, it is spatial if its last axes have the spatial sizes of the data.
+        Unless `context_shape` tells, it is spatial if its last axes have the spatial sizes of the data. If the number
+        of channels is known, it must have as many, and multiples of the sizes will do; ``(B, K)`` are vectors.
         """
         if self.context_shape is not None:
             return len(self.context_shape)
-        spatial = self.event_shape[1:]
-        is_spatial = len(spatial) > 0 and context.ndim > len(spatial) and context.shape[-len(spatial) :] == spatial
-        return len(self.event_shape) if is_spatial else 1
+        axes, sizes, channels = len(self.event_shape), self.event_shape[1:], self._context_channels
+        if axes == 1 or context.ndim < axes:
+            return 1
+        found, last = tuple(context.shape[1 - axes :]), context.shape[-1]
+        if channels is None:
+            return axes if found == sizes else 1
+        are_vectors = context.ndim == 2 and last == channels
+        return axes if context.shape[-axes] == channels and is_multiple(found, sizes) and not are_vectors else 1
 
     def _contexts(self, context: Tensor) -> Tensor:
         """Return one context, or contexts in any batch shape, as a batch."""
@@ -238,3 +252,11 @@ class Density(nn.Module, ABC):
         if context.ndim <= axes:
             context = torch.atleast_1d(context)[None]
         return context.flatten(0, -1 - axes)
+
+
+def example_context_shape(density: Density) -> Shape | None:
+    """Return the shape of a context that a density takes, a vector if several would do; None if it takes none."""
+    if density.context_shape is not None:
+        return density.context_shape
+    found = (getattr(module, "context_channels", None) for module in density.modules())
+    return next(((channels,) for channels in found if channels is not None), None)

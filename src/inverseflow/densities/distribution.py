@@ -58,6 +58,8 @@ class DensityDistribution(Distribution):
         self.density = density
         self.context = context
         batch_shape = torch.Size() if context is None else context.shape[: context.ndim - density.context_axes(context)]
+        if context is not None and context.numel() == 0:  # torch can't check an empty tensor
+            validate_args = False
         super().__init__(batch_shape, torch.Size(density.event_shape), validate_args=validate_args)
 
     @property

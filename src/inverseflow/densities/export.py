@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from inverseflow.densities.density import Density
+from inverseflow.densities.density import Density, example_context_shape
 from inverseflow.ops.decompositions import export_decompositions
 from inverseflow.utils.files import atomic_write
 from inverseflow.utils.packages import packages_for
@@ -43,7 +43,7 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
     training = density.training
     try:
         program = exportable(density.eval(), method)
-        names = ["z" if method == "decode" else "x", *(["context"] if _context_channels(density) else [])]
+        names = ["z" if method == "decode" else "x", *(["context"] if example_context_shape(density) else [])]
         exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[method], verbose=False)
     except torch.onnx.OnnxExporterError as error:
         operators = re.findall(r"OpOverload\(op='([\w.]+)'", _causes(error))
@@ -89,13 +89,8 @@ def _example(density: Density, method: Method) -> tuple[Tensor, ...]:
     x = torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device)
     if density.levels is not None and method != "decode":
         x = x.to(torch.uint8 if density.levels <= 256 else torch.int32)
-    channels = _context_channels(density)
-    return (x,) if channels is None else (x, parameter.new_zeros(2, channels))
-
-
-def _context_channels(density: Density) -> int | None:
-    found = (getattr(module, "context_channels", None) for module in density.modules())
-    return next((channels for channels in found if channels is not None), None)
+    context = example_context_shape(density)
+    return (x,) if context is None else (x, parameter.new_zeros(2, *context))
 
 
 def _causes(error: BaseException | None) -> str:

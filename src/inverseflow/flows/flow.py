@@ -19,6 +19,7 @@ from inverseflow.bijections import (
     initialize_from_data,
 )
 from inverseflow.densities import Density, DensityDistribution, load, save
+from inverseflow.densities.density import example_context_shape
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.errors import LayerError
 
@@ -41,11 +42,13 @@ class Flow(Density):
         base: density of the flat latent ``(B, D)``; a standard normal by default.
         integer_columns: columns of a table ``(D,)`` that hold whole numbers, which the flow dequantizes itself.
         embedding: a module applied to the context before the layers see it: a `Standardize`, or a network that
-            summarizes an observation. None for none.
+            summarizes an observation. A context of whole numbers reaches it in the dtype of the layers, unless a
+            `torch.nn.Embedding` is part of it. None for none.
         context_shape: shape of the context of one datum, before the embedding; None if there is none, or the layers
             check it.
 
     Raises:
+        TypeError: if the bijection or the embedding is none.
         ValueError: if a layer can't take the shape that reaches it, or the latent has another number of dimensions.
 
     Reference:
@@ -71,6 +74,10 @@ class Flow(Density):
         context_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(event_shape, levels=levels, integer_columns=integer_columns, context_shape=context_shape)
+        if not isinstance(bijection, Bijection):
+            raise TypeError(f"bijection must be a Bijection, got {bijection!r}")
+        if embedding is not None and not isinstance(embedding, nn.Module):
+            raise TypeError(f"embedding must be a torch.nn.Module, got {embedding!r}")
         self.dequantize = self._dequantization()
         self.preprocessing = preprocessing if preprocessing is not None else Compose()
         self.bijection = bijection
@@ -79,6 +86,11 @@ class Flow(Density):
             raise ValueError(f"a latent of shape {self._latent_shape} can't stand for data of shape {self.event_shape}")
         self.base: Base = base if base is not None else StandardNormal(self.dims)
         self.embedding = embedding
+        self._embeds_labels = embedding is not None and any(
+            isinstance(module, nn.Embedding) for module in embedding.modules()
+        )
+        layers_take = example_context_shape(self) if context_shape is None and embedding is None else None
+        self._context_channels = None if layers_take is None else layers_take[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density of each datum in nats; for gray levels a one-sample estimate of its lower bound.
@@ -245,7 +257,8 @@ class Flow(Density):
         self._check_context(context, x)
         if context is None:
             return None
-        context = context.to(self._layer_dtype())
+        if context.is_floating_point() or not self._embeds_labels:
+            context = context.to(self._layer_dtype())
         if self.embedding is None:
             return context
         count, shared = context.shape[0], context.stride(0) == 0  # one observation for all samples is summarized once

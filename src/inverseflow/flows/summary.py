@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inverseflow.bijections import Compose, Multiscale
+from inverseflow.densities.density import example_context_shape
 from inverseflow.flows import Flow
 
 _Line = tuple[str, str, str]
@@ -15,9 +16,15 @@ _Line = tuple[str, str, str]
 
 
 def architecture(flow: Flow) -> str:
-    """Return the layers of a flow of images, one on a line. Consecutive steps that are alike are shown once."""
+    """Return the layers of a flow, one on a line. Consecutive steps that are alike are shown once."""
     shapes = _output_shapes(flow)
-    parts = [("", flow.dequantize), ("", flow.preprocessing), ("", flow.bijection), ("base ", flow.base)]
+    parts = [
+        ("context: ", flow.embedding),
+        ("", flow.dequantize),
+        ("", flow.preprocessing),
+        ("", flow.bijection),
+        ("base ", flow.base),
+    ]
     lines = [("layer", "shape", "parameters"), (type(flow).__name__, str(flow.event_shape), f"{_count(flow):,}")]
     present = [(prefix, part) for prefix, part in parts if isinstance(part, nn.Module)]
     for number, (prefix, part) in enumerate(present):
@@ -77,20 +84,14 @@ def _output_shapes(flow: Flow) -> dict[nn.Module, str]:
     shapes: dict[nn.Module, str] = {}
 
     def note(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, tuple) and isinstance(output[0], Tensor):
-            shapes[module] = str(tuple(output[0].shape[1:]))
+        value = output[0] if isinstance(output, tuple) else output
+        if isinstance(value, Tensor):
+            shapes[module] = str(tuple(value.shape[1:]))
 
     with ExitStack() as hooks, torch.no_grad():
         for module in flow.modules():
             hooks.enter_context(module.register_forward_hook(note))
         dtype = torch.uint8 if flow.levels is not None else next(flow.parameters()).dtype
-        flow(torch.zeros(1, *flow.event_shape, dtype=dtype), _blank_context(flow))
+        context = example_context_shape(flow)
+        flow(torch.zeros(1, *flow.event_shape, dtype=dtype), None if context is None else torch.zeros(1, *context))
     return shapes
-
-
-def _blank_context(flow: Flow) -> Tensor | None:
-    if flow.context_shape is not None:
-        return torch.zeros(1, *flow.context_shape)
-    sizes = (getattr(module, "context_channels", None) for module in flow.modules())
-    size = next((size for size in sizes if size is not None), None)
-    return None if size is None else torch.zeros(1, size)

@@ -29,7 +29,8 @@ class ImageFlow(Flow):
 
     Args:
         event_shape: the shape ``(C, H, W)`` of an image, ``(C, T)`` of a sequence or ``(C, D, H, W)`` of a volume; each
-            side is a multiple of :math:`2^L`.
+            side is a multiple of :math:`2^L`. A gray image has a channel too: ``(1, 28, 28)``, while ``(28, 28)`` is
+            a sequence of 28 channels.
         layer: the k×k layer of each step: ``"none"``, ``"inverse"``, ``"cinc"``, ``"finc"``, ``"emerging"``,
             ``"arma"`` (its two parts from opposed corners, ``"arma-adjacent"`` from two of one row, ``"arma-same"``
             from one), ``"periodic"``, ``"exponential"``, ``"exact"``, ``"self-normalizing"``, ``"woodbury"``,
