@@ -131,3 +131,17 @@ def test_chosen_channels_can_be_shared_by_couplings_of_equal_channels_alone():
 def test_channels_that_are_no_sequence_are_refused(numbers):
     with pytest.raises(TypeError, match=r"conditioning must be a sequence of whole numbers such as \[0, 2\], got"):
         Channels(numbers)
+
+
+def test_a_layer_on_the_meta_device_needs_a_mask_with_values_and_loads_like_any_other():
+    mask = torch.tensor([True, False, True])
+    with pytest.raises(
+        ValueError, match="mask must hold values, and a meta tensor has none; make it with device='cpu'"
+    ):
+        Mask(mask.to("meta"))
+    layer = perturb(Coupling(3, partial(MLP, width=4), split=Mask(mask)))
+    with torch.device("meta"):
+        other = Coupling(3, partial(MLP, width=4), split=Mask(mask))
+    other.to_empty(device="cpu").load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3)
+    assert torch.equal(other(x)[0], layer(x)[0])

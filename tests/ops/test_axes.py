@@ -148,3 +148,9 @@ def test_explain_says_how_a_sequence_and_a_volume_are_solved():
     with backend("dense"):
         assert explain(*problem(1)) == "dense: a matrix of 18 rows for each of 1 group(s)"
         assert explain(*problem(3)) == "dense: a matrix of 24 rows for each of 1 group(s), slice after slice"
+
+
+@pytest.mark.parametrize("axes", [0, 4])
+def test_other_numbers_of_axes_have_no_corners(axes):
+    with pytest.raises(ValueError, match=f"spatial_axes must be between 1 and 3, got {axes}"):
+        corners(axes)

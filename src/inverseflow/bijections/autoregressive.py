@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import sum_event
-from inverseflow.bijections.maps import Affine, ElementwiseMap
+from inverseflow.bijections.maps import ElementwiseMap, as_map
 from inverseflow.nets import MaskedMLP
 from inverseflow.nets.conditioner import Builder, append, build_network, takes_context
 from inverseflow.nets.masked import NamedOrder, resolve_order
@@ -72,15 +72,10 @@ class Autoregressive(Bijection):
         super().__init__(channels=channels, spatial_axes=0, context_channels=context_channels)
         self._places = resolve_order(order, channels)
         self.order = order if isinstance(order, str) else self._places
-        self.map = Affine() if map is None else map
+        self.map = as_map(map)
         self.solver: Solver = one_of("solver", solver, get_args(Solver))
-        self.net = (
-            conditioner
-            if isinstance(conditioner, nn.Module)
-            else build_network(
-                conditioner, channels, self.map.num_parameters * channels, self.context_channels, order=self._places
-            )
-        )
+        predicted = self.map.num_parameters * channels
+        self.net = build_network(conditioner, channels, predicted, self.context_channels, order=self._places)
         self._context_apart = self.context_channels is not None and takes_context(self.net)
         self._check_causality()
 

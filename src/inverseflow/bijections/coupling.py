@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet, Shape
 from inverseflow.bijections.events import sum_event
-from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap
+from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap, as_map
 from inverseflow.bijections.splits import Halves, Split
 from inverseflow.nets import ZeroConv
-from inverseflow.nets.conditioner import Builder, append, build_network, takes_context
+from inverseflow.nets.conditioner import Builder, build_network, call_network, takes_context
 from inverseflow.utils.arguments import whole_number
 
 
@@ -59,22 +59,12 @@ class Coupling(Bijection):
     ) -> None:
         channels = whole_number("channels", channels, at_least=1)
         super().__init__(channels=channels, context_channels=context_channels)
-        map = Affine() if map is None else map
+        self.map = as_map(map)
         split = Halves() if split is None else split
-        for name, value, kind in (("map", map, ElementwiseMap), ("split", split, Split)):
-            if not isinstance(value, kind):
-                raise TypeError(f"{name} must be an instance of {kind.__name__}, got {value!r}")
-        if not callable(conditioner):
-            raise TypeError(f"a conditioner is a network, or a function that builds one, got {conditioner!r}")
-        self.map = map
+        if not isinstance(split, Split):
+            raise TypeError(f"split must be an instance of Split, got {split!r}")
         seen, predicted = split.bind(channels)
-        self.net = (
-            conditioner
-            if isinstance(conditioner, nn.Module)
-            else build_network(conditioner, seen, self.map.num_parameters * predicted, self.context_channels)
-        )
-        if not isinstance(self.net, nn.Module):
-            raise TypeError(f"the builder of a conditioner must return a torch.nn.Module, got {self.net!r}")
+        self.net = build_network(conditioner, seen, self.map.num_parameters * predicted, self.context_channels)
         self.split, self._predicted = split, predicted
         self._context_apart = self.context_channels is not None and takes_context(self.net)
 
@@ -93,12 +83,8 @@ class Coupling(Bijection):
         return self.split.put(x, changed), sum_event(log_derivative)
 
     def _predict(self, seen: Tensor, changed: Tensor, context: Tensor | None) -> Tensor:
-        if self.context_channels is None or context is None:
-            prediction: Tensor = self.net(seen)
-        elif self._context_apart:
-            prediction = self.net(seen, context)
-        else:
-            prediction = self.net(append(seen, context))
+        context = None if self.context_channels is None else context
+        prediction = call_network(self.net, seen, context, context_apart=self._context_apart)
         expected = (seen.shape[0], self.map.num_parameters * self._predicted, *seen.shape[2:])
         if prediction.shape != expected:
             raise ValueError(

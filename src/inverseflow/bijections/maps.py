@@ -165,3 +165,10 @@ def spline_bins(name: str, bins: int) -> int:
             f"{name} must be below {1 / MIN_BIN:g}, because each takes {MIN_BIN} of the interval, got {bins}"
         )
     return bins
+
+
+def as_map(map: ElementwiseMap | None) -> ElementwiseMap:
+    """Return the map of a layer, `Affine` for None; raise TypeError if it is none."""
+    if not isinstance(map, ElementwiseMap | None):
+        raise TypeError(f"map must be an instance of ElementwiseMap, got {map!r}")
+    return Affine() if map is None else map

@@ -218,6 +218,8 @@ class Mask(_Masked):
         super().__init__()
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim == 0:
             raise TypeError(f"mask must be a boolean tensor of the shape of an event, got {mask!r}")
+        if mask.is_meta:
+            raise ValueError("mask must hold values, and a meta tensor has none; make it with device='cpu'")
         copied = int(mask.sum())
         if copied in (0, mask.numel()):
             raise ValueError(

@@ -3,6 +3,8 @@
 from itertools import product
 from typing import Literal, get_args
 
+from inverseflow.utils.arguments import whole_number
+
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 CORNERS: tuple[Corner, ...] = get_args(Corner)
 _STARTS = ("front", "back"), ("top", "bottom"), ("left", "right")
@@ -21,7 +23,8 @@ def corners(spatial_axes: int) -> tuple[str, ...]:
         >>> corners(3)[:3]
         ('front_top_left', 'front_top_right', 'front_bottom_left')
     """
-    return tuple(map("_".join, product(*_STARTS[-spatial_axes:])))
+    axes = whole_number("spatial_axes", spatial_axes, at_least=1, at_most=3)
+    return tuple(map("_".join, product(*_STARTS[-axes:])))
 
 
 MIRRORS: dict[str, tuple[bool, ...]] = {
