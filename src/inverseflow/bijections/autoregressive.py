@@ -80,7 +80,7 @@ class Autoregressive(Bijection):
         self._check_causality()
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        z, log_derivative = self.map.forward(x, self._predict(self.net, x, context))
+        z, log_derivative = self.map.forward(x, self._map_parameters(x, context))
         return z, sum_event(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
@@ -93,46 +93,47 @@ class Autoregressive(Bijection):
             x = z
 
         def update(x: Tensor) -> Tensor:
-            return self.map.inverse(z, self._predict(self.net, x, context))[0]
+            return self.map.inverse(z, self._map_parameters(x, context))[0]
 
         x = triangular_fixed_point(update, x, passes=z.shape[1]).value
-        _, log_derivative = self.map.forward(x, self._predict(self.net, x, context))
+        _, log_derivative = self.map.forward(x, self._map_parameters(x, context))
         return x, -sum_event(log_derivative)
 
     def _find_in_turn(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_derivatives, columns = [], z.T.contiguous()[:, None].unbind()
+        log_derivatives, columns = [], z.T.contiguous().unbind()
 
         def step(channel: int, parameters: Tensor) -> Tensor:
-            # The rows of the batch as the axis of one event lie together.
-            x, log_derivative = self.map.inverse(columns[channel], parameters[None].to(z.dtype))
-            log_derivatives.append(log_derivative[0])
-            return x[0]
+            x, log_derivative = self.map.inverse(columns[channel], parameters.T.to(z.dtype))
+            log_derivatives.append(log_derivative)
+            return x
 
         if isinstance(self.net, MaskedMLP):
             x = self.net.unroll(step, len(z), context if self._context_apart else None).to(z.dtype)
         else:
             x = torch.zeros_like(z)
             for channel in self._places:
-                x[:, channel] = step(channel, self._predict(self.net, x, context)[:, :, channel].T)
+                x[:, channel] = step(channel, self._map_parameters(x, context)[:, :, channel].T)
         return x, torch.stack(log_derivatives).sum(0)
 
-    def _predict(self, net: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
+    def _map_parameters(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the parameters of the map, ``(B, P, C)``."""
-        seen = x.to(next(net.parameters(), x).dtype)
+        like = self._typical_parameter()
+        return self._predict(self.net, x if like is None else x.to(like.dtype), context).to(x.dtype)
+
+    def _predict(self, net: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
         if self.context_channels is None or context is None:
-            prediction: Tensor = net(seen)
+            prediction: Tensor = net(x)
         elif self._context_apart:
-            prediction = net(seen, context.to(seen.dtype))
+            prediction = net(x, context)
         else:
-            prediction = net(append(seen, context))
+            prediction = net(append(x, context))
         sizes = (self.map.num_parameters, x.shape[1])
         if prediction.shape != (len(x), sizes[0] * sizes[1]):
             raise ValueError(
                 f"the network of an autoregressive layer of {sizes[1]} channels with {sizes[0]} parameters each must "
                 f"return {(len(x), sizes[0] * sizes[1])}, got {tuple(prediction.shape)}"
             )
-        parameters: Tensor = prediction.to(x.dtype).unflatten(1, sizes)
-        return parameters
+        return prediction.reshape(len(x), *sizes)
 
     @torch.no_grad()
     def _check_causality(self) -> None:

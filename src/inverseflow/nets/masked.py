@@ -164,7 +164,7 @@ class MaskedMLP(nn.Module):
             raise ValueError(f"this MaskedMLP takes {wanted}, got {got}")
         if self.context is None or context is None:
             return [None] * len(self._sizes)
-        terms: Sequence[Tensor] = self.context(context).split(self._sizes, dim=1)
+        terms: Sequence[Tensor] = self.context(context.to(self.context.weight.dtype)).split(self._sizes, dim=1)
         return terms
 
 
