@@ -1,4 +1,4 @@
-"""Invertible networks in PyTorch: the invertible k×k convolution, its exact inverse, and image flows built on it."""
+"""Invertible networks in PyTorch: the invertible k×k convolution, its exact inverse, and layers and flows around it."""
 
 from importlib import import_module
 from importlib.metadata import version

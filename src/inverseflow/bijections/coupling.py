@@ -21,8 +21,8 @@ class Coupling(Bijection):
 
     Args:
         channels: number of channels C.
-        conditioner: the network θ, or a builder of it: a function of the number of channels that it sees and of
-            output channels, such as ``partial(ConvNet, width=64)``. The output holds the first parameter of all
+        conditioner: the network θ, or a builder of it: a function of the numbers of channels that it takes and
+            returns, such as ``partial(ConvNet, width=64)``. The output holds the first parameter of all
             channels, then the second, and so on. The context follows the input channels and is counted with them;
             a network whose ``forward`` has an argument ``context`` gets it there instead, and a builder with an
             argument ``context_channels`` is told its number.
@@ -34,7 +34,7 @@ class Coupling(Bijection):
         x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
 
     Raises:
-        TypeError: if the conditioner, map or split is none.
+        TypeError: if the conditioner, the map or the split is of another type.
         ValueError: if the split leaves nothing to condition on or to transform, or the network's output has another
             shape.
 

@@ -168,7 +168,7 @@ def spline_bins(name: str, bins: int) -> int:
 
 
 def as_map(map: ElementwiseMap | None) -> ElementwiseMap:
-    """Return the map of a layer, `Affine` for None; raise TypeError if it is none."""
+    """Return the map of a layer, `Affine` for None; raise TypeError if it is of another type."""
     if not isinstance(map, ElementwiseMap | None):
         raise TypeError(f"map must be an instance of ElementwiseMap, got {map!r}")
     return Affine() if map is None else map

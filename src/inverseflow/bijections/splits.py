@@ -140,7 +140,7 @@ class _Masked(Split):
 
     @abstractmethod
     def _transformed(self, x: Tensor) -> Tensor:
-        """Return the indices of the transformed elements in a flat event of the shape of those of x."""
+        """Return the places of the transformed elements in the flattened events of x."""
 
     def bind(self, channels: int) -> tuple[int, int]:
         """Return the number of channels twice: the network sees and predicts whole events."""

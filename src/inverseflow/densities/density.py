@@ -229,7 +229,7 @@ class Density(nn.Module, ABC):
         return n, context, temperature
 
     def context_axes(self, context: Tensor) -> int:
-        """Return how many of the last axes of a tensor are one context: 1 of a vector, those of the data if spatial.
+        """Return how many of the last axes make up one context: 1 for a vector, those of an event if it is spatial.
 
         Unless `context_shape` tells, it is spatial if its last axes have the spatial sizes of the data. If the number
         of channels is known, it must have as many, and multiples of the sizes will do; ``(B, K)`` are vectors.

@@ -1,4 +1,4 @@
-"""Flows: `Flow`, the ready-made image flows, and their registry."""
+"""Flows: `Flow`, the ready-made flows of images, sequences, volumes and vectors, and their registry."""
 
 from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
@@ -24,7 +24,7 @@ from inverseflow.flows.image.step import Step
 from inverseflow.flows.registry import create, flow_class, names
 from inverseflow.flows.vector.autoregressive import IAF, MAF, AutoregressiveNSF
 from inverseflow.flows.vector.coupling import NSF, RealNVP
-from inverseflow.flows.vector.flow import VectorFlow
+from inverseflow.flows.vector.flow import VectorFlow, VectorOptions
 
 __all__ = [
     "IAF",
@@ -50,6 +50,7 @@ __all__ = [
     "Step",
     "StepOptions",
     "VectorFlow",
+    "VectorOptions",
     "WoodburyFlow",
     "create",
     "flow_class",

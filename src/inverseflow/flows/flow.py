@@ -42,13 +42,13 @@ class Flow(Density):
         base: density of the flat latent ``(B, D)``; a standard normal by default.
         integer_columns: columns of a table ``(D,)`` that hold whole numbers, which the flow dequantizes itself.
         embedding: a module applied to the context before the layers see it: a `Standardize`, or a network that
-            summarizes an observation. A context of whole numbers reaches it in the dtype of the layers, unless a
-            `torch.nn.Embedding` is part of it. None for none.
+            summarizes an observation. It gets contexts in the dtype of the layers; but if a `torch.nn.Embedding` is
+            part of it, whole numbers stay what they are. None for none.
         context_shape: shape of the context of one datum, before the embedding; None if there is none, or the layers
             check it.
 
     Raises:
-        TypeError: if the bijection or the embedding is none.
+        TypeError: if the bijection or the embedding is of another type.
         ValueError: if a layer can't take the shape that reaches it, or the latent has another number of dimensions.
 
     Reference:

@@ -1,4 +1,4 @@
-"""How a coupling builds its network and calls it: with the context if the network takes one, or behind the input."""
+"""How a layer builds its network and calls it, with the context as an argument of its own or behind the channels."""
 
 import inspect
 from collections.abc import Callable

@@ -155,7 +155,7 @@ BAD_OPTIONS = {
         {"spline": "cubic"},
         "unknown spline 'cubic': choose 'none', 'shared', 'channel' or 'el",
     ),
-    "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose 'none', 'dense' or 'lu'"),
+    "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose 'lu', 'dense' or 'none'"),
     "an unknown preprocessing": ({"preprocessing": "none"}, "unknown preprocessing 'none': choose 'logit' or 'ce"),
     "one bin": ({"spline_bins": 1}, "bins must be at least 2, got 1"),
     "a spline without length": ({"spline_bound": 0.0}, "finite and above 0, got 0.0"),

@@ -17,7 +17,7 @@ NAMED = [
 COMMON = [name for name in NAMED if name not in ("glow", "mintnet")]
 ASKED_FOR = {
     *("inverse-flow", "glow", "cinc", "finc", "emerging", "periodic", "exponential", "self-normalizing", "woodbury"),
-    *("macow", "butterfly", "mintnet", "arma", "planar"),
+    *("macow", "butterfly", "mintnet", "arma", "planar", "nsf", "realnvp", "maf", "iaf", "nsf-ar"),
 }
 
 

@@ -23,9 +23,9 @@ class ImageFlow(Flow):
     of each scale but the last, half of the channels are factored out under a learned prior. Layers that start at a
     corner of the image cycle through all four corners from step to step.
 
-    Sequences and volumes have the same flow along one and three axes: a squeeze makes 2 and 8 channels of one, and
-    the layers ``"none"``, ``"inverse"``, ``"cinc"``, ``"finc"``, ``"emerging"`` and those of ``"arma"`` start at 2 and
-    8 corners. The other layers work on images alone.
+    Sequences and volumes have the same flow. A squeeze makes 2 channels of one in a sequence and 8 in a volume, which
+    have as many corners. They have the layers ``"none"``, ``"inverse"``, ``"cinc"``, ``"finc"``, ``"emerging"`` and
+    those of ``"arma"``; the other layers work on images alone.
 
     Args:
         event_shape: the shape ``(C, H, W)`` of an image, ``(C, T)`` of a sequence or ``(C, D, H, W)`` of a volume; each
@@ -50,8 +50,9 @@ class ImageFlow(Flow):
         conv1x1: ``"none"``, ``"dense"`` or ``"lu"``. Without it ``"emerging"`` brings one of its own.
         coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
         width: hidden channels of the couplings' networks, and of ``"mintnet"``.
-        context_channels: channels K of the context, a vector ``(B, K)`` or spatial ``(B, K, *spatial)`` of the size
-            of the images, which each scale sees at its own size; None for an unconditional flow.
+        context_channels: channels K of the context; None for an unconditional flow. A context is a vector ``(B, K)``,
+            or spatial ``(B, K, *spatial)`` with the sizes of the images or multiples of them; each scale sees it at
+            its own size.
 
     Raises:
         ValueError: if the shape can't be squeezed that often, an argument is out of its range, or the layer does not

@@ -32,7 +32,8 @@ from inverseflow.bijections import (
     Shape,
     Woodbury,
 )
-from inverseflow.flows.image.options import LAYER_OPTIONS, Conv1x1Form, StepOptions
+from inverseflow.bijections.convolution.emerging import Conv1x1Form
+from inverseflow.flows.image.options import LAYER_OPTIONS, StepOptions
 from inverseflow.names import LayerName
 from inverseflow.ops import corners
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from inverseflow.bijections.convolution.emerging import Conv1x1Form
 from inverseflow.names import LayerName
 from inverseflow.utils.arguments import finite_number, one_of, whole_number
 
 SplineSharing = Literal["none", "shared", "channel", "element"]
-Conv1x1Form = Literal["none", "dense", "lu"]
 CouplingForm = Literal["affine", "quad", "none"]
 Preprocessing = Literal["logit", "center"]
 
