@@ -11,7 +11,7 @@ from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import sum_event
 from inverseflow.bijections.maps import ElementwiseMap, as_map
 from inverseflow.nets import MaskedMLP
-from inverseflow.nets.conditioner import Builder, append, build_network, takes_context
+from inverseflow.nets.conditioner import Builder, build_network, call_network, takes_context
 from inverseflow.nets.masked import NamedOrder, resolve_order
 from inverseflow.ops import triangular_fixed_point
 from inverseflow.utils.arguments import one_of
@@ -121,12 +121,8 @@ class Autoregressive(Bijection):
         return self._predict(self.net, x if like is None else x.to(like.dtype), context).to(x.dtype)
 
     def _predict(self, net: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
-        if self.context_channels is None or context is None:
-            prediction: Tensor = net(x)
-        elif self._context_apart:
-            prediction = net(x, context)
-        else:
-            prediction = net(append(x, context))
+        context = None if self.context_channels is None else context
+        prediction = call_network(net, x, context, context_apart=self._context_apart)
         sizes = (self.map.num_parameters, x.shape[1])
         if prediction.shape != (len(x), sizes[0] * sizes[1]):
             raise ValueError(
