@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from inverseflow.nets import ResNet
+from inverseflow.nets import ConvNet, ResNet
 from inverseflow.nets.conditioner import build_network, takes_context
 
 SIZES = [(), (4,), (4, 5), (2, 3, 4)]
@@ -72,3 +72,12 @@ def test_a_context_that_nothing_would_see_and_one_that_is_missing_are_refused():
         ResNet(3, 5, width=4, spatial_axes=0, context_channels=1)(x)
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         ResNet(3, 5, width=4, depth=0, context_channels=1)
+
+
+@pytest.mark.parametrize("build", [ConvNet, ResNet])
+def test_a_network_of_images_refuses_sequences_although_torch_would_take_them_for_one_image(build):
+    net = build(3, 3, width=4)
+    with pytest.raises(
+        ValueError, match=r"built with spatial_axes=2, got input of shape \(3, 3, 5\); .* spatial_axes=1"
+    ):
+        net(torch.randn(3, 3, 5))

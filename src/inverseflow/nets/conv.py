@@ -89,13 +89,24 @@ class ConvNet(nn.Sequential):
             nn.ReLU(),
             ZeroConv(width, out_channels, spatial_axes=spatial_axes),
         )
+        self.spatial_axes = spatial_axes
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers with channels last in memory, which speeds up convolutions of few channels on a CPU."""
+        check_axes(self, x, self.spatial_axes)
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)  # torch.vmap has no memory formats
         for layer in self:
             x = layer(x)
         return x.contiguous()
+
+
+def check_axes(net: nn.Module, x: Tensor, spatial_axes: int) -> None:
+    """Raise unless x has the axes that a network is built for: torch would take a batch for one event of more axes."""
+    if x.ndim != 2 + spatial_axes:
+        raise ValueError(
+            f"{type(net).__name__} is built with spatial_axes={spatial_axes}, got input of shape {tuple(x.shape)}; "
+            f"build it with spatial_axes={x.ndim - 2}"
+        )
 
 
 def convolution(in_channels: int, out_channels: int, kernel_size: int, *, spatial_axes: int) -> nn.Module:

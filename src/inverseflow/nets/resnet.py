@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from inverseflow.nets.conditioner import spread
-from inverseflow.nets.conv import ZeroConv, convolution
+from inverseflow.nets.conv import ZeroConv, check_axes, convolution
 from inverseflow.utils.arguments import whole_number
 
 
@@ -55,6 +55,7 @@ class ResNet(nn.Module):
         if context_channels is not None:
             context_channels = whole_number("context_channels", context_channels, at_least=1)
         self.context_channels = context_channels
+        self.spatial_axes = axes
         self.first = _layer(in_channels, width, 3, axes)
         self.blocks = nn.ModuleList(_Block(width, axes, context_channels) for _ in range(depth))
         self.activation = nn.ReLU()
@@ -67,6 +68,7 @@ class ResNet(nn.Module):
         if (context is None) != (self.context_channels is None):
             got = "none" if context is None else f"one of shape {tuple(context.shape)}"
             raise ValueError(f"this ResNet is built with context_channels={self.context_channels}, got {got}")
+        check_axes(self, x, self.spatial_axes)
         h = self.first(x)
         context = None if context is None else spread(context, h)
         for block in self.blocks:
