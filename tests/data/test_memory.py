@@ -154,7 +154,7 @@ def test_a_share_out_of_range_is_refused(share):
 def test_a_share_that_leaves_nothing_is_refused():
     with pytest.raises(DataError, match="validation 0.99 of 5 examples leaves nothing to train on"):
         as_splits(X[:5], validation=0.99)
-    with pytest.raises(DataError, match="has 1 examples: at least 2 are needed"):
+    with pytest.raises(DataError, match="has 1 example: at least 2 are needed"):
         as_splits(X[:1])
     assert len(as_splits(X[:2]).train) == 1
 

@@ -89,11 +89,9 @@ def test_an_average_is_validated_and_kept():
     assert math.isfinite(results[0].best_value)
 
 
-def test_the_seed_decides_everything_and_the_global_generator_is_left_alone():
-    before = torch.get_rng_state()
+def test_the_seed_decides_everything():
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 2))).float()
     first, second, other = (trained(nsf(), x, seed=seed).column("train_nats") for seed in (0, 0, 1))
-    torch.set_rng_state(before)
 
     assert first == second != other
 
@@ -202,8 +200,8 @@ def test_a_density_that_is_not_registered_trains_in_a_folder_too(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"context": None}, "has context_channels=1: give one context for each example"),
-        ({"context": torch.rand(60, 2)}, "does not take this data: .*context"),
+        ({"context": None}, "takes contexts of length 1: give one context for each example"),
+        ({"context": torch.rand(60, 2)}, "takes contexts of length 1, and the contexts have 2: give as many"),
         ({"context": torch.rand(59, 1)}, "x has 60 examples, but context has 59"),
         ({"context": torch.full((60, 1), math.nan)}, "context is not finite .* in 60 of 60 examples"),
         ({"x": torch.randn(60, 3)}, r"built for examples of shape \(2,\), and x has \(3,\)"),
@@ -232,6 +230,61 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(change, message):
 def test_a_context_that_the_flow_would_ignore_is_refused():
     with pytest.raises(OptionError, match="takes no context: build it with context_channels=1, or leave the context"):
         trained(nsf(), *line())
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, list])
+def test_labels_that_miss_the_last_classes_fit_the_context_of_the_density(kind):
+    flow = nsf(context_channels=5)
+    trained(flow, torch.randn(60, 2), kind([0, 2, 1] * 20), max_steps=2)
+    trained(flow, torch.randn(60, 2), ["0", "3", "1"] * 20, max_steps=2)
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (torch.arange(60), "from 0 to 1, but one is 59: number the classes from 0 on, or give numbers as float"),
+        (["a", "b", "c"] * 20, r"has 3 classes, but there are 2: name all of them by as_splits\(x, labels, classes="),
+        (torch.randn(60, 3), "takes contexts of length 2, and the contexts have 3"),
+        (None, "takes contexts of length 2: give one context for each example"),
+    ],
+)
+def test_a_context_of_another_length_is_refused_in_one_sentence(context, message):
+    with pytest.raises((DataError, OptionError), match=message):
+        trained(nsf(context_channels=2), torch.randn(60, 2), context)
+
+
+def test_the_global_generators_are_left_as_they_were():
+    flow = nsf()
+    state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    trained(flow, torch.zeros(60, 2) + torch.linspace(0, 1, 60)[:, None], max_steps=2)
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numbers).all()
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (lambda model, batch: model(batch.x).mean(), r"must return a Loss, got Tensor: return Loss\(total\)"),
+        (lambda model, batch: Loss(-model(batch.x)), r"total of a Loss must be a tensor without axes, got the shape"),
+        (lambda model, batch: Loss(model(batch.x).mean(), {"w": 1.0}), "w of a Loss must be a tensor .* got float"),
+        (lambda model, batch: Loss(model(batch.x).mean().detach()), "no gradient: compute it from the model"),
+    ],
+)
+def test_an_objective_that_returns_no_loss_is_refused_in_one_sentence(objective, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        trained(nsf(), torch.randn(60, 2), objective=objective)
+
+
+def test_what_cannot_be_trained_at_all_is_refused_at_the_door():
+    x = torch.randn(60, 2)
+    with pytest.raises(TypeError, match="density must be a Density such as a Flow, got Linear"):
+        trained(torch.nn.Linear(2, 2), x)
+    with pytest.raises(OptionError, match="parameters of torch.bfloat16: convert it to float32 or float64"):
+        trained(nsf().bfloat16(), x)
+    with torch.inference_mode(), pytest.raises(OptionError, match="records no gradients: call fit outside of it"):
+        trained(nsf(), x)
+    for option in ("resume", "overwrite"):
+        with pytest.raises(OptionError, match=f"{option} is about the run in a folder: name the folder by out"):
+            trained(nsf(), x, **{option: True})
 
 
 def test_a_loss_that_is_not_finite_ends_with_the_best_model_so_far(monkeypatch):

@@ -74,7 +74,8 @@ def as_splits(
     elif examples.context is not None:
         condition = _unnamed(examples.context.shape[1])
     if len(examples) < 2:
-        raise DataError(f"the data set has {len(examples)} examples: at least 2 are needed, one for validation")
+        there = f"{len(examples)} example{'s' * (len(examples) != 1)}"
+        raise DataError(f"the data set has {there}: at least 2 are needed, one for validation")
     if round(validation * len(examples)) >= len(examples):
         raise DataError(
             f"validation {validation:g} of {len(examples)} examples leaves nothing to train on: choose a smaller share"
@@ -155,8 +156,7 @@ def _context(
     if labels is not None and labels.ndim == 1 and (labels.dtype.kind in "US" or _all_text(labels)):
         _refuse_length(len(labels), count)
         refuse_missing({"label": labels}, "context")
-        names = tuple(sorted(set(labels.tolist()))) if classes is None else _class_names(classes)
-        condition = LabelCondition(names)
+        condition = LabelCondition(_names_of(labels.tolist(), classes))
         return condition.encode(labels.tolist()).to(dtype), condition
     tensor = _tensor("context", context)
     _refuse_length(len(tensor) if tensor.ndim else 0, count)
@@ -167,11 +167,29 @@ def _context(
                 f"whole numbers (N,) as context are labels of classes, at most {MAX_CATEGORIES}, but one is {highest}: "
                 "give numbers as float (N, 1)"
             )
+        if isinstance(classes, int) and highest >= classes:
+            raise DataError(
+                f"whole numbers (N,) as context are labels of classes, here from 0 to {classes - 1}, but one is "
+                f"{highest}: number the classes from 0 on, or give numbers as float (N, 1)"
+            )
         condition = LabelCondition(_class_names(highest + 1 if classes is None else classes))
         return condition.one_hot(tensor.long()).to(dtype), condition
     if tensor.ndim == 1:
         return _finite("context", tensor[:, None].to(dtype)), ColumnCondition((str(getattr(context, "name", "c0")),))
     return _finite("context", tensor.to(dtype)), _unnamed(tensor.shape[1])
+
+
+def _names_of(labels: list[Any], classes: Sequence[str] | int | None) -> tuple[str, ...]:
+    """Return the names of the classes of labels in text."""
+    found = tuple(sorted(set(map(category_name, labels))))
+    if classes is None or (isinstance(classes, int) and not {*found} <= {*_class_names(classes)}):
+        if isinstance(classes, int) and len(found) != classes:
+            raise DataError(
+                f"the context has {len(found)} classes, but there are {classes}: name all of them by "
+                "as_splits(x, labels, classes=[...])"
+            )
+        return found
+    return _class_names(classes)
 
 
 def _class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

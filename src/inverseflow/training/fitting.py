@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from inverseflow.data import Splits, as_splits
+from inverseflow.data import LabelCondition, Splits, as_splits
 from inverseflow.densities import Density
 from inverseflow.errors import NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
@@ -80,13 +80,15 @@ def fit(
 
     Parameters that depend on data (ActNorm, standardization) are initialized first, if they are not yet. The first
     Ctrl-C ends the training after the step, and the result is returned as if it had come to its end; the second one
-    raises KeyboardInterrupt at once.
+    raises KeyboardInterrupt at once. The same seed, data and weights give the same result; torch's global generators
+    are left as they were.
 
     Args:
         density: the density.
         x: examples ``(N, *event_shape)``: a tensor, an array, a data frame, a map-style data set of x or of pairs
             (x, context), or `inverseflow.data.Splits`.
-        context: one context for each example: numbers ``(N, K)``, a data frame, or N labels.
+        context: one context for each example: numbers ``(N, K)``, a data frame, or N labels, which are whole numbers
+            from 0 to K - 1 or text.
         validation: share of the examples that is held out to find the best weights.
         objective: what is minimized; None for `MaximumLikelihood`.
         max_steps: training steps.
@@ -108,6 +110,7 @@ def fit(
 
     Raises:
         DataError: if examples and contexts do not fit, are missing or not finite, or the share leaves nothing.
+        TypeError: if `density` is no density, or `objective` returns no `Loss`.
         OptionError: if an option can't work, or the density does not take this data.
         RunError: if `out` holds a run already, is in use, or cannot be written to.
         NonFiniteError: if the loss or the gradient is not finite. The density has the best weights so far.
@@ -122,11 +125,18 @@ def fit(
         2.8...
         >>> steps, nats = result.column("val_nats")
     """
-    parameters = [parameter for parameter in density.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise OptionError(f"{type(density).__name__} has no parameters to train")
-    device, dtype = parameters[0].device, parameters[0].dtype
-    splits = as_splits(x, context, validation=validation, seed=seed, levels=density.levels, dtype=dtype)
+    device, dtype = _check_density(density)
+    if out is None and (resume or overwrite):
+        raise OptionError(f"{'resume' if resume else 'overwrite'} is about the run in a folder: name the folder by out")
+    splits = as_splits(
+        x,
+        context,
+        validation=validation,
+        seed=seed,
+        levels=density.levels,
+        classes=_context_length(density),
+        dtype=dtype,
+    )
     _check_data(density, splits)
     max_steps = whole_number("max_steps", max_steps, at_least=1)
     options = TrainOptions(
@@ -158,10 +168,11 @@ def fit(
     objective = objective or MaximumLikelihood()
     density.train()
     try:
-        if options.out is None:
-            result = _fit_in_memory(density, splits, options, objective)
-        else:
-            result = _fit_in_folder(density, splits, options, objective, Run(options.out))
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # training seeds the generators
+            if options.out is None:
+                result = _fit_in_memory(density, splits, options, objective)
+            else:
+                result = _fit_in_folder(density, splits, options, objective, Run(options.out))
     finally:
         density.to(device).eval()
     if result.interrupted:
@@ -209,6 +220,31 @@ def _fit_in_folder(
     return FitResult(report.best_step, report.best_value, report.steps, report.stopped_early, False, rows)
 
 
+def _check_density(density: Density) -> tuple[torch.device, torch.dtype]:
+    """Return the device and the dtype of what is trained, or refuse what cannot be."""
+    if not isinstance(density, Density):
+        raise TypeError(f"density must be a Density such as a Flow, got {density!r}")
+    if torch.is_inference_mode_enabled():
+        raise OptionError("torch.inference_mode() records no gradients: call fit outside of it")
+    parameters = [parameter for parameter in density.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise OptionError(f"{type(density).__name__} has no parameters to train: set requires_grad of some")
+    device, dtype = parameters[0].device, parameters[0].dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise OptionError(f"the density has parameters of {dtype}: convert it to float32 or float64 with .to()")
+    return device, dtype
+
+
+def _context_length(density: Density) -> int | None:
+    """Return the length of the contexts that a density takes, None if it takes none or does not tell."""
+    if density.context_shape is not None:
+        return density.context_shape[0]
+    if not isinstance(density, Flow):
+        return None
+    sizes = (getattr(module, "context_channels", None) for module in density.modules())
+    return next((size for size in sizes if size), None)
+
+
 def _check_data(density: Density, data: Splits[Any]) -> None:
     """Refuse data that the density does not take."""
     if data.event_shape != density.event_shape:
@@ -216,15 +252,21 @@ def _check_data(density: Density, data: Splits[Any]) -> None:
             f"the density is built for examples of shape {density.event_shape}, and x has {data.event_shape}; "
             "build it for this shape, or reshape x"
         )
-    if isinstance(density, Flow):
-        wanted = [size for module in density.modules() if (size := getattr(module, "context_channels", None))]
-        if wanted and data.condition is None:
-            raise OptionError(f"the flow has context_channels={wanted[0]}: give one context for each example")
-        if not wanted and data.condition is not None:
-            raise OptionError(
-                f"the flow takes no context: build it with context_channels={data.condition.size}, or leave the "
-                "context out"
-            )
+    wanted, found = _context_length(density), None if data.condition is None else data.condition.size
+    if wanted is not None and found is None:
+        raise OptionError(f"the density takes contexts of length {wanted}: give one context for each example")
+    if wanted is None and found is not None and isinstance(density, Flow):
+        raise OptionError(
+            f"the flow takes no context: build it with context_channels={found}, or leave the context out"
+        )
+    if wanted != found and wanted is not None:
+        labels = isinstance(data.condition, LabelCondition)
+        remedy = "give numbers as float (N, K), or labels of as many classes" if labels else "give as many numbers each"
+        raise OptionError(
+            f"the density takes contexts of length {wanted}, and "
+            + (f"the labels have {found} classes: " if labels else f"the contexts have {found}: ")
+            + remedy
+        )
     batch = data.train.batch([0]).to(next(density.parameters()).device)
     training = density.training
     try:

@@ -19,6 +19,12 @@ class Loss:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     """Scalars by name. A term ``mmd`` is recorded as ``train_mmd`` and ``val_mmd``."""
 
+    def __post_init__(self) -> None:
+        for name, term in {"total": self.total, **self.terms}.items():
+            if not isinstance(term, Tensor) or term.ndim:
+                got = f"the shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+                raise TypeError(f"{name} of a Loss must be a tensor without axes, got {got}: take the mean of a batch")
+
     def named(self) -> dict[str, Tensor]:
         """Return the total, called ``loss`` unless it is one of the terms, and the other terms, without gradients."""
         name = next((name for name, term in self.terms.items() if term is self.total), "loss")

@@ -95,6 +95,8 @@ class FlowModule(LightningModule):
         """Return the objective of a batch."""
         self._batch = Batch(*batch)
         loss = self._objective(self._augmented(self._batch))
+        if not loss.total.requires_grad:
+            raise ValueError("the total of the objective has no gradient: compute it from the model, without detach()")
         self.terms = loss.named()
         return loss.total
 
@@ -156,7 +158,10 @@ class FlowModule(LightningModule):
 
     def _objective(self, batch: Batch) -> Loss:
         with self.trainer.precision_plugin.train_step_context():
-            return self.objective(self.flow, batch)
+            loss = self.objective(self.flow, batch)
+        if not isinstance(loss, Loss):
+            raise TypeError(f"an objective must return a Loss, got {type(loss).__name__}: return Loss(total)")
+        return loss
 
     def _augmented(self, batch: Batch) -> Batch:
         if self.augmentation is None:
