@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +241,19 @@ def test_data_that_cannot_be_trained_on_is_one_line(table, run, tmp_path, words,
     assert (code, text) == (2, "") and error.strip().count("\n") <= 1
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["train", "table", "--resume", "--max-steps", 40]])
+def test_data_that_changed_their_meaning_are_refused(table, points, run, tmp_path, words):
+    changed, folder = tmp_path / "points.csv", tmp_path / "run"
+    changed.write_text(table.read_text().replace("north", "east"))
+    shutil.copytree(points, folder)
+    command, *rest = words
+    given = [folder, "--data-dir", changed] if command == "evaluate" else [*rest, "--data", changed, "--out", folder]
+    code, text, error = run(command, *given)
+
+    assert (code, text) == (2, "") and error.count("\n") == 1
+    assert "points has changed since" in error and "'north'" in error and "'east'" in error
 
 
 def test_the_data_of_a_run_describe_themselves(labeled, points):

@@ -45,11 +45,15 @@ def load_image_flow(run: Run, device: str, purpose: str) -> Flow:
 
 
 def load_data(run: Run, data_dir: Path | None = None) -> Splits[Examples]:
-    """Load the data of a run."""
+    """Load the data of a run; raise DataError if they mean something else than when it was trained."""
     from inverseflow import training
+    from inverseflow.training.run.description import Description
 
-    options = run.options()
-    return training.load_data(options if data_dir is None else replace(options, data_dir=data_dir))
+    options, known = run.options(), run.description()
+    data = training.load_data(options if data_dir is None else replace(options, data_dir=data_dir))
+    if known is not None:
+        known.check_same(Description.of(data), run.path)
+    return data
 
 
 def choose_images(images: Examples, count: int, seed: int) -> Batch:

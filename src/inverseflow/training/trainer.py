@@ -85,6 +85,8 @@ def train_in_folder(
         if data is None:
             data = load_data(options)
             tell(*data.notes)
+        if options.resume and run.exists:
+            run.check_data(Description.of(data))
         try:
             return _train(options, run, lock, data, density, objective or MaximumLikelihood())
         except OSError as error:
@@ -183,7 +185,9 @@ def initialize(density: Density, options: TrainOptions, data: Splits[Any]) -> No
     except InverseFlowError:
         raise
     except (ValueError, ArithmeticError) as error:
-        raise OptionError(f"cannot initialize the flow on {count} training {noun(data.train)}s: {error}") from error
+        raise OptionError(
+            f"cannot initialize the flow on {counted(count, f'training {noun(data.train)}')}: {error}"
+        ) from error
 
 
 @contextmanager

@@ -32,10 +32,32 @@ class Description:
         """Return the description of a data set."""
         return cls(data.title, data.event_shape, data.levels, data.condition, data.columns, data.categories)
 
+    def check_same(self, other: "Description", where: Path) -> None:
+        """Check that a run described by this can go on with other data: its contexts and columns mean the same.
+
+        Args:
+            other: describes the data.
+            where: the run folder, in the error.
+
+        Raises:
+            DataError: if shape, gray levels, classes, columns or categories differ.
+        """
+        for name, mine, theirs in (
+            ("shape", self.event_shape, other.event_shape),
+            ("gray levels", self.levels, other.levels),
+            ("columns", self.columns, other.columns),
+            ("categories", self.categories, other.categories),
+            ("condition", _plain(self.condition), _plain(other.condition)),
+        ):
+            if mine != theirs:
+                raise DataError(
+                    f"{other.title} has changed since {where} was trained: its {name} was {mine} and is {theirs}; "
+                    "restore the data, or train another run"
+                )
+
     def write(self, path: Path) -> None:
         """Write the description as JSON."""
-        condition = None if self.condition is None else self.condition.to_mapping()
-        write_json(path, {**vars(self), "condition": condition, "categories": dict(self.categories)})
+        write_json(path, {**vars(self), "condition": _plain(self.condition), "categories": dict(self.categories)})
 
     @classmethod
     def read(cls, path: Path) -> "Description":
@@ -59,3 +81,7 @@ class Description:
             )
         except (ValueError, TypeError, KeyError, AttributeError, DataError) as error:
             raise RunError(f"{path} is damaged; `train --resume` writes it anew") from error
+
+
+def _plain(condition: Any) -> Any:
+    return None if condition is None else condition.to_mapping()

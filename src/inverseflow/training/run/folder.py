@@ -105,6 +105,15 @@ class Run:
         """Return what the folder says about the data; None if it was made before folders said anything."""
         return Description.read(self.data) if self.data.is_file() else None
 
+    def check_data(self, data: Description) -> None:
+        """Check that the run can go on with data; a damaged description is about to be written anew."""
+        try:
+            known = self.description()
+        except RunError:
+            return
+        if known is not None:
+            known.check_same(data, self.path)
+
     def prepare(
         self, options: TrainOptions, data: Description | None = None, *, overwrite: bool, step: int = 0
     ) -> None:
