@@ -256,6 +256,29 @@ def test_data_that_changed_their_meaning_are_refused(table, points, run, tmp_pat
     assert "points has changed since" in error and "'north'" in error and "'east'" in error
 
 
+def test_names_of_columns_may_hold_spaces_and_commas(table, run, tmp_path):
+    path, folder = tmp_path / "named.csv", tmp_path / "run"
+    path.write_text(table.read_text().replace("a,b,t,site", 'a,b,"t, in s",site'))
+    names = ["--columns", "a, b", "--context-columns", '"t, in s", site']
+    assert run("train", "table", "--data", path, *names, *SMALL, "--out", folder)[0] == 0
+    resumed = run("train", "table", "--out", folder, "--resume", "--max-steps", 31)
+    sampled = run("sample", folder, "--context", '"t, in s=0.5", site=north', "-n", 3, "-o", tmp_path / "s.csv")
+
+    assert resumed[0] == sampled[0] == 0
+    assert (tmp_path / "s.csv").read_text().startswith("a,b\n")
+
+
+def test_a_description_of_other_contexts_than_the_model_takes_is_refused(points, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(points, folder)
+    data = json.loads((folder / "data.json").read_text())
+    data["condition"]["columns"] = ["t"]
+    (folder / "data.json").write_text(json.dumps(data))
+    code, _, error = run("sample", folder, "--context", "t=1", "-o", tmp_path / "s.csv")
+
+    assert code == 2 and "data.json does not fit the model" in error
+
+
 def test_the_data_of_a_run_describe_themselves(labeled, points):
     labels, columns = (Run(folder).description() for folder in (labeled, points))
 

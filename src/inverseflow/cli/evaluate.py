@@ -43,7 +43,7 @@ def evaluate(
     Args:
         run: the run folder.
         split: examples to measure on.
-        draws: dequantization draws for each image.
+        draws: dequantization draws for each image, or row with categories.
         importance_samples: also compute the tighter importance-weighted bound, with this many draws for each image.
         number: measure on the first N examples. By default on all.
         batch_size: number of examples at a time.
@@ -97,7 +97,7 @@ def evaluate(
 def _print(measured: Evaluation, unit: str, noun: str, labeled: LabelEvaluation | None) -> None:
     from inverseflow.training.words import counted
 
-    draws = "" if unit == "nats" else f", {counted(measured.draws, 'draw')} each"
+    draws = "" if unit == "nats" and measured.draws == 1 else f", {counted(measured.draws, 'draw')} each"
     between = "" if measured.draw_std is None else f", standard deviation between draws {measured.draw_std:.4f}"
     _line(unit, _with_error(measured.value, measured.stderr, noun))
     _line("", f"{counted(measured.examples, noun)}{draws}{between}")

@@ -42,7 +42,7 @@ def _run(argv: list[str]) -> None:
 
     app = App(
         name="inverseflow",
-        help="Invertible networks: train flows on images, sample from them, evaluate them.",
+        help="Invertible networks: train flows on images, points and tables, sample from them, evaluate them.",
         help_epilogue="A first run, a few minutes on a CPU:  inverseflow train digits\n\n"
         "With --debug, every command shows the traceback of an error.",
         help_format="markdown",

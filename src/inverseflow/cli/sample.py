@@ -52,7 +52,7 @@ def sample(
         label: class of the samples, for a run with --condition label; may be given several times. all stands for every
             class. In a picture each of several labels has its row.
         context: context of the samples, NAME=VALUE for each of its columns, separated by commas, for a run with
-            --context-columns; may be given several times.
+            --context-columns; may be given several times. A part that holds a comma stands in double quotes.
         temperature: standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
             unlikely samples.
         output: of images a picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt).
@@ -84,6 +84,9 @@ def sample(
     density = load_density(run, device)
     if images and density.levels is None:
         raise RunError(f"{run.path} holds a model of real numbers; only a model of gray levels draws images")
+    given_length = None if contexts is None else contexts.shape[1]
+    if density.context_shape is not None and density.context_shape != (given_length,):
+        raise RunError(f"{run.data} does not fit the model; delete it, and the data of the run are read instead")
     where = next(density.parameters()).device
     generator = torch.Generator(where).manual_seed(seed)
     total = each if contexts is None else each * len(contexts)

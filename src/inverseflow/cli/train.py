@@ -177,7 +177,7 @@ def _with_defaults(cls: type[Any], defaults: Mapping[str, Any], prefix: str = ""
         option = Annotated[STRICT.get(kind, kind), Parameter(name=names, negative=negative)]  # type: ignore[valid-type]
         default = defaults.get(item.name, item.default)
         if kind == tuple[str, ...]:
-            default = ",".join(default) or None
+            default = ",".join(f'"{name}"' if "," in name else name for name in default) or None
         specifications.append((item.name, option, field(default=default)))
     namespace = {"__doc__": cls.__doc__, "__module__": __name__}
     return make_dataclass(cls.__name__, specifications, namespace=namespace, frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inverseflow.errors import DataError
+from inverseflow.utils.arguments import listed
 
 
 class Condition(Protocol):
@@ -132,7 +133,7 @@ class ColumnCondition:
             DataError: as `encode`, or if the text has another form.
         """
         row: dict[str, str] = {}
-        for part in text.split(","):
+        for part in listed(text) or [""]:
             name, equals, value = (piece.strip() for piece in part.partition("="))
             if not equals or name in row:
                 problem = f"names {name!r} twice" if equals else f"has no '=' in {part!r}"

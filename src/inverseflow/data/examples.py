@@ -230,14 +230,13 @@ class Splits(Generic[ExamplesT]):
             >>> from inverseflow.data import load_images
             >>> load_images("digits").augmentation("horizontal_flip")
             Traceback (most recent call last):
-            inverseflow.errors.DataError: 'horizontal_flip' does not suit digits, whose images it would make into ...
+            inverseflow.errors.DataError: 'horizontal_flip' does not suit digits: leave it out ...
         """
         if name not in AUGMENTATIONS:
             raise DataError(f"unknown augmentation {name!r}: choose one of {', '.join(sorted(AUGMENTATIONS))}")
         if name not in self.augmentations:
             sensible = ", ".join(self.augmentations) or "none"
             raise DataError(
-                f"{name!r} does not suit {self.title}, whose images it would make into something else: "
-                f"leave it out (augmentations that suit {self.title}: {sensible})"
+                f"{name!r} does not suit {self.title}: leave it out (augmentations that suit {self.title}: {sensible})"
             )
         return AUGMENTATIONS[name]

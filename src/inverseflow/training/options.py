@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from inverseflow.errors import OptionError
 from inverseflow.names import LayerName
-from inverseflow.utils.arguments import convert_fields, finite_number, whole_number
+from inverseflow.utils.arguments import convert_fields, finite_number, listed, whole_number
 
 ToyName = Literal["two-moons", "pinwheel", "eight-gaussians", "swiss-roll", "checkerboard", "two-spirals", "rings"]
 DataName = Literal["digits", "mnist", "fashion-mnist", "cifar10", "folder", "table", ToyName]
@@ -23,7 +23,7 @@ def _from_1_to(most: int) -> partial[int]:
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
-    names = tuple(value.split(",") if isinstance(value, str) else value or ())
+    names = tuple(listed(value) if isinstance(value, str) else value or ())
     if not all(isinstance(each, str) and each for each in names):
         raise TypeError(f"{name} must be names separated by commas, got {value!r}")
     return names
@@ -135,8 +135,9 @@ class TrainOptions:
             mnist, fashion-mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then fetched from the Hugging Face
             hub.
         condition: train the density of an example given its label. The labels of a folder are its subfolders.
-        columns: columns of a table to model, separated by commas. By default all but those of the context.
-        context_columns: columns of a table that are the context.
+        columns: columns of a table to model, separated by commas; a name that holds a comma stands in double quotes. By
+            default all but those of the context.
+        context_columns: columns of a table that are the context: train the density of the others given these.
         categorical_columns: columns of numbers in a table that stand for categories.
         image_size: height and width to which the images of a folder are brought.
         crop: how the images of a folder are brought to that size: resize scales the shorter side and cuts out the

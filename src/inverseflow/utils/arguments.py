@@ -1,5 +1,6 @@
 """Checks of arguments: numbers are converted or refused where they enter."""
 
+import csv
 import math
 import operator
 import os
@@ -146,3 +147,13 @@ def _range(at_least: int | None, at_most: int | None) -> str:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of a text between commas, without spaces around them; double quotes protect commas.
+
+    Example:
+        >>> listed('a, "speed, in m/s",c')
+        ['a', 'speed, in m/s', 'c']
+    """
+    return [part.strip() for part in next(csv.reader([text.replace("\n", " ")], skipinitialspace=True), [])]
