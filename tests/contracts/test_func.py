@@ -5,13 +5,16 @@ import torch
 from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 
 from inverseflow.bijections import InverseConv2d
-from inverseflow.flows import Glow, InverseFlow
+from inverseflow.flows import IAF, AutoregressiveNSF, Glow, InverseFlow
 from tests.contracts.registry import perturb
 
 FLOWS = [
     lambda: InverseFlow((1, 4, 4), levels=None, scales=2, steps=1, width=3, spline_bins=3),
     lambda: Glow((2, 2, 2), levels=None, scales=1, steps=2, width=3),
+    lambda: AutoregressiveNSF((3,), steps=2, width=4, spline_bins=3),
+    lambda: IAF((3,), steps=2, width=4),
 ]
+NAMES = ["InverseFlow", "Glow", "AutoregressiveNSF", "IAF"]
 
 
 @pytest.mark.parametrize("transform", [jacrev, jacfwd])
@@ -22,7 +25,7 @@ def test_the_log_determinant_of_a_layer_is_that_of_its_jacobian(transform):
     torch.testing.assert_close(torch.linalg.slogdet(jacobian.reshape(24, 24)).logabsdet, log_det[0])
 
 
-@pytest.mark.parametrize("build", FLOWS, ids=["InverseFlow", "Glow"])
+@pytest.mark.parametrize("build", FLOWS, ids=NAMES)
 @pytest.mark.parametrize("transform", [jacrev, jacfwd])
 def test_the_log_determinant_of_a_flow_is_that_of_its_jacobian(build, transform):
     flow = perturb(build().double())
@@ -33,7 +36,7 @@ def test_the_log_determinant_of_a_flow_is_that_of_its_jacobian(build, transform)
     torch.testing.assert_close(flow.log_prob(x)[0], expected)
 
 
-@pytest.mark.parametrize("build", FLOWS, ids=["InverseFlow", "Glow"])
+@pytest.mark.parametrize("build", FLOWS, ids=NAMES)
 def test_a_tangent_of_a_flow_goes_there_and_back(build):
     flow = perturb(build().double())
     x, along = torch.randn(2, 2, *flow.event_shape, dtype=torch.float64)
@@ -55,3 +58,12 @@ def test_gradients_of_a_flow_of_grey_levels_for_each_image_add_up():
     for name in parameters:
         looped = torch.stack([grad(bits)(parameters, image)[name] for image in images])
         torch.testing.assert_close(mapped[name], looped)
+
+
+@pytest.mark.parametrize("build", FLOWS, ids=NAMES)
+def test_a_mapped_flow_gives_the_density_and_the_data_of_each_event(build):
+    flow = perturb(build().double())
+    x = torch.randn(3, *flow.event_shape, dtype=torch.float64)
+    z = flow.encode(x)
+    torch.testing.assert_close(vmap(lambda event: flow.log_prob(event[None])[0])(x), flow.log_prob(x))
+    torch.testing.assert_close(vmap(lambda latent: flow.decode(latent[None])[0])(z), x)

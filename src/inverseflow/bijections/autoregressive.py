@@ -14,6 +14,7 @@ from inverseflow.nets import MaskedMLP
 from inverseflow.nets.conditioner import Builder, build_network, call_network, takes_context
 from inverseflow.nets.masked import NamedOrder, resolve_order
 from inverseflow.ops import triangular_fixed_point
+from inverseflow.ops.torch_internals import transforms_active
 from inverseflow.utils.arguments import one_of
 
 Solver = Literal["sequential", "parallel"]
@@ -84,6 +85,8 @@ class Autoregressive(Bijection):
         return z, sum_event(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        if transforms_active():
+            return self._find_in_passes(z, context)
         if self.solver == "sequential":
             with torch.no_grad():
                 x, log_det = self._find_in_turn(z.detach(), context)
@@ -98,6 +101,13 @@ class Autoregressive(Bijection):
         x = triangular_fixed_point(update, x, passes=z.shape[1]).value
         _, log_derivative = self.map.forward(x, self._map_parameters(x, context))
         return x, -sum_event(log_derivative)
+
+    def _find_in_passes(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        """Return x after as many passes as there are channels, which `torch.func` can map and differentiate."""
+        x, log_derivative = torch.zeros_like(z), torch.zeros_like(z)
+        for _ in self._places:
+            x, log_derivative = self.map.inverse(z, self._map_parameters(x, context))
+        return x, sum_event(log_derivative)
 
     def _find_in_turn(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         log_derivatives, columns = [], z.T.contiguous().unbind()

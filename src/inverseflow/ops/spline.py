@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inverseflow.ops.precision import at_least_single
+from inverseflow.ops.torch_internals import transforms_active
 
 MIN_BIN = 1e-3
 MIN_DERIVATIVE = 1e-3
@@ -98,8 +99,11 @@ def _segment_at(point: Tensor, widths: Tensor, heights: Tensor, raw: Tensor, bou
     positions = F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
     # One gather for both ends of all three: at small sizes the number of operations is what takes the time.
     knots = torch.cat([positions, F.pad(slopes, (1, 1), value=1.0)[None]])
-    searched = inner.detach()[int(inverse)].clone()  # under vmap a slice is not contiguous although it seems so
-    index = torch.searchsorted(searched, point.detach().contiguous(), right=True)
+    searched, points = inner.detach()[int(inverse)], point.detach()
+    if transforms_active():  # `torch.vmap` lays tensors out so that the search would warn
+        index = (points[..., None] >= searched[..., None, :]).sum(-1)
+    else:
+        index = torch.searchsorted(searched, points.contiguous(), right=True)
     ends = torch.stack([index, index + 1]).expand(3, 2, *index.shape)
     x, right_x, y, top_y, *at_ends = knots[:, None].expand(3, 2, *knots.shape[1:]).gather(-1, ends).flatten(0, 1)
     return _Segment(x, right_x - x, y, top_y - y, *at_ends)
