@@ -4,6 +4,7 @@ from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.autoregressive import Autoregressive
 from inverseflow.bijections.base import Bijection, Shape
 from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
+from inverseflow.bijections.context_affine import ContextAffine
 from inverseflow.bijections.convolution.butterfly import Butterfly
 from inverseflow.bijections.convolution.causal import (
     CausalConv1d,
@@ -52,6 +53,7 @@ __all__ = [
     "Checkerboard",
     "CheckpointedCompose",
     "Compose",
+    "ContextAffine",
     "Conv1x1",
     "Coupling",
     "Dequantize",

@@ -53,6 +53,8 @@ class ImageFlow(Flow):
         context_channels: channels K of the context; None for an unconditional flow. A context is a vector ``(B, K)``,
             or spatial ``(B, K, *spatial)`` with the sizes of the images or multiples of them; each scale sees it at
             its own size.
+            The couplings, and the priors that every scale then ends with, see it with maps of it (`ContextMaps`), so
+            that a label acts on each place differently.
 
     Raises:
         ValueError: if the shape can't be squeezed that often, an argument is out of its range, or the layer does not
@@ -89,11 +91,6 @@ class ImageFlow(Flow):
         **step: Unpack[StepKwargs],
     ) -> None:
         options = complete(StepOptions(layer=layer, **step))
-        if options.context_channels is not None and options.coupling == "none" and scales == 1:
-            raise ValueError(
-                f"context_channels={options.context_channels} conditions the couplings and the priors between scales, "
-                "and with coupling='none' and scales=1 there are none; take a coupling or more scales"
-            )
         bijection = image_multiscale(options, event_shape, scales=scales, steps=steps)
         prepared = image_preprocessing(preprocessing, alpha, levels)
         super().__init__(bijection, event_shape, levels=levels, preprocessing=prepared)

@@ -1,7 +1,10 @@
 """The step and the multi-scale architecture that the image flows share."""
 
+from dataclasses import replace
 from functools import partial
 from typing import get_args
+
+from torch import Tensor
 
 from inverseflow.bijections import (
     ActNorm,
@@ -9,6 +12,7 @@ from inverseflow.bijections import (
     Bijection,
     CheckpointedCompose,
     Compose,
+    ContextAffine,
     Conv1x1,
     Logit,
     LUConv1x1,
@@ -20,14 +24,36 @@ from inverseflow.bijections import (
     SplitPrior,
     Squeeze,
 )
+from inverseflow.bijections.base import LogDet
 from inverseflow.flows.image.layers import build_layer
 from inverseflow.flows.image.options import Preprocessing, StepOptions
-from inverseflow.nets import ConvNet
+from inverseflow.nets import ContextMaps, ConvNet
 from inverseflow.utils.arguments import one_of, whole_number, whole_shape
+
+_CONTEXT_MAPS = 16
 
 
 class Step(CheckpointedCompose):
     """One step of a flow: its layers, whose activations can be recomputed in the backward pass to save memory."""
+
+
+class ConditionalScale(Compose):
+    """The layers of a scale, which see the context with maps of it; see `ContextMaps`."""
+
+    def __init__(self, *layers: Bijection, maps: ContextMaps, context_channels: int) -> None:
+        super().__init__(*layers)
+        self.maps = maps
+        self.context_channels = context_channels
+
+    # The layers see another context than this one, which is checked here.
+    _check_forward = Bijection._check_forward
+    _check_inverse = Bijection._check_inverse
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return super()._forward(x, self.maps(context))
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return super()._inverse(z, self.maps(context))
 
 
 def image_step(options: StepOptions, shape: Shape, index: int) -> Step:
@@ -43,13 +69,22 @@ def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, s
     """Build scales of squeeze, steps and, at every scale but the last, a learned prior of the half that leaves."""
     shape = image_shape(event_shape, scales, steps)
     built: list[Bijection] = []
+    context_channels = options.context_channels
+    if context_channels is not None:
+        options = replace(options, context_channels=context_channels + _CONTEXT_MAPS)
     for scale in range(scales):
         squeeze = Squeeze(spatial_axes=len(event_shape) - 1)
         shape = squeeze.output_shape(shape)
         layers = [squeeze, *(image_step(options, shape, index) for index in range(steps))]
         if scale < scales - 1:
             layers.append(SplitPrior(shape[0], spatial_axes=len(shape) - 1, context_channels=options.context_channels))
-        built.append(Compose(*layers))
+        elif options.context_channels is not None:
+            layers.append(ContextAffine(shape[0], options.context_channels, spatial_axes=len(shape) - 1))
+        if context_channels is None:
+            built.append(Compose(*layers))
+        else:
+            maps = ContextMaps(context_channels, _CONTEXT_MAPS, shape[1:])
+            built.append(ConditionalScale(*layers, maps=maps, context_channels=context_channels))
         shape = (shape[0] // 2, *shape[1:])
     return Multiscale(built, event_shape)
 
