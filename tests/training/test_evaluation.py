@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from inverseflow import flows
-from inverseflow.data import TensorImages
+from inverseflow.data import TensorExamples, TensorImages
 from inverseflow.densities import Density
-from inverseflow.errors import ConvergenceError, NonFiniteError
-from inverseflow.training.evaluation import evaluate
-from inverseflow.utils.seeding import seeded
+from inverseflow.errors import ConvergenceError, DataError, NonFiniteError
+from inverseflow.training.evaluation import evaluate, evaluate_labels
+from inverseflow.utils.seeding import derived_seed, seeded
 
 LEVELS = 8
 
@@ -144,3 +144,44 @@ def test_measuring_changes_neither_the_flow_nor_the_generator(flow, images):
 
 def test_the_same_seed_measures_the_same(flow, images):
     assert evaluate(flow, images, seed=5).value == evaluate(flow, images, seed=5).value
+
+
+def test_labels_are_measured_with_the_same_noise_for_each(images):
+    with seeded(0, "weights"):
+        flow = flows.create("glow", (1, 4, 4), levels=LEVELS, scales=1, steps=1, width=4, context_channels=3)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    labels = torch.arange(60) % 3
+    labeled = images.with_context(torch.eye(3)[labels])
+    measured = evaluate_labels(flow, labeled, draws=2, batch_size=60, seed=1)
+    seed = derived_seed(1, "labels", 0)
+    values = []
+    with torch.no_grad():
+        for context in torch.eye(3):
+            torch.manual_seed(seed)
+            each = [flow.bits_per_dim(images.tensor(), context.expand(60, -1)).double() for _ in range(2)]
+            values.append(torch.stack(each).mean(0))
+    table = torch.stack(values, 1)  # (N, classes)
+
+    assert measured.right == pytest.approx(float(table[torch.arange(60), labels].mean()), rel=1e-6)
+    assert measured.wrong == pytest.approx(float((table.sum(1) - table[torch.arange(60), labels]).mean() / 2), rel=1e-6)
+    assert measured.accuracy == float((table.argmin(1) == labels).double().mean())
+
+
+def test_contexts_that_are_no_labels_are_refused(flow, images):
+    with pytest.raises(DataError, match="are not labels"):
+        evaluate_labels(flow, images.with_context(torch.rand(60, 3)))
+
+
+def test_continuous_data_are_measured_in_nats_without_draws():
+    flow = flows.create("nsf", (2,), steps=1, width=4)
+    x = 100 * torch.randn(50, 2)
+    flow.initialize(x)
+    measured = evaluate(flow, TensorExamples(x), draws=5)
+    with torch.no_grad():
+        nats = -flow.log_prob(x).double().mean()
+
+    assert (measured.metric, measured.draws, measured.draw_std) == ("nats", 1, None)
+    assert measured.value == pytest.approx(float(nats), rel=1e-6)
+    assert measured.round_trip.startswith("values come back within")
+    assert measured.to_mapping().keys() >= {"nats", "nats_stderr", "examples"}

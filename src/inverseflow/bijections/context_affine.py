@@ -15,7 +15,7 @@ class ContextAffine(Bijection):
 
     .. math:: z = x \odot \exp(s(c)) + t(c)
 
-    with s and t one zero-initialized convolution of side 3 over the context.
+    with s and t one zero-initialized convolution of side 3 over the context, and every scale in :math:`[e^{-1}, e]`.
 
     Args:
         channels: number of channels C.
@@ -35,7 +35,7 @@ class ContextAffine(Bijection):
     def __init__(self, channels: int, context_channels: int, *, spatial_axes: int = 2) -> None:
         axes = whole_number("spatial_axes", spatial_axes)
         super().__init__(channels=channels, context_channels=context_channels, spatial_axes=axes)
-        self.map = Affine()
+        self.map = Affine(1.0)
         self.net = ZeroConv(context_channels, self.map.num_parameters * channels, spatial_axes=axes)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:

@@ -85,7 +85,9 @@ def evaluate(
             on_batch=bar.update,
         )
         if has_labels:
-            labeled = training.evaluate_labels(density, examples, batch_size=batch_size, seed=seed, on_batch=bar.update)
+            labeled = training.evaluate_labels(
+                density, examples, draws=draws, batch_size=batch_size, seed=seed, on_batch=bar.update
+            )
     if output is not None:
         labels = {} if labeled is None else {"labels": asdict(labeled)}
         write_json(output, {"title": data.title, "split": split, **measured.to_mapping(), **labels})

@@ -150,8 +150,8 @@ def evaluate(
         whole_number("importance_samples", importance_samples, at_least=1)
     if len(examples) == 0:
         raise DataError("there are no examples to measure on; choose another split")
-    noisy = density.levels is not None or (isinstance(density, Flow) and density.dequantize is not None)
-    draws, importance_samples = (draws, importance_samples) if noisy else (1, None)
+    if not _is_noisy(density):
+        draws, importance_samples = 1, None
     device = next(density.parameters()).device
     per_example, weighted = [], []
     round_trip: dict[str, Any] = {}
@@ -189,17 +189,19 @@ def evaluate_labels(
     density: Density,
     examples: Examples,
     *,
+    draws: int = 3,
     batch_size: int = 250,
     seed: int = 0,
     on_batch: Callable[[], object] = lambda: None,
 ) -> LabelEvaluation:
     """Measure a density with every label as the context of every example: is the right one the most likely?
 
-    The noise that dequantizes an image is the same for all labels.
+    The noise that dequantizes an image is the same for all labels. The values are means over the draws.
 
     Args:
         density: a density whose context is a one at the place of the label.
         examples: test examples with these contexts.
+        draws: dequantization draws for each image.
         batch_size: examples at a time.
         seed: seed of the noise.
         on_batch: called after each batch, for a progress bar.
@@ -219,6 +221,7 @@ def evaluate_labels(
         raise DataError(
             "the contexts of these examples are not labels: a one at the place of the class, zero elsewhere"
         )
+    draws = whole_number("draws", draws, at_least=1) if _is_noisy(density) else 1
     labels = examples.context.argmax(1)
     device = next(density.parameters()).device
     one_hot = torch.eye(examples.context.shape[1], dtype=examples.context.dtype, device=device)
@@ -228,8 +231,9 @@ def evaluate_labels(
             each = []
             for context in one_hot:
                 seed_generators(derived_seed(seed, "labels", number), device)
-                log_prob = density.log_prob(batch.x, context.expand(len(batch), -1))
-                each.append(density.to_metric(log_prob).double().cpu())
+                contexts = context.expand(len(batch), -1)
+                log_prob = torch.stack([density.log_prob(batch.x, contexts).double() for _ in range(draws)]).mean(0)
+                each.append(density.to_metric(log_prob).cpu())
             found.append(torch.stack(each, 1))
             on_batch()
         values = torch.cat(found)  # (N, classes)
@@ -256,6 +260,11 @@ def _measuring(density: Density, seed: int) -> Iterator[None]:
             yield
     finally:
         density.train(was_training)
+
+
+def _is_noisy(density: Density) -> bool:
+    """Return whether noise is drawn to measure the density."""
+    return density.levels is not None or (isinstance(density, Flow) and density.dequantize is not None)
 
 
 def _batches(examples: Examples, batch_size: int, device: torch.device) -> Iterator[Batch]:
