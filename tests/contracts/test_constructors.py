@@ -21,6 +21,7 @@ from inverseflow.bijections import (
     CausalConv3d,
     Channels,
     Checkerboard,
+    ContextAffine,
     Conv1x1,
     Coupling,
     Dequantize,
@@ -59,7 +60,7 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.distributions import StandardNormal
-from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet, ZeroConv
+from inverseflow.nets import MLP, ContextMaps, ConvNet, MaskedMLP, ResNet, ZeroConv
 
 CHANNELS, CONTEXT, IMAGE = {"channels": 4}, {"channels": 4, "context_channels": 2}, {"channels": 4, "size": (4, 4)}
 NETWORK = {"in_channels": 2, "out_channels": 3, "spatial_axes": 2}
@@ -74,6 +75,7 @@ COMPLETE = {
     CausalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     CausalConv1d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     CausalConv3d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
+    ContextAffine: {"spatial_axes": 2, **CONTEXT},
     Conv1x1: CHANNELS,
     Coupling: {"conditioner": partial(ConvNet, width=3), **CONTEXT},
     Dequantize: {"levels": 256},
@@ -110,6 +112,7 @@ COMPLETE = {
     Squeeze: {"factor": 2, "spatial_axes": 2},
     Standardize: {"event_shape": (4, 2)},
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
+    ContextMaps: {"context_channels": 2, "maps": 3, "size": (4, 4)},
     ConvNet: {"width": 4, **NETWORK},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
     MaskedMLP: {"in_channels": 2, "out_channels": 4, "width": 4, "depth": 1, "degree_seed": 3, "context_channels": 2},

@@ -8,6 +8,7 @@ from inverseflow.bijections import (
     Autoregressive,
     Bijection,
     CheckpointedCompose,
+    ContextAffine,
     Coupling,
     Dequantize,
     DequantizeColumns,
@@ -24,6 +25,7 @@ EXPORTED = [
 NOT_MEASURED = {
     "noise": [Dequantize, DequantizeColumns],
     "measured by another name": [CheckpointedCompose, Coupling],
+    "context": [ContextAffine],
     "vectors and tables": [Autoregressive, Standardize],
     "sequences and volumes": [layer for layer in EXPORTED if layer.__name__.endswith(("1d", "3d"))],
 }
