@@ -133,13 +133,13 @@ class Autoregressive(Bijection):
     def _predict(self, net: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
         context = None if self.context_channels is None else context
         prediction = call_network(net, x, context, context_apart=self._context_apart)
-        sizes = (self.map.num_parameters, x.shape[1])
-        if prediction.shape != (len(x), sizes[0] * sizes[1]):
+        batch, *sizes = x.shape[0], self.map.num_parameters, x.shape[1]  # `len` would fix the size in an exported graph
+        if prediction.shape != (batch, sizes[0] * sizes[1]):
             raise ValueError(
                 f"the network of an autoregressive layer of {sizes[1]} channels with {sizes[0]} parameters each must "
-                f"return {(len(x), sizes[0] * sizes[1])}, got {tuple(prediction.shape)}"
+                f"return {(batch, sizes[0] * sizes[1])}, got {tuple(prediction.shape)}"
             )
-        return prediction.reshape(len(x), *sizes)
+        return prediction.reshape(batch, *sizes)
 
     @torch.no_grad()
     def _check_causality(self) -> None:
