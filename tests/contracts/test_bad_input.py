@@ -213,7 +213,9 @@ def test_grey_levels_out_of_range_are_refused_with_the_range_and_the_values(case
     x = torch.zeros(2, *case.shape, dtype=torch.int32)
     x[-1, -1] = case.levels if offset > 0 else -1
     low, high = min(x.min().item(), 0), max(x.max().item(), 0)
-    message = rf"from 0 to {case.levels - 1}, got values from {low} to {high}; build the flow with the number of levels"
+    message = (
+        rf"from 0 to {case.levels - 1}, got values from {low} to {high}; build the model with the number of levels"
+    )
     context = case.draw_context(2, "cpu", torch.float32)
     with pytest.raises(ValueError, match=message):
         case.build()(x, context)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single, elements, sum_event
+from inverseflow.ops.levels import check_levels
 from inverseflow.ops.torch_internals import unwrap_functorch
 from inverseflow.utils.arguments import finite_number, whole_number
 
@@ -71,27 +72,11 @@ class Dequantize(Bijection):
         return torch.promote_types(self.one.dtype, torch.float32)
 
     def _place(self, x: Tensor, within: Tensor) -> Tensor:
-        if x.is_floating_point():
-            raise TypeError(
-                f"Dequantize expects gray levels 0 … {self.levels - 1} of an integer dtype, got {x.dtype}; "
-                "convert with .to(torch.uint8), or build the flow with levels=None for continuous data"
-            )
-        if not torch.compiler.is_compiling():
-            self._check_range(x)
+        check_levels(x, self.levels, "Dequantize")
         # A few roundings inside the interval, so that dividing and multiplying again cannot leave it.
         margin = 4 * torch.finfo(self._dtype).eps
         x = x.to(self._dtype)
         return (x + within).clamp(x * (1 + margin), (x + 1) * (1 - margin)) / self.levels
-
-    def _check_range(self, x: Tensor) -> None:
-        if (x.dtype == torch.uint8 and self.levels >= 256) or x.numel() == 0:
-            return
-        low, high = map(int, unwrap_functorch(x).to(torch.int64).aminmax())  # some unsigned dtypes have no aminmax
-        if low < 0 or high >= self.levels:
-            raise ValueError(
-                f"gray levels run from 0 to {self.levels - 1}, got values from {low} to {high}; "
-                "build the flow with the number of levels that the data has"
-            )
 
     def _warn_of_nan(self, z: Tensor) -> None:
         pixels = unwrap_functorch(z)

@@ -1,5 +1,6 @@
-"""Density models: the contract `Density`, the registry, saving, export, and the view as a torch distribution."""
+"""Density models: the contract `Density`, autoregressive ones, the registry, saving, export, and the view of torch."""
 
+from inverseflow.densities.autoregressive import AutoregressiveDensity
 from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
@@ -9,6 +10,7 @@ from inverseflow.densities.registry import create, density_class, names, registe
 __all__ = [
     "BITS_PER_DIM",
     "NATS",
+    "AutoregressiveDensity",
     "Density",
     "DensityDistribution",
     "Metric",

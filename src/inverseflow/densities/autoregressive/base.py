@@ -1,0 +1,164 @@
+"""The contract of autoregressive densities."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from inverseflow.densities.density import Density
+from inverseflow.distributions.heads import Head
+from inverseflow.utils.arguments import whole_number
+
+Choose = Callable[[Tensor], Tensor]
+
+
+class AutoregressiveDensity(Density):
+    r"""A density that predicts one element after another, each given those before it.
+
+    .. math:: p(x \mid c) = \prod_i p(x_i \mid x_{<i}, c)
+
+    It has no inverse, and its likelihood is exact, also that of integer data. A subclass MUST implement
+    `parameters_of`. It SHOULD override `_draw`, which here evaluates the whole network for every element.
+
+    Args:
+        event_shape: the shape of one datum, ``(C, *spatial)``.
+        head: the distribution of one element.
+        context_channels: channels K of the context, None for an unconditional density.
+        spatial_context: whether the context may be spatial too, ``(B, K, *spatial)`` with the sizes of the data.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Example:
+        >>> class Marginals(AutoregressiveDensity):  # the elements are independent
+        ...     def __init__(self, event_shape):
+        ...         super().__init__(event_shape, Bernoulli())
+        ...         self.logits = torch.nn.Parameter(torch.zeros(1, *event_shape))
+        ...     def parameters_of(self, x, context=None):
+        ...         return self.logits.expand(x.shape[0], 1, *self.event_shape)
+        >>> density = Marginals((3,))
+        >>> density.log_prob(density.sample(2))
+        tensor([-2.0794, -2.0794], grad_fn=<SumBackward1>)
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        head: Head,
+        *,
+        context_channels: int | None = None,
+        spatial_context: bool = False,
+    ) -> None:
+        context_shape: tuple[int] | None = None
+        if context_channels is not None:
+            context_channels = whole_number("context_channels", context_channels, at_least=1)
+            context_shape = None if spatial_context else (context_channels,)
+        super().__init__(event_shape, levels=head.levels, context_shape=context_shape)
+        self.head = head
+        self._context_channels = context_channels
+
+    @abstractmethod
+    def parameters_of(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters of the head for every element, by one evaluation of the network.
+
+        Those of an element depend on the elements before it only, in `element_order`.
+
+        Args:
+            x: ``(B, *event_shape)``.
+            context: the contexts of a conditional density.
+
+        Returns:
+            ``(B, P, *event_shape)``.
+        """
+
+    @property
+    def element_order(self) -> Sequence[int]:
+        """The order of the elements, as indices into the flat event: position after position, at each all channels."""
+        positions = math.prod(self.event_shape[1:])
+        return [
+            channel * positions + position for position in range(positions) for channel in range(self.event_shape[0])
+        ]
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the exact log probability, or log density, of each datum in nats; arguments as for `Density.log_prob`.
+
+        Raises:
+            TypeError: if x has no integer dtype although there are levels, or another dtype than the weights.
+            ValueError: if a level is out of range, or x or the context has another shape.
+        """
+        self._check_data(x)
+        context = self._usable_context(context, x)
+        return self.head.log_prob(x, self.parameters_of(x, context)).flatten(1).sum(1)
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
+    ) -> Tensor:
+        """Draw n data, one element after another, without gradients; arguments as for `Density.sample`.
+
+        `Head.sample` says what the temperature does to each element.
+        """
+        n, context, temperature = self._sampling_args(n, context, temperature)
+        context = self._usable_context(context, self._blank(n))
+
+        def choose(parameters: Tensor) -> Tensor:
+            return self.head.sample(parameters, temperature=temperature, generator=generator)
+
+        return self._draw(n, context, choose)
+
+    def _draw(self, rows: int, context: Tensor | None, choose: Choose) -> Tensor:
+        """Return data ``(rows, *event_shape)``.
+
+        `choose` draws one element ``(rows,)`` from its parameters ``(rows, P)``. Call it once for each element, in
+        `element_order`.
+        """
+        x = self._blank(rows)
+        elements = x.view(rows, -1)
+        for index in self.element_order:
+            elements[:, index] = choose(self.parameters_of(x, context).flatten(2)[:, :, index])
+        return x
+
+    def _network_input(self, x: Tensor) -> Tensor:
+        """Return data as a network sees them: levels on [-1, 1], in the dtype of the weights."""
+        x = x.to(self._weight_dtype())
+        return x if self.levels is None else x * (2 / (self.levels - 1)) - 1
+
+    def _blank(self, rows: int) -> Tensor:
+        """Return data that are all zero."""
+        like = next(self.parameters())
+        return torch.zeros(rows, *self.event_shape, dtype=self.head.dtype or like.dtype, device=like.device)
+
+    def _weight_dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def _check_data(self, x: Tensor) -> None:
+        self._check_batch(x, self.event_shape)
+        self.head.check(x)
+        name, like = type(self).__name__, next(self.parameters())
+        if x.device != like.device:
+            raise ValueError(f"{name} lives on {like.device}, got input on {x.device}; move one with .to()")
+        if self.levels is None and x.dtype != like.dtype:
+            raise TypeError(f"{name} has parameters of {like.dtype}, got input of {x.dtype}; convert one with .to()")
+
+    def _usable_context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """Return the contexts of a batch in the dtype of the weights; None for an unconditional density."""
+        if self._context_channels is None:
+            return None
+        self._check_context(context, x)
+        assert context is not None
+        return context.to(self._weight_dtype())
+
+    def _check_context(self, context: Tensor | None, x: Tensor | None = None) -> None:
+        super()._check_context(context, x)
+        if self._context_channels is None or self.context_shape is not None or x is None:
+            return
+        name, expected = type(self).__name__, (x.shape[0], self._context_channels)
+        spatial = (*expected, *self.event_shape[1:])
+        if context is None:
+            raise ValueError(f"{name} is conditional: pass a context of shape {expected} or {spatial}")
+        if context.shape not in (expected, spatial):
+            raise ValueError(f"{name} expects a context of shape {expected} or {spatial}, got {tuple(context.shape)}")
+        if context.device != x.device:
+            raise ValueError(f"{name} got input on {x.device} and a context on {context.device}; move one with .to()")
