@@ -164,7 +164,7 @@ def test_a_damaged_report_is_one_line(trained, run, tmp_path, content):
 def test_a_flow_of_real_numbers_draws_no_images(trained, run, tmp_path, monkeypatch):
     flow = flows.create("inverse-flow", (1, 8, 8), levels=17, scales=1, steps=1, width=4)
     flow.levels = None
-    monkeypatch.setattr("inverseflow.training.model.load_flow", lambda run: flow)
+    monkeypatch.setattr("inverseflow.training.model.load_density", lambda run: flow)
     code, _, error = run("sample", trained, "-o", tmp_path / "s.png")
 
     assert code == 2

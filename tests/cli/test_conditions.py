@@ -180,7 +180,7 @@ def test_points_in_the_plane_share_a_preset_and_have_a_picture(run, tmp_path, na
     code, text, error = run("train", name, *SMALL, "--out", tmp_path / "run")
 
     assert code == 0, error
-    assert "nats on 1000 test examples" in text and "nats, validation" in error
+    assert "nats (exact) on 1000 test examples" in text and "nats, validation" in error
     with Image.open(Run(tmp_path / "run").samples) as picture:
         assert picture.width > 600
     assert run("sample", tmp_path / "run", "-n", 3, "-o", tmp_path / "s.csv")[0] == 0

@@ -110,11 +110,11 @@ def test_one_word_chooses_the_flow(run, words):
     assert yaml.safe_load(text)["model"]["name"] == "finc"
 
 
-def test_an_unknown_flow_is_refused_with_the_names_of_all(run):
-    code, _, error = run("train", "digits", "--model", "nice")
+def test_an_unknown_model_is_refused_with_the_names_of_all(run):
+    code, _, error = run("train", "digits", "--model", "nobody")
 
     assert code == 2
-    assert "unknown flow 'nice'" in error and "emerging, exponential, finc, glow" in error
+    assert "unknown density 'nobody'" in error and "emerging, exponential, finc, glow" in error
 
 
 def test_a_flow_of_a_publication_is_trained_with_its_steps(tiny, run, tmp_path):

@@ -102,3 +102,10 @@ def test_another_event_shape_is_refused(shape, error, message):
 def test_an_array_is_refused_with_the_way_to_convert_it():
     with pytest.raises(TypeError, match=r"Coins takes tensors, got ndarray; convert with torch.as_tensor\(x\)"):
         Coins((3,)).log_prob(np.zeros((2, 3)))
+
+
+def test_a_likelihood_is_exact_unless_the_flow_draws_noise_to_dequantize(coins):
+    flow = flows.NSF((2,), steps=1)
+    whole = flows.NSF((2,), steps=1, integer_columns=[1])
+    image = flows.Glow((1, 4, 4), levels=4, scales=1, steps=1, width=4)
+    assert [model.likelihood for model in (coins((3,)), flow, whole, image)] == ["exact", "exact", "bound", "bound"]

@@ -118,6 +118,7 @@ def test_a_density_without_an_inverse_is_measured_too(images):
     measured = evaluate(Uniform((1, 4, 4), LEVELS), images)
 
     assert measured.value == pytest.approx(3.0)
+    assert (measured.likelihood, measured.draws, measured.draw_std) == ("exact", 1, None)
     assert (measured.changed_examples, measured.round_trip_examples) == (None, 0)
     assert measured.round_trip == "there is no inverse"
 
@@ -181,7 +182,7 @@ def test_continuous_data_are_measured_in_nats_without_draws():
     with torch.no_grad():
         nats = -flow.log_prob(x).double().mean()
 
-    assert (measured.metric, measured.draws, measured.draw_std) == ("nats", 1, None)
+    assert (measured.metric, measured.likelihood, measured.draws, measured.draw_std) == ("nats", "exact", 1, None)
     assert measured.value == pytest.approx(float(nats), rel=1e-6)
     assert measured.round_trip.startswith("values come back within")
     assert measured.to_mapping().keys() >= {"nats", "nats_stderr", "examples"}

@@ -4,7 +4,7 @@ import pytest
 
 from inverseflow.errors import OptionError
 from inverseflow.flows import CInCFlow, PlanarFlow
-from inverseflow.training.model import build_flow
+from inverseflow.training.model import build_density
 from inverseflow.training.options import ModelOptions
 from inverseflow.training.run.description import Description
 
@@ -12,7 +12,7 @@ SMALL = {"scales": 1, "steps": 1, "width": 4}
 
 
 def build(**options):
-    return build_flow(ModelOptions(**{**SMALL, **options}), Description("digits", (1, 8, 8), levels=17), seed=0)
+    return build_density(ModelOptions(**{**SMALL, **options}), Description("digits", (1, 8, 8), levels=17), seed=0)
 
 
 def test_what_is_given_reaches_the_flow():

@@ -465,7 +465,7 @@ def test_a_tiny_set_of_images_trains_and_reports_without_a_standard_error(tmp_pa
     report = train(options(run.path, data="folder", max_steps=2, batch_size=1, evaluation_draws=2), splits(count))
 
     assert json.loads(run.report.read_text())["test_bits_per_dim_stderr"] is None
-    assert "(one image) bits/dim on 1 test image" in closing_lines(report, run)
+    assert "(one image) bits/dim (upper bound) on 1 test image" in closing_lines(report, run)
 
 
 WILD = OptimizerOptions(learning_rate=1e4, warmup_steps=0, clip_norm=None)

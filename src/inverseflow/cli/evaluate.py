@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from inverseflow.cli.arguments import File, Number, Output, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
+from inverseflow.errors import OptionError
 
 if TYPE_CHECKING:
     from inverseflow.training import Evaluation, LabelEvaluation
@@ -25,12 +26,12 @@ def evaluate(
     data_dir: File | None = None,
     output: Output | None = None,
 ) -> None:
-    """Measure the likelihood and the exactness of the inverse of a trained model.
+    """Measure the likelihood of a trained model and, of a flow, how exact its inverse is.
 
-    The likelihood of images is in bits per dimension. Noise makes the discrete images continuous, so they are an upper
-    bound on those of the discrete images. They are the mean over the images of the mean over the draws. The likelihood
-    of points and rows of a table is in nats, −log p(x) in the units of the table. The standard error is the standard
-    deviation of the means of the examples, divided by the square root of their number.
+    The likelihood of images is in bits per dimension, that of points and rows of a table in nats, −log p(x) in the
+    units of the table. Noise makes gray levels and categories continuous for a flow, so that its value is an upper
+    bound: the mean over the examples of the mean over the draws. All others are exact. The standard error is the
+    standard deviation of the means of the examples, divided by the square root of their number.
 
     A run with --condition label is also measured with the wrong labels, and as a classifier that takes the label with
     the largest p(x | label).
@@ -43,8 +44,8 @@ def evaluate(
     Args:
         run: the run folder.
         split: examples to measure on.
-        draws: dequantization draws for each image, or row with categories.
-        importance_samples: also compute the tighter importance-weighted bound, with this many draws for each image.
+        draws: dequantization draws for each example. An exact likelihood takes none.
+        importance_samples: also compute the tighter importance-weighted bound, with this many draws for each example.
         number: measure on the first N examples. By default on all.
         batch_size: number of examples at a time.
         seed: seed of the noise.
@@ -67,6 +68,8 @@ def evaluate(
     from inverseflow.utils.files import write_json
 
     density = load_density(run, device)
+    if importance_samples is not None and density.likelihood == "exact":
+        raise OptionError("the likelihood of this model is exact, and no bound is tighter; omit --importance-samples")
     data = load_data(run, data_dir)
     examples = {"test": data.test, "validation": data.validation, "train": data.train}[split]
     if number is not None and number < len(examples):
@@ -97,11 +100,11 @@ def evaluate(
 
 
 def _print(measured: Evaluation, unit: str, noun: str, labeled: LabelEvaluation | None) -> None:
-    from inverseflow.training.words import counted
+    from inverseflow.training.words import IN_WORDS, counted
 
-    draws = "" if unit == "nats" and measured.draws == 1 else f", {counted(measured.draws, 'draw')} each"
+    draws = "" if measured.likelihood == "exact" else f", {counted(measured.draws, 'draw')} each"
     between = "" if measured.draw_std is None else f", standard deviation between draws {measured.draw_std:.4f}"
-    _line(unit, _with_error(measured.value, measured.stderr, noun))
+    _line(unit, f"{_with_error(measured.value, measured.stderr, noun)} ({IN_WORDS[measured.likelihood]})")
     _line("", f"{counted(measured.examples, noun)}{draws}{between}")
     if measured.importance_value is not None:
         weighted = _with_error(measured.importance_value, measured.importance_stderr, noun)

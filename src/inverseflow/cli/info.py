@@ -7,7 +7,7 @@ from inverseflow.training.run import Run
 
 
 def info(run: RunFolder, /) -> None:
-    """Show the settings and the state of a run, and the layers of its flow with shapes and parameter counts.
+    """Show the settings and the state of a run, and the layers of its model with shapes and parameter counts.
 
     Args:
         run: the run folder.
@@ -17,17 +17,18 @@ def info(run: RunFolder, /) -> None:
     from inverseflow.flows import Flow
     from inverseflow.flows.summary import architecture
 
-    flow = training.load_flow(run)
+    density = training.load_density(run)
     for name, text in _facts(run).items():
         print(f"{name:<11}{text}")
     print()
-    print(architecture(flow) if isinstance(flow, Flow) else flow)
+    print(architecture(density) if isinstance(density, Flow) else density)
 
 
 def _facts(run: Run) -> dict[str, str]:
     import json
 
     from inverseflow.cli.loading import unfinished
+    from inverseflow.training.words import IN_WORDS
 
     options, data = run.options(), run.description()
     facts = {
@@ -44,7 +45,8 @@ def _facts(run: Run) -> dict[str, str]:
             value, error = report[name], report[f"{name}_stderr"]
             deviation = "" if error is None else f" ± {error:.3f}"
             unit, noun = ("bits/dim", "images") if metric == "bits_per_dim" else (metric, "examples")
-            facts |= {"data": report["title"], unit: f"{value:.3f}{deviation} on {split} {noun}"}
+            is_what = f" ({IN_WORDS[report['likelihood']]})" if "likelihood" in report else ""
+            facts |= {"data": report["title"], unit: f"{value:.3f}{deviation}{is_what} on {split} {noun}"}
         except (ValueError, TypeError, KeyError, StopIteration) as damage:
             raise RunError(f"{run.report} is damaged; `train --resume` writes it anew") from damage
     if data is not None and data.condition is not None:

@@ -1,4 +1,4 @@
-"""The flow, the data and the state of a run, as every command about a run needs them."""
+"""The model, the data and the state of a run, as every command about a run needs them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_density(run: Run, device: str) -> Density:
     from inverseflow.utils.device import find_device
 
     where = find_device(device)
-    density = training.load_flow(run).to(where).eval()
+    density = training.load_density(run).to(where).eval()
     state = unfinished(run)
     if state is not None:
         print(f"inverseflow: {run.path} is {state}", file=sys.stderr)
@@ -40,7 +40,8 @@ def load_image_flow(run: Run, device: str, purpose: str) -> Flow:
         raise RunError(f"{run.path} holds a model of {data.title}, not of images; only images can be {purpose}")
     density = load_density(run, device)
     if not isinstance(density, Flow):
-        raise RunError(f"{run.path} holds a {type(density).__name__}, which has no inverse; only a flow can encode")
+        name = run.options().model.name
+        raise RunError(f"a {name} has no inverse, so that no images can be {purpose}; train a flow, such as glow")
     return density
 
 

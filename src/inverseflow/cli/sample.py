@@ -90,8 +90,9 @@ def sample(
     where = next(density.parameters()).device
     generator = torch.Generator(where).manual_seed(seed)
     total = each if contexts is None else each * len(contexts)
+    dtype = torch.float32 if density.levels is None else torch.uint8 if density.levels <= 256 else torch.int64
     try:
-        samples = torch.empty(total, *density.event_shape, dtype=torch.uint8 if images else torch.float32)
+        samples = torch.empty(total, *density.event_shape, dtype=dtype)
     except RuntimeError as error:
         raise OptionError(f"--number is {number}; so many samples do not fit into memory") from error
     if contexts is not None:

@@ -1,7 +1,7 @@
 """Density models: the contract `Density`, autoregressive ones, the registry, saving, export, and the view of torch."""
 
 from inverseflow.densities.autoregressive import AutoregressiveDensity
-from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Metric
+from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Likelihood, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
 from inverseflow.densities.pretrained import load, save
@@ -13,6 +13,7 @@ __all__ = [
     "AutoregressiveDensity",
     "Density",
     "DensityDistribution",
+    "Likelihood",
     "Metric",
     "create",
     "density_class",

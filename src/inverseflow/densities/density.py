@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,6 +15,7 @@ from inverseflow.bijections.base import is_multiple
 from inverseflow.utils.arguments import finite_number, whole_number, whole_numbers, whole_shape
 
 DensityT = TypeVar("DensityT", bound="Density")
+Likelihood = Literal["exact", "bound"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Density(nn.Module, ABC):
     r"""A model of a probability density or mass function :math:`p(x)`, or :math:`p(x \mid c)` given a context.
 
     A subclass MUST implement `log_prob` and `sample`. It CAN override `initialize` if its parameters are set from
-    data, and `rsample` together with `has_rsample` if its samples are differentiable.
+    data, `rsample` together with `has_rsample` if its samples are differentiable, and `likelihood` if `log_prob` is a
+    bound.
 
     Args:
         event_shape: the shape of one datum, ``(C, *spatial)``.
@@ -98,6 +100,11 @@ class Density(nn.Module, ABC):
     def dims(self) -> int:
         """Number of elements D of one datum."""
         return math.prod(self.event_shape)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """Whether `log_prob` is exact, or draws noise and is a lower bound in expectation: ``"exact"``, ``"bound"``."""
+        return "exact"
 
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from inverseflow.bijections import (
     Multiscale,
     initialize_from_data,
 )
-from inverseflow.densities import Density, DensityDistribution, load, save
+from inverseflow.densities import Density, DensityDistribution, Likelihood, load, save
 from inverseflow.densities.density import example_context_shape
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.errors import LayerError
@@ -91,6 +91,11 @@ class Flow(Density):
         )
         layers_take = example_context_shape(self) if context_shape is None and embedding is None else None
         self._context_channels = None if layers_take is None else layers_take[0]
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """``"bound"`` if the flow dequantizes, which draws noise, else ``"exact"``."""
+        return "exact" if self.dequantize is None else "bound"
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density of each datum in nats; for gray levels a one-sample estimate of its lower bound.

@@ -1,7 +1,7 @@
-"""Training: from options to a run folder with a trained flow.
+"""Training: from options to a run folder with a trained density.
 
 Rooms: `run` (the folder of a run), `loop` (what Lightning's trainer is given, and what we add to it), `evaluation`
-(measurements of a trained flow) and `report` (pictures and report.json).
+(measurements of a trained density) and `report` (pictures and report.json).
 """
 
 from importlib import import_module
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inverseflow.training.evaluation import Evaluation, LabelEvaluation, evaluate, evaluate_labels
     from inverseflow.training.fitting import FitResult, fit
-    from inverseflow.training.model import build_flow, describe, load_data, load_flow
+    from inverseflow.training.model import build_density, describe, load_data, load_density
     from inverseflow.training.objective import Loss, MaximumLikelihood, Objective
     from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
     from inverseflow.training.presets import load_preset, preset_names
@@ -30,13 +30,13 @@ __all__ = [
     "Report",
     "Run",
     "TrainOptions",
-    "build_flow",
+    "build_density",
     "describe",
     "evaluate",
     "evaluate_labels",
     "fit",
     "load_data",
-    "load_flow",
+    "load_density",
     "load_preset",
     "preset_names",
     "train",
@@ -46,7 +46,7 @@ __all__ = [
 _NAMES = {
     "evaluation": ("Evaluation", "LabelEvaluation", "evaluate", "evaluate_labels"),
     "fitting": ("FitResult", "fit"),
-    "model": ("build_flow", "describe", "load_data", "load_flow"),
+    "model": ("build_density", "describe", "load_data", "load_density"),
     "objective": ("Loss", "MaximumLikelihood", "Objective"),
     "options": ("ModelOptions", "OptimizerOptions", "TrainOptions"),
     "presets": ("load_preset", "preset_names"),

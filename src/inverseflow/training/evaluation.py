@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inverseflow.bijections import Compose
 from inverseflow.data import Batch, Examples
-from inverseflow.densities import BITS_PER_DIM, Density
+from inverseflow.densities import BITS_PER_DIM, Density, Likelihood
 from inverseflow.errors import DataError, LayerError, NonFiniteError
 from inverseflow.flows import Flow
 from inverseflow.training.words import noun
@@ -27,11 +27,14 @@ _LOST = 1e-3  # standard deviations by which a continuous value may come back ch
 class Evaluation:
     """Measurements of a density on examples, in its metric: bits per dimension of gray levels, else nats.
 
-    All bits are upper bounds on the bits of the discrete images, because noise is drawn to dequantize them.
+    If the likelihood is a bound, noise is drawn to dequantize the examples, and the values are upper bounds on the bits
+    or nats of the discrete ones.
     """
 
     metric: str
     """Name of the metric: ``"bits_per_dim"`` or ``"nats"``."""
+    likelihood: Likelihood
+    """Whether the values are ``"exact"``, or an upper ``"bound"``."""
     value: float
     """Mean over the examples of the mean over the draws."""
     stderr: float | None
@@ -41,7 +44,7 @@ class Evaluation:
     examples: int
     """Number of examples."""
     draws: int
-    """Dequantization draws for each example; 1 for continuous data, whose density is exact."""
+    """Dequantization draws for each example; 1 if the likelihood is exact."""
     importance_value: float | None
     """Mean over the images of −log₂ (1/K Σₖ p(x + uₖ)) / D over K draws: a bound that is tighter the larger K is.
 
@@ -58,9 +61,9 @@ class Evaluation:
     or in standard deviations of the element. None if a reconstruction is not finite or the inverse fails."""
     changed_examples: int | None = None
     """Number of examples whose reconstruction differs, if continuous by over 0.001 standard deviations; None if the
-    density is not a flow."""
+    density has no inverse."""
     round_trip_examples: int = 0
-    """Number of examples taken through the latent and back for these three; 0 if the density is not a flow."""
+    """Number of examples taken through the latent and back for these three; 0 if there is no inverse."""
     sample_ms_per_100: float | None = None
     """Time to draw 100 examples in milliseconds: the median of three, after a warm-up; None if sampling fails."""
 
@@ -125,8 +128,8 @@ def evaluate(
     Args:
         density: a density.
         examples: test examples.
-        draws: dequantization draws for each image. Continuous data need one.
-        importance_samples: draws K of the importance-weighted bound on bits per dimension; None omits it.
+        draws: dequantization draws for each example. An exact likelihood takes one.
+        importance_samples: draws K of the importance-weighted bound; None omits it, and so does an exact likelihood.
         batch_size: examples at a time.
         seed: seed of the noise.
         round_trip_examples: largest number of examples that are taken through the latent and back.
@@ -150,7 +153,7 @@ def evaluate(
         whole_number("importance_samples", importance_samples, at_least=1)
     if len(examples) == 0:
         raise DataError("there are no examples to measure on; choose another split")
-    if not _is_noisy(density):
+    if density.likelihood == "exact":
         draws, importance_samples = 1, None
     device = next(density.parameters()).device
     per_example, weighted = [], []
@@ -172,6 +175,7 @@ def evaluate(
     importance = torch.cat(weighted) if weighted else None  # (N,)
     return Evaluation(
         metric=density.metric.name,
+        likelihood=density.likelihood,
         value=float(values.mean()),
         stderr=_standard_error(values.mean(0)),
         draw_std=float(values.mean(1).std()) if draws > 1 else None,
@@ -201,7 +205,7 @@ def evaluate_labels(
     Args:
         density: a density whose context is a one at the place of the label.
         examples: test examples with these contexts.
-        draws: dequantization draws for each image.
+        draws: dequantization draws for each example. An exact likelihood takes one.
         batch_size: examples at a time.
         seed: seed of the noise.
         on_batch: called after each batch, for a progress bar.
@@ -221,7 +225,7 @@ def evaluate_labels(
         raise DataError(
             "the contexts of these examples are not labels: a one at the place of the class, zero elsewhere"
         )
-    draws = whole_number("draws", draws, at_least=1) if _is_noisy(density) else 1
+    draws = whole_number("draws", draws, at_least=1) if density.likelihood == "bound" else 1
     labels = examples.context.argmax(1)
     device = next(density.parameters()).device
     one_hot = torch.eye(examples.context.shape[1], dtype=examples.context.dtype, device=device)
@@ -260,11 +264,6 @@ def _measuring(density: Density, seed: int) -> Iterator[None]:
             yield
     finally:
         density.train(was_training)
-
-
-def _is_noisy(density: Density) -> bool:
-    """Return whether noise is drawn to measure the density."""
-    return density.levels is not None or (isinstance(density, Flow) and density.dequantize is not None)
 
 
 def _batches(examples: Examples, batch_size: int, device: torch.device) -> Iterator[Batch]:

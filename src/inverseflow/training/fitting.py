@@ -245,6 +245,12 @@ def _context_length(density: Density) -> int | None:
     return next((size for size in sizes if size), None)
 
 
+def _could_take_contexts(density: Density) -> bool:
+    """Return whether a density that was built without contexts would have ignored them silently."""
+    options = {} if density.config is None else density.config["options"]
+    return isinstance(density, Flow) or "context_channels" in options
+
+
 def _check_data(density: Density, data: Splits[Any]) -> None:
     """Refuse data that the density does not take."""
     if data.event_shape != density.event_shape:
@@ -255,9 +261,9 @@ def _check_data(density: Density, data: Splits[Any]) -> None:
     wanted, found = _context_length(density), None if data.condition is None else data.condition.size
     if wanted is not None and found is None:
         raise OptionError(f"the density takes contexts of length {wanted}: give one context for each example")
-    if wanted is None and found is not None and isinstance(density, Flow):
+    if wanted is None and found is not None and _could_take_contexts(density):
         raise OptionError(
-            f"the flow takes no context: build it with context_channels={found}, or leave the context out"
+            f"the density takes no context: build it with context_channels={found}, or leave the context out"
         )
     if wanted != found and wanted is not None:
         labels = isinstance(data.condition, LabelCondition)

@@ -1,14 +1,14 @@
-"""Build the flow of a run, or load the trained one."""
+"""Build the density of a run, or load the trained one."""
 
 from pathlib import Path
 from typing import Any
 
-from inverseflow import densities, flows
+import inverseflow.flows  # noqa: F401  # enters them into the registry
+from inverseflow import densities
 from inverseflow.data import Examples, Splits
 from inverseflow.data import load_data as load_named
 from inverseflow.densities import Density
 from inverseflow.errors import OptionError, RunError
-from inverseflow.flows import Flow
 from inverseflow.training.loop.process import is_first_process
 from inverseflow.training.options import ModelOptions, TrainOptions
 from inverseflow.training.run import Run
@@ -17,16 +17,16 @@ from inverseflow.training.run.description import Description
 from inverseflow.utils.seeding import seeded
 
 
-def build_flow(options: ModelOptions, data: Splits[Any] | Description, seed: int) -> Flow:
-    """Return a new flow for the examples of a data set, given their contexts if they have any.
+def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: int) -> Density:
+    """Return a new density of the examples of a data set, given their contexts if they have any.
 
     Args:
-        options: options of the flow.
+        options: options of the density.
         data: the data set, or its description.
         seed: seed of the weights.
 
     Raises:
-        OptionError: if the flow has no such option or cannot be built with its value.
+        OptionError: if the density has no such option or cannot be built with its value.
     """
     event_shape, given = data.event_shape, options.given()
     if data.levels is not None:
@@ -36,11 +36,11 @@ def build_flow(options: ModelOptions, data: Splits[Any] | Description, seed: int
     if data.condition is not None:
         given["context_channels"] = data.condition.size
     try:
-        paper = getattr(flows.flow_class(options.name), "paper_options", None) if options.paper_options else {}
+        paper = getattr(densities.density_class(options.name), "paper_options", None) if options.paper_options else {}
         if paper is None:
             raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
         with seeded(seed, "weights"):
-            return flows.create(options.name, event_shape, **{**paper, **given})
+            return densities.create(options.name, event_shape, **{**paper, **given})
     except (TypeError, ValueError) as error:
         kind = "rows" if data.levels is None else "images"
         raise OptionError(f"cannot build {options.name} for {kind} {event_shape}: {error}") from error
@@ -69,7 +69,7 @@ def load_data(options: TrainOptions) -> Splits[Examples]:
     )
 
 
-def load_flow(run: Run) -> Density:
+def load_density(run: Run) -> Density:
     """Return the trained density of a run: the exported one, or the best checkpoint of an unfinished run.
 
     Args:
@@ -82,9 +82,9 @@ def load_flow(run: Run) -> Density:
     if run.model.is_dir():
         return _load(run.model)
     path = _best_checkpoint(run)
-    flow = build_flow(options.model, describe(run), options.seed)
-    load_weights(flow, path)
-    return flow
+    density = build_density(options.model, describe(run), options.seed)
+    load_weights(density, path)
+    return density
 
 
 def describe(run: Run) -> Description:
@@ -92,17 +92,17 @@ def describe(run: Run) -> Description:
     return run.description() or Description.of(load_data(run.options()))
 
 
-def load_initial_weights(flow: Density, source: Path) -> None:
-    """Load into a flow the weights of another run, or of the exported model in the folder `source`."""
+def load_initial_weights(density: Density, source: Path) -> None:
+    """Load into a density the weights of another run, or of the exported model in the folder `source`."""
     run = Run(source)
     folder = run.model if run.model.is_dir() else source
     if not (folder / "config.json").is_file():
         run.settings()  # says what is wrong with the folder, if anything is
-        load_weights(flow, _best_checkpoint(run))
+        load_weights(density, _best_checkpoint(run))
         return
     weights = _load(folder).state_dict()
-    check_architecture(flow, weights, folder)
-    flow.load_state_dict(weights)
+    check_architecture(density, weights, folder)
+    density.load_state_dict(weights)
 
 
 def _load(folder: Path) -> Density:

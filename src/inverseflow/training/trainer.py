@@ -14,7 +14,7 @@ from inverseflow.training.loop.loader import StepBatches
 from inverseflow.training.loop.loop import Loop, quiet, tell
 from inverseflow.training.loop.module import FlowModule
 from inverseflow.training.loop.process import StopRequest, is_first_process
-from inverseflow.training.model import build_flow, load_data, load_initial_weights
+from inverseflow.training.model import build_density, load_data, load_initial_weights
 from inverseflow.training.objective import MaximumLikelihood, Objective
 from inverseflow.training.options import TrainOptions
 from inverseflow.training.report import Report, finish
@@ -28,7 +28,7 @@ from inverseflow.utils.seeding import derived_seed, seeded
 
 
 def train(options: TrainOptions, data: Splits[Any] | None = None) -> Report | None:
-    """Train a flow, or continue to, and write everything about the run into its folder.
+    """Train a density, or continue to, and write everything about the run into its folder.
 
     Args:
         options: the settings. The run folder is `options.out`, or runs/DATA.
@@ -72,7 +72,7 @@ def train_in_folder(
         options: the settings.
         run: the run folder.
         data: the examples, None to load those of the settings.
-        density: trained in place, with the best weights at the end; None for a new flow of the settings.
+        density: trained in place, with the best weights at the end; None for a new one of the settings.
         objective: what is minimized, None for maximum likelihood.
     """
     with RunLock(run.path) as lock, quiet():
@@ -98,11 +98,11 @@ def train_in_folder(
 def _train(
     options: TrainOptions, run: Run, lock: RunLock, data: Splits[Any], density: Density | None, objective: Objective
 ) -> Report | None:
-    flow = density if density is not None else build_flow(options.model, data, options.seed)
+    trained = density if density is not None else build_density(options.model, data, options.seed)
     check_batch(options, data)
-    start = find_start(run, flow, options) if options.resume and run.exists else None
+    start = find_start(run, trained, options) if options.resume and run.exists else None
     if start is None:
-        initialize(flow, options, data)
+        initialize(trained, options, data)
     validation = data.validation
     if options.validation_images is not None and options.validation_images < len(validation):
         validation = validation.select(range(options.validation_images))
@@ -119,10 +119,10 @@ def _train(
             )
         if start is not None:
             tell(*(f"inverseflow: {note}" for note in start.notes))
-        if isinstance(flow, Flow):
-            flow.gradient_checkpointing = options.gradient_checkpointing
+        if isinstance(trained, Flow):
+            trained.gradient_checkpointing = options.gradient_checkpointing
         module = FlowModule(
-            flow,
+            trained,
             options.optimizer,
             seed=options.seed,
             objective=objective,
@@ -144,13 +144,13 @@ def _train(
 
     path, best_step, value = checkpoints.exported(loop.steps)
     if density is None:
-        flow = build_flow(options.model, data, options.seed)
-    load_weights(flow, path)
+        trained = build_density(options.model, data, options.seed)
+    load_weights(trained, path)
     if len(data.test) and not options.quiet:
         tell(f"measuring on {counted(len(data.test), f'test {noun(data.test)}')}")
     lock.check()
     training = Training(loop.steps, best_step, value, checkpoints.stopped_early, loop.seconds)
-    return finish(run, options, data, flow, training, loop.device)
+    return finish(run, options, data, trained, training, loop.device)
 
 
 def check_batch(options: TrainOptions, data: Splits[Any]) -> None:
@@ -186,7 +186,7 @@ def initialize(density: Density, options: TrainOptions, data: Splits[Any]) -> No
         raise
     except (ValueError, ArithmeticError) as error:
         raise OptionError(
-            f"cannot initialize the flow on {counted(count, f'training {noun(data.train)}')}: {error}"
+            f"cannot initialize the model on {counted(count, f'training {noun(data.train)}')}: {error}"
         ) from error
 
 

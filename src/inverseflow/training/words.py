@@ -1,6 +1,10 @@
-"""Words for examples and their numbers."""
+"""Words for examples, their numbers, and likelihoods."""
 
 from inverseflow.data import Examples, Images
+from inverseflow.densities import Likelihood
+
+IN_WORDS: dict[Likelihood, str] = {"exact": "exact", "bound": "upper bound"}
+"""What a number of bits or nats is."""
 
 
 def noun(examples: Examples) -> str:

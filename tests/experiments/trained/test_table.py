@@ -20,7 +20,7 @@ from experiments.trained.training import images, train_line, trained_flow
 from inverseflow import flows
 from inverseflow.errors import RunError
 from inverseflow.training import trainer
-from inverseflow.training.model import build_flow
+from inverseflow.training.model import build_density
 from inverseflow.training.options import OptimizerOptions
 from inverseflow.training.run.description import Description
 
@@ -105,7 +105,7 @@ def test_the_lines_of_a_table_differ_in_their_layer_alone(table, budget, tmp_pat
 def test_every_line_can_be_built_for_the_images_of_its_table(table, line, tmp_path):
     for budget in ("smoke", "quick"):
         options = table.options(line, 0, Settings(budget, tmp_path))
-        flow = build_flow(options.model, Description(options.data, SHAPES[options.data], 256), 0)
+        flow = build_density(options.model, Description(options.data, SHAPES[options.data], 256), 0)
         assert math.prod(SHAPES[options.data]) == flow.dims
 
 

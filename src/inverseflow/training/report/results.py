@@ -23,7 +23,7 @@ from inverseflow.training.options import TrainOptions
 from inverseflow.training.report.pictures import save_curves, save_grid, save_points, save_reconstructions
 from inverseflow.training.run import Run
 from inverseflow.training.run.folder import read_metrics
-from inverseflow.training.words import counted
+from inverseflow.training.words import IN_WORDS, counted
 from inverseflow.utils.files import atomic_folder, write_json
 from inverseflow.utils.seeding import seeded
 
@@ -68,7 +68,7 @@ class Report:
     max_reconstruction_error: float | None
     """Of the evaluation."""
     parameters: int
-    """Number of trained parameters of the flow."""
+    """Number of trained parameters."""
     train_seconds: float
     """Time in training, validation included."""
     ms_per_step: float | None
@@ -84,7 +84,7 @@ class Report:
     seed: int
     """Seed of the run."""
     model: dict[str, Any]
-    """Options of the flow."""
+    """Options of the model."""
     evaluation: Evaluation
     """All measurements on these examples."""
     problems: list[str]
@@ -108,6 +108,7 @@ class Report:
         """Return the fields for JSON, with the measurement as ``test_bits_per_dim`` or as its metric is called."""
         measured = f"{self.split}_{self.evaluation.metric}"
         mapping = {"title": self.title, measured: self.value, f"{measured}_stderr": self.stderr}
+        mapping["likelihood"] = self.evaluation.likelihood
         return {**mapping, **asdict(self), "evaluation": self.evaluation.to_mapping()}
 
 
@@ -216,7 +217,8 @@ def closing_lines(report: Report, run: Run) -> str:
     images = "image" if measured.metric == BITS_PER_DIM.name else "example"
     title = f"{report.title}: {value:.3f} {f'(one {images})' if error is None else f'± {error:.3f}'}"
     between = "" if measured.draw_std is None else f", {measured.draw_std:.4f} between draws"
-    lines = [f"{title} {_UNITS[measured.metric]} on {counted(measured.examples, f'{report.split} {images}')}{between}"]
+    unit = f"{_UNITS[measured.metric]} ({IN_WORDS[measured.likelihood]})"
+    lines = [f"{title} {unit} on {counted(measured.examples, f'{report.split} {images}')}{between}"]
     for name, baseline in report.baselines.items():
         verdict = "below" if value < baseline else "NOT below"
         lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {baseline:.3f}")
