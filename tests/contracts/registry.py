@@ -43,6 +43,7 @@ from inverseflow.bijections import (
     FInCConv1d,
     FInCConv2d,
     FInCConv3d,
+    Householder,
     Inverse,
     InverseConv1d,
     InverseConv2d,
@@ -70,7 +71,7 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
-from inverseflow.flows import IAF, MAF, NSF, AutoregressiveNSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
+from inverseflow.flows import IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
 from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet
 
 Shape = tuple[int, ...]
@@ -195,6 +196,8 @@ LAYERS = [
     Case("LUConv1x1", partial(LUConv1x1, 4), IMAGE),
     Case("LUConv1x1-vector", partial(LUConv1x1, 4), VECTOR),
     Case("LUConv1x1-one-channel", partial(LUConv1x1, 1), (1, 2, 3), idle=("lower", "upper")),
+    Case("Householder", partial(Householder, 4, reflections=3), IMAGE),
+    Case("Householder-vector", partial(Householder, 4), VECTOR),
     Case("CausalConv2d", partial(CausalConv2d, 4), IMAGE),
     Case("CausalConv2d-top-right", partial(CausalConv2d, 3, (2, 3), corner="top_right"), (3, 4, 5)),
     Case("CausalConv2d-bottom-left", partial(CausalConv2d, 2, (1, 3), corner="bottom_left"), (2, 4, 5)),
@@ -503,6 +506,9 @@ FLOWS = [
     ),
     Case("nsf-integer-columns", partial(NSF, (3,), steps=1, width=4, integer_columns=(1,)), (3,), integer_columns=(1,)),
     Case("realnvp", partial(RealNVP, (3,), steps=2, width=4), (3,)),
+    Case("realnvp-householder", partial(RealNVP, (3,), steps=2, width=4, linear="householder"), (3,)),
+    Case("nice", partial(NICE, (3,), width=4), (3,)),
+    Case("nice-conditional", partial(NICE, (2,), steps=2, width=4, context_channels=2), (2,), context=(2,)),
     Case("maf", partial(MAF, (3,), steps=2, width=4), (3,)),
     Case("maf-conditional", partial(MAF, (2,), steps=2, width=8, context_channels=2), (2,), context=(2,)),
     Case("iaf", partial(IAF, (3,), steps=2, width=4), (3,)),

@@ -34,6 +34,7 @@ from inverseflow.bijections import (
     FInCConv1d,
     FInCConv2d,
     FInCConv3d,
+    Householder,
     InverseConv1d,
     InverseConv2d,
     InverseConv3d,
@@ -59,7 +60,7 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
-from inverseflow.distributions import StandardNormal
+from inverseflow.distributions import StandardLogistic, StandardNormal
 from inverseflow.nets import MLP, ContextMaps, ConvNet, MaskedMLP, ResNet, ZeroConv
 
 CHANNELS, CONTEXT, IMAGE = {"channels": 4}, {"channels": 4, "context_channels": 2}, {"channels": 4, "size": (4, 4)}
@@ -88,6 +89,7 @@ COMPLETE = {
     FInCConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     FInCConv1d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     FInCConv3d: {"kernel_size": 3, "max_row_sum": 0.5, "channels": 8},
+    Householder: {"reflections": 3, **CHANNELS},
     InverseConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     InverseConv1d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     InverseConv3d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
@@ -120,6 +122,7 @@ COMPLETE = {
     Affine: {"max_log_scale": 2},
     Channels: {"conditioning": (0, 2)},
     Checkerboard: {"parity": 1},
+    StandardLogistic: {"dims": 3},
     StandardNormal: {"dims": 3},
     ZeroConv: {"kernel_size": 3, **NETWORK},
 }

@@ -25,7 +25,7 @@ from inverseflow.bijections.convolution.rational import RationalConv1d, Rational
 from inverseflow.bijections.convolution.self_normalizing import SelfNormalizingConv2d
 from inverseflow.bijections.convolution.woodbury import MemoryEfficientWoodbury, Woodbury
 from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplitPrior
-from inverseflow.bijections.linear import Conv1x1, LUConv1x1
+from inverseflow.bijections.linear import Conv1x1, Householder, LUConv1x1
 from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap, RationalQuadratic
 from inverseflow.bijections.multiscale import Multiscale
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
@@ -68,6 +68,7 @@ __all__ = [
     "FInCConv2d",
     "FInCConv3d",
     "Halves",
+    "Householder",
     "Inverse",
     "InverseConv1d",
     "InverseConv2d",

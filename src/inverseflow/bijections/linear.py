@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single, pixels
 from inverseflow.ops.dense_solve import dense_solve
+from inverseflow.utils.arguments import whole_number
 
 
 class Conv1x1(Bijection):
@@ -46,6 +47,55 @@ class Conv1x1(Bijection):
         weight = at_least_single(self.weight)
         inverse, log_det = dense_solve(weight, torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
         return _mix(inverse, z), -pixels(z) * log_det
+
+
+class Householder(Bijection):
+    r"""The same orthogonal C×C matrix at every pixel, as a product of K reflections. Log-determinant 0.
+
+    .. math:: z = H_1 \cdots H_K x, \qquad H_k = I - 2 v_k v_k^T / \lVert v_k \rVert^2
+
+    Its inverse is its transpose, and its condition number 1. With K = C it can be any orthogonal matrix whose
+    determinant is :math:`(-1)^C`. Starts at random; computed in at least single precision, under autocast too.
+
+    Args:
+        channels: number of channels C.
+        reflections: number of reflections K, None for C.
+
+    Shape:
+        x: ``(B, C, *spatial)``; z: the same.
+
+    Reference:
+        Tomczak and Welling, Improving Variational Auto-Encoders using Householder Flow, 2016,
+        https://arxiv.org/abs/1611.09630.
+
+    Example:
+        >>> layer, x = Householder(6, reflections=2), torch.randn(5, 6)
+        >>> torch.allclose(layer(x)[0].norm(dim=1), x.norm(dim=1))
+        True
+    """
+
+    full_precision = True
+
+    def __init__(self, channels: int, *, reflections: int | None = None) -> None:
+        super().__init__(channels=channels)
+        self.reflections = whole_number("reflections", channels if reflections is None else reflections, at_least=1)
+        self.vectors = nn.Parameter(torch.randn(channels, self.reflections))
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return _mix(self._matrix(), x), 0.0
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        return _mix(self._matrix().T, z), 0.0
+
+    def _matrix(self) -> Tensor:
+        # The product is I - V T⁻¹ Vᵀ with T upper triangular: one solve instead of K reflections one after the other.
+        vectors = at_least_single(self.vectors)
+        vectors = vectors / vectors.norm(dim=0)
+        products = vectors.T @ vectors
+        triangle = products.triu(1) + 0.5 * torch.eye(self.reflections, dtype=products.dtype, device=products.device)
+        eye = torch.eye(vectors.shape[0], dtype=products.dtype, device=products.device)
+        matrix: Tensor = eye - vectors @ torch.linalg.solve_triangular(triangle, vectors.T, upper=True)
+        return matrix
 
 
 class LUConv1x1(Bijection):

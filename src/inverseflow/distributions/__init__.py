@@ -10,6 +10,7 @@ from inverseflow.distributions.heads import (
     LogisticMixture,
     head_for,
 )
+from inverseflow.distributions.logistic import StandardLogistic
 from inverseflow.distributions.normal import StandardNormal
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "GaussianMixture",
     "Head",
     "LogisticMixture",
+    "StandardLogistic",
     "StandardNormal",
     "head_for",
 ]

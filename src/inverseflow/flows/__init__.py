@@ -25,10 +25,12 @@ from inverseflow.flows.registry import create, flow_class, names
 from inverseflow.flows.vector.autoregressive import IAF, MAF, AutoregressiveNSF
 from inverseflow.flows.vector.coupling import NSF, RealNVP
 from inverseflow.flows.vector.flow import VectorFlow, VectorOptions
+from inverseflow.flows.vector.nice import NICE
 
 __all__ = [
     "IAF",
     "MAF",
+    "NICE",
     "NSF",
     "ARMAFlow",
     "AutoregressiveNSF",

@@ -41,9 +41,9 @@ class ModelOptions:
     Args:
         name: which flow; --model NAME is short for it. inverse-flow, glow, cinc, finc, emerging, periodic, exponential,
             self-normalizing, woodbury, macow, butterfly and arma differ in the k×k layer of their steps, image takes
-            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. nsf, realnvp,
-            maf, iaf and nsf-ar are flows of rows of a table. A flow of your own is found by the name that it was
-            registered with.
+            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. nice, nsf,
+            realnvp, maf, iaf and nsf-ar are flows of rows of a table. A flow of your own is found by the name that it
+            was registered with.
         layer: k×k layer of image and planar.
         paper_options: make the steps as in the flow's publication, as far as these options can.
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
@@ -55,6 +55,9 @@ class ModelOptions:
         spline: which entries share one spline activation.
         spline_bins: number of pieces of each spline.
         spline_bound: half the interval on which a spline acts; it is the identity outside.
+        mask: which columns condition a coupling of nice, nsf and realnvp: the first or last half, or every other.
+        linear: the map that mixes columns between the steps of a flow of rows: LU factors, orthogonal, or none.
+        base: density of the latent of nice.
         conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not for
             planar).
         coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not for planar).
@@ -77,6 +80,9 @@ class ModelOptions:
     spline: Literal["none", "shared", "channel", "element"] | None = None
     spline_bins: Annotated[int, _from_1_to(10_000)] | None = None
     spline_bound: Positive | None = None
+    mask: Literal["halves", "alternating"] | None = None
+    linear: Literal["lu", "householder", "none"] | None = None
+    base: Literal["logistic", "normal"] | None = None
     conv1x1: Literal["none", "dense", "lu"] | None = None
     coupling: Literal["affine", "quad", "none"] | None = None
     max_row_sum: Positive | None = None

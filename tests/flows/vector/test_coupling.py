@@ -116,6 +116,8 @@ def test_its_configuration_builds_the_same_flow():
             "context_channels": 2,
             "standardize": True,
             "integer_columns": (1,),
+            "mask": "halves",
+            "linear": "lu",
         },
     }
     assert repr(flows.create("nsf", **flow.config["options"])) == repr(flow)
@@ -128,7 +130,9 @@ def test_what_is_no_vector_is_refused_with_its_shape(shape):
 
 
 def test_one_column_is_refused_with_what_can_be_done():
-    with pytest.raises(ValueError, match="at least 2 channels, got 1; use SplineActivation or an autoregressive layer"):
+    with pytest.raises(
+        ValueError, match=r"at least 2 columns, got 1; use an elementwise or autoregressive flow \(maf, nsf-ar, ros"
+    ):
         NSF((1,))
 
 

@@ -2,13 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal, get_args
 
 from typing_extensions import Unpack
 
-from inverseflow.bijections import Affine, Bijection, Coupling, ElementwiseMap, Halves, RationalQuadratic
+from inverseflow.bijections import (
+    Affine,
+    Bijection,
+    Channels,
+    Coupling,
+    ElementwiseMap,
+    Halves,
+    RationalQuadratic,
+    Split,
+)
 from inverseflow.densities import register
 from inverseflow.flows.vector.flow import VectorFlow, VectorKwargs, VectorOptions
 from inverseflow.nets import MLP
+from inverseflow.utils.arguments import one_of
+
+MaskName = Literal["halves", "alternating"]
 
 
 @register("nsf")
@@ -20,8 +33,10 @@ class NSF(VectorFlow):
         spline_bins: bins of each spline.
         spline_bound: half the interval of each spline, in deviations of the data if standardized. Outside, splines are
             the identity.
-        options: `VectorFlow` explains ``steps``, ``width``, ``depth``, ``context_channels``, ``standardize`` and
-            ``integer_columns``.
+        mask: which columns condition: ``"halves"``, the first or the last half, or ``"alternating"``, every other
+            column. They change places from step to step.
+        options: `VectorFlow` explains ``steps``, ``width``, ``depth``, ``context_channels``, ``standardize``,
+            ``integer_columns`` and ``linear``.
 
     Raises:
         ValueError: if the event is no vector of at least 2 columns, or an argument is out of its range.
@@ -43,16 +58,17 @@ class NSF(VectorFlow):
         *,
         spline_bins: int = 8,
         spline_bound: float = 5.0,
+        mask: MaskName = "halves",
         **options: Unpack[VectorKwargs],
     ) -> None:
-        super().__init__(event_shape, _coupling(RationalQuadratic(spline_bins, spline_bound)), **options)
+        super().__init__(event_shape, alternating(RationalQuadratic(spline_bins, spline_bound), mask), **options)
 
 
 @register("realnvp")
 class RealNVP(VectorFlow):
     """Flow of affine couplings, which scale and shift one half of the columns given the other.
 
-    The arguments and errors of `NSF` apply, but there is no spline.
+    The arguments and errors of `NSF` apply, but there is no spline. `ImageRealNVP` is its form for images.
 
     Reference:
         Dinh et al., `RealNVP <https://arxiv.org/abs/1605.08803>`_, 2017, section 3.
@@ -62,16 +78,25 @@ class RealNVP(VectorFlow):
         torch.Size([5, 2])
     """
 
-    def __init__(self, event_shape: Sequence[int], **options: Unpack[VectorKwargs]) -> None:
-        super().__init__(event_shape, _coupling(Affine()), **options)
+    def __init__(
+        self, event_shape: Sequence[int], *, mask: MaskName = "halves", **options: Unpack[VectorKwargs]
+    ) -> None:
+        super().__init__(event_shape, alternating(Affine(), mask), **options)
 
 
-def _coupling(map: ElementwiseMap) -> Callable[[int, int, VectorOptions], Bijection]:
-    """Return the builder of couplings that take turns in transforming either half of the columns."""
+def alternating(map: ElementwiseMap, mask: MaskName) -> Callable[[int, int, VectorOptions], Bijection]:
+    """Return the builder of couplings that take turns in transforming either part of the columns."""
+    one_of("mask", mask, get_args(MaskName))
 
     def build(channels: int, index: int, options: VectorOptions) -> Bijection:
+        if channels < 2:
+            raise ValueError(
+                f"couplings need at least 2 columns, got {channels}; use an elementwise or autoregressive flow (maf, "
+                "nsf-ar, rosenblatt)"
+            )
         net = partial(MLP, width=options.width, depth=options.depth)
-        split = Halves(swap=index % 2 == 1)
+        swap = index % 2
+        split: Split = Halves(swap=swap == 1) if mask == "halves" else Channels(range(swap, channels, 2))
         return Coupling(channels, net, map=map, split=split, context_channels=options.context_channels)
 
     return build
