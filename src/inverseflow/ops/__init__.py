@@ -15,6 +15,7 @@ from inverseflow.ops.inv_conv import (
     inv_conv2d,
     inv_conv3d,
 )
+from inverseflow.ops.root import Root, monotone_root
 from inverseflow.ops.same_conv import (
     same_conv2d,
     same_conv2d_factor_numel,
@@ -31,6 +32,7 @@ __all__ = [
     "Corner",
     "FixedPoint",
     "Growth",
+    "Root",
     "SpectralNorm",
     "available_backends",
     "backend",
@@ -48,6 +50,7 @@ __all__ = [
     "inv_conv2d",
     "inv_conv3d",
     "invert_triangular",
+    "monotone_root",
     "rational_quadratic_spline",
     "register_backend",
     "same_conv2d",
