@@ -1,6 +1,6 @@
 """Density models: the contract `Density`, autoregressive ones, the registry, saving, export, and the view of torch."""
 
-from inverseflow.densities.autoregressive import AutoregressiveDensity
+from inverseflow.densities.autoregressive import AutoregressiveDensity, PixelCNN
 from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Likelihood, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
@@ -15,6 +15,7 @@ __all__ = [
     "DensityDistribution",
     "Likelihood",
     "Metric",
+    "PixelCNN",
     "create",
     "density_class",
     "export_onnx",

@@ -64,11 +64,9 @@ class MaskedConv(nn.Module):
         sizes = (
             whole_numbers("kernel_size", kernel_size) if isinstance(kernel_size, Sequence) else (kernel_size,) * axes
         )
-        self.kernel_size = tuple(whole_number("kernel_size", size, at_least=1) for size in sizes)
+        self.kernel_size = tuple(odd_size("kernel_size", size) for size in sizes)
         if len(self.kernel_size) != axes:
             raise ValueError(f"kernel_size must have a size for each of the {axes} spatial axes, got {kernel_size}")
-        if any(size % 2 == 0 for size in self.kernel_size):
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}; the output has the size of the input")
         self.colors = whole_number("colors", colors, at_least=1)
         self.in_channels = divisible_by_colors("in_channels", in_channels, self.colors)
         self.out_channels = divisible_by_colors("out_channels", out_channels, self.colors)
@@ -126,3 +124,15 @@ def divisible_by_colors(name: str, channels: int, colors: int) -> int:
     if channels % colors:
         raise ValueError(f"{name} must be a multiple of the {colors} colors of a pixel, got {channels}")
     return channels
+
+
+def odd_size(name: str, size: int) -> int:
+    """Return the side of a kernel that has a middle.
+
+    Raises:
+        ValueError: if it is even.
+    """
+    size = whole_number(name, size, at_least=1)
+    if size % 2 == 0:
+        raise ValueError(f"{name} must be odd, got {size}; the output has the size of the input")
+    return size
