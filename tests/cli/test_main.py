@@ -40,6 +40,20 @@ def test_every_option_of_train_is_explained(run):
         assert len(line.split("  ")) > 1 or line in text.replace("│   --", "│ --"), line
 
 
+def test_options_of_tables_folders_and_kinds_of_models_stand_in_panels_of_their_own(run):
+    _, text, _ = run("train", "--help")
+    panels = {panel.partition(" ─")[0]: panel for panel in text.split("╭─ ")[1:]}
+
+    assert list(panels)[1:] == [
+        *("Parameters", "Table options", "Folder options", "Model options", "Model options: flows of images"),
+        "Model options: flows of vectors",
+        *(name for name in panels if name == "Model options: densities without an inverse"),
+        "Optimizer options",
+    ]
+    assert "--context-columns" in panels["Table options"] and "--crop" in panels["Folder options"]
+    assert "--model.scales" in panels["Model options: flows of images"]
+
+
 def test_version_is_told(run):
     assert run("--version")[1].startswith("inverseflow 0.")
 

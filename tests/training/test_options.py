@@ -1,11 +1,13 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+import inverseflow.flows  # noqa: F401  # enters them into the registry
+from inverseflow import densities
 from inverseflow.errors import OptionError
 from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
@@ -125,3 +127,12 @@ def test_every_data_set_has_a_preset_of_its_name(name):
 def test_an_unknown_preset_is_answered_with_those_there_are():
     with pytest.raises(OptionError, match=r"no preset 'huge'; there are .*digits"):
         load_preset("huge")
+
+
+def test_every_option_of_the_model_is_one_of_a_registered_density():
+    known = {"name", "paper_options"}
+    for name in densities.names():
+        with pytest.raises(ValueError, match="has no option nothing; it has ") as refusal:
+            densities.create(name, (1,), nothing=0)
+        known |= set(str(refusal.value).partition("it has ")[2].split(", "))
+    assert {option.name for option in fields(ModelOptions)} <= known

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from inverseflow.cli.arguments import STRICT, File
 from inverseflow.errors import OptionError, UsageError
@@ -16,6 +16,15 @@ from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
 
 _PRESET_NAMES = preset_names()
+_PANELS = (
+    "Table options",
+    "Folder options",
+    "Model options",
+    "Model options: flows of images",
+    "Model options: flows of vectors",
+    "Model options: densities without an inverse",
+    "Optimizer options",
+)
 
 
 def train_command(argv: Sequence[str]) -> Callable[..., None]:
@@ -42,14 +51,14 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         config: Annotated[tuple[File, ...], Parameter(consume_multiple=False, negative=(), show_default=False)] = (),
         print_config: Annotated[bool, Parameter(negative=())] = False,
     ) -> None:
-        """Train a flow on images, points or a table and write everything about the run into a folder.
+        """Train a density on images, points or a table and write everything about the run into a folder.
 
         The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
         other options change them last. The value null turns an optional setting off.
 
         The run folder receives config.yaml, data.json, metrics.csv, TensorBoard events, checkpoints, the trained model,
-        samples.png, reconstructions.png, curves.png and report.json. Ctrl-C saves the run, prints the command that
-        continues it, and ends with exit code 130.
+        samples.png, curves.png, report.json and, of a flow of images, reconstructions.png. Ctrl-C saves the run, prints
+        the command that continues it, and ends with exit code 130.
 
         Try:
 
@@ -152,13 +161,16 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _with_defaults(cls: type[Any], defaults: Mapping[str, Any], prefix: str = "") -> type[Any]:
+def _with_defaults(
+    cls: type[Any], defaults: Mapping[str, Any], prefix: str = "", panel: str = "Parameters"
+) -> type[Any]:
     """Return a keyword-only dataclass with the fields and the docstring of `cls`, all with defaults, and without data.
 
     Args:
         cls: a dataclass, which may hold others.
         defaults: defaults that replace those of `cls`, nested as `cls` is.
         prefix: put before the names of the options.
+        panel: where the help shows the options that name no panel.
     """
     kinds = get_type_hints(cls)
     specifications: list[tuple[str, Any, Any]] = []
@@ -167,17 +179,26 @@ def _with_defaults(cls: type[Any], defaults: Mapping[str, Any], prefix: str = ""
             continue
         kind = kinds[item.name]
         if is_dataclass(kind):
-            group = _with_defaults(kind, defaults.get(item.name, {}), f"{item.name}.")  # type: ignore[arg-type]
-            panel = Parameter(name="*", group=f"{item.name.capitalize()} options")
-            specifications.append((item.name, Annotated[group, panel], field(default_factory=group)))
+            inner = f"{item.name.capitalize()} options"
+            group = _with_defaults(kind, defaults.get(item.name, {}), f"{item.name}.", inner)  # type: ignore[arg-type]
+            specifications.append((item.name, Annotated[group, Parameter(name="*")], field(default_factory=group)))
             continue
         names = [f"--{prefix}{item.name}".replace("_", "-")]
         names += {"name": [f"--{prefix[:-1]}"], "data_dir": ["--data"]}.get(item.name, [])  # --model NAME
         negative = names[0].replace("--", "--no-") if kind is bool else ()
-        option = Annotated[STRICT.get(kind, kind), Parameter(name=names, negative=negative)]  # type: ignore[valid-type]
+        own = Parameter(name=names, negative=negative, group=_panel(item.metadata.get("panel", panel)))
+        option = Annotated[STRICT.get(kind, kind), own]  # type: ignore[valid-type]
         default = defaults.get(item.name, item.default)
         if kind == tuple[str, ...]:
             default = ",".join(f'"{name}"' if "," in name else name for name in default) or None
         specifications.append((item.name, option, field(default=default)))
     namespace = {"__doc__": cls.__doc__, "__module__": __name__}
     return make_dataclass(cls.__name__, specifications, namespace=namespace, frozen=True, kw_only=True)
+
+
+def _panel(name: str) -> Group:
+    """Return a panel of the help; those that are not listed come last."""
+    if name == "Parameters":
+        first: Group = Group.create_default_parameters()
+        return first
+    return Group(name, sort_key=_PANELS.index(name) if name in _PANELS else len(_PANELS))

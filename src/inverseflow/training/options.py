@@ -33,68 +33,77 @@ Names = Annotated[tuple[str, ...], _names]
 Steps = Annotated[int, _from_1_to(_MOST)]
 Positive = Annotated[float, partial(finite_number, above=0)]
 
+# Metadata of a field whose option stands in a panel of its own in `train --help`.
+_TABLE, _FOLDER = {"panel": "Table options"}, {"panel": "Folder options"}
+_IMAGES = {"panel": "Model options: flows of images"}
+_VECTORS = {"panel": "Model options: flows of vectors"}
+_NO_INVERSE = {"panel": "Model options: densities without an inverse"}
+
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Options of the flow. An option that is left out keeps the default of the flow.
+    """Options of the model. An option that is left out keeps the default of the model.
 
     Args:
-        name: which flow; --model NAME is short for it. inverse-flow, glow, cinc, finc, emerging, periodic, exponential,
-            self-normalizing, woodbury, macow, butterfly and arma differ in the k×k layer of their steps, image takes
-            any layer, planar any layers and splines without couplings, and mintnet is its layers alone. nice, nsf,
-            realnvp, maf, iaf and nsf-ar are flows of rows of a table. A flow of your own is found by the name that it
-            was registered with.
+        name: which model; --model NAME is short for it. Flows of images: inverse-flow, glow, cinc, finc, emerging,
+            periodic, exponential, self-normalizing, woodbury, macow, butterfly and arma, which differ in the k×k layer
+            of their steps; image, which takes any layer; planar, layers and splines without couplings; mintnet, its
+            layers alone. Flows of vectors, which are points and rows of a table: nice, nsf, realnvp, maf, iaf,
+            nsf-ar. A model of your own is found by the name that it was registered with.
+        steps: flow steps, of images at each scale.
+        width: hidden channels of the networks, and of the layers of mintnet.
+        depth: hidden layers of the networks (flows of vectors).
+        kernel_size: height and width of a kernel (flows of images but glow, woodbury and butterfly, which have none).
+        spline_bins: number of pieces of each spline (flows of images but mintnet, nsf, nsf-ar).
+        spline_bound: half the interval on which a spline acts; it is the identity outside (as spline_bins).
         layer: k×k layer of image and planar.
         paper_options: make the steps as in the flow's publication, as far as these options can.
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
             squeezes between scales and factors nothing out.
-        steps: flow steps at each scale.
-        kernel_size: height and width of the layer's kernel (not for glow, woodbury and butterfly, which have none).
-        width: hidden channels of the coupling networks, and of the layers of mintnet.
-        depth: hidden layers of the networks of flows of rows.
         spline: which entries share one spline activation.
-        spline_bins: number of pieces of each spline.
-        spline_bound: half the interval on which a spline acts; it is the identity outside.
-        mask: which columns condition a coupling of nice, nsf and realnvp: the first or last half, or every other.
-        linear: the map that mixes columns between the steps of a flow of rows: LU factors, orthogonal, or none.
-        base: density of the latent of nice.
-        conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not for
-            planar).
-        coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not for planar).
+        conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not planar).
+        coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not planar).
         max_row_sum: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
             (inverse-flow, cinc, finc, emerging, arma).
         max_spectral_norm: largest spectral norm of the kernels of exponential.
         preprocessing: how gray levels become real numbers: logit maps the ends of the range to infinity, center only
             shifts and scales.
         alpha: how far logit first shrinks the range towards its middle, in [0, 0.5).
+        mask: which columns condition a coupling of nice, nsf and realnvp: the first or last half, or every other.
+        linear: the map that mixes columns between the steps of a flow of vectors: LU factors, orthogonal, or none.
+        base: density of the latent of nice.
     """
 
     name: str = "inverse-flow"
-    layer: LayerName | None = None
-    paper_options: bool = False
-    scales: Annotated[int, _from_1_to(64)] | None = None
     steps: Annotated[int, _from_1_to(10_000)] | None = None
-    kernel_size: Annotated[int, _from_1_to(1_000)] | None = None
     width: Annotated[int, _from_1_to(100_000)] | None = None
     depth: Annotated[int, _from_1_to(1_000)] | None = None
-    spline: Literal["none", "shared", "channel", "element"] | None = None
+    kernel_size: Annotated[int, _from_1_to(1_000)] | None = None
     spline_bins: Annotated[int, _from_1_to(10_000)] | None = None
     spline_bound: Positive | None = None
-    mask: Literal["halves", "alternating"] | None = None
-    linear: Literal["lu", "householder", "none"] | None = None
-    base: Literal["logistic", "normal"] | None = None
-    conv1x1: Literal["none", "dense", "lu"] | None = None
-    coupling: Literal["affine", "quad", "none"] | None = None
-    max_row_sum: Positive | None = None
-    max_spectral_norm: Positive | None = None
-    preprocessing: Literal["logit", "center"] | None = None
-    alpha: Annotated[float, partial(finite_number, at_least=0, below=0.5)] | None = None
+
+    layer: LayerName | None = field(default=None, metadata=_IMAGES)
+    paper_options: bool = field(default=False, metadata=_IMAGES)
+    scales: Annotated[int, _from_1_to(64)] | None = field(default=None, metadata=_IMAGES)
+    spline: Literal["none", "shared", "channel", "element"] | None = field(default=None, metadata=_IMAGES)
+    conv1x1: Literal["none", "dense", "lu"] | None = field(default=None, metadata=_IMAGES)
+    coupling: Literal["affine", "quad", "none"] | None = field(default=None, metadata=_IMAGES)
+    max_row_sum: Positive | None = field(default=None, metadata=_IMAGES)
+    max_spectral_norm: Positive | None = field(default=None, metadata=_IMAGES)
+    preprocessing: Literal["logit", "center"] | None = field(default=None, metadata=_IMAGES)
+    alpha: Annotated[float, partial(finite_number, at_least=0, below=0.5)] | None = field(
+        default=None, metadata=_IMAGES
+    )
+
+    mask: Literal["halves", "alternating"] | None = field(default=None, metadata=_VECTORS)
+    linear: Literal["lu", "householder", "none"] | None = field(default=None, metadata=_VECTORS)
+    base: Literal["logistic", "normal"] | None = field(default=None, metadata=_VECTORS)
 
     def __post_init__(self) -> None:
         convert_fields(self, "model.")
 
     def given(self) -> dict[str, Any]:
-        """Return the options that were given and are the flow's own."""
+        """Return the options that were given and are the model's own."""
         about = ("name", "paper_options")
         return {key: value for key, value in asdict(self).items() if key not in about and value is not None}
 
@@ -141,14 +150,14 @@ class TrainOptions:
             mnist, fashion-mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then fetched from the Hugging Face
             hub.
         condition: train the density of an example given its label. The labels of a folder are its subfolders.
-        columns: columns of a table to model, separated by commas; a name that holds a comma stands in double quotes. By
-            default all but those of the context.
-        context_columns: columns of a table that are the context: train the density of the others given these.
-        categorical_columns: columns of numbers in a table that stand for categories.
-        image_size: height and width to which the images of a folder are brought.
-        crop: how the images of a folder are brought to that size: resize scales the shorter side and cuts out the
-            center, center cuts the center out of the original pixels.
-        channels: channels of the images of a folder: 1 for gray, 3 for color. By default what the files store.
+        columns: columns to model, separated by commas; a name that holds a comma stands in double quotes. By default
+            all but those of the context.
+        context_columns: columns that are the context: train the density of the others given these.
+        categorical_columns: columns of numbers that stand for categories.
+        image_size: height and width to which the images are brought.
+        crop: how the images are brought to that size: resize scales the shorter side and cuts out the center, center
+            cuts the center out of the original pixels.
+        channels: 1 for gray, 3 for color. By default what the files store.
         out: the run folder. By default runs/PRESET.
         resume: continue the run in the run folder from its last checkpoint, with its own settings; start it if there is
             none. Another number of devices, or another max_steps under the cosine schedule, changes the trajectory.
@@ -164,27 +173,27 @@ class TrainOptions:
         checkpoint_every: training steps between two checkpoints. Validation and the last step save one, too.
         log_every: training steps between two rows of metrics.
         initialization_images: training examples for the data-dependent initialization.
-        evaluation_draws: dequantization draws for each test image after training.
-        model: options of the flow.
+        evaluation_draws: dequantization draws for each test example after training, of flows that dequantize.
+        model: options of the model.
         optimizer: options of the optimizer.
         accelerator: where to train, as Lightning names it: auto, cpu, gpu, mps ...
         devices: how many devices of a node, "auto", or which ones, for instance "0,1".
         num_nodes: number of nodes.
         strategy: how several devices share the work, as Lightning names it: auto, ddp, fsdp ...
         precision: arithmetic of the training steps. Measurements after training are made in float32.
-        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
+        gradient_checkpointing: let a flow recompute activations in the backward pass: less memory, more time.
         quiet: show no progress.
     """
 
     data: Literal[DataName, "memory"]
     data_dir: Path | None = None
     condition: Literal["label"] | None = None
-    columns: Names = ()
-    context_columns: Names = ()
-    categorical_columns: Names = ()
-    image_size: Annotated[int, _from_1_to(2**16)] | None = None
-    crop: Literal["resize", "center"] = "resize"
-    channels: Literal[1, 3] | None = None
+    columns: Names = field(default=(), metadata=_TABLE)
+    context_columns: Names = field(default=(), metadata=_TABLE)
+    categorical_columns: Names = field(default=(), metadata=_TABLE)
+    image_size: Annotated[int, _from_1_to(2**16)] | None = field(default=None, metadata=_FOLDER)
+    crop: Literal["resize", "center"] = field(default="resize", metadata=_FOLDER)
+    channels: Literal[1, 3] | None = field(default=None, metadata=_FOLDER)
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False

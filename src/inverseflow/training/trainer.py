@@ -100,6 +100,8 @@ def _train(
 ) -> Report | None:
     trained = density if density is not None else build_density(options.model, data, options.seed)
     check_batch(options, data)
+    if options.gradient_checkpointing and not isinstance(trained, Flow):
+        raise OptionError(f"{options.model.name} recomputes no activations; leave gradient_checkpointing out")
     start = find_start(run, trained, options) if options.resume and run.exists else None
     if start is None:
         initialize(trained, options, data)
