@@ -1,6 +1,7 @@
-"""Every layer and every flow once; the contract suites run over these lists.
+"""Every layer, every flow and every density without an inverse once; the contract suites run over these lists.
 
-A new layer is one line of `LAYERS`, a new flow one line of `FLOWS`.
+A new layer is one line of `LAYERS`, a new flow one line of `FLOWS`, a new density without an inverse one of
+`DENSITIES`.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
+from inverseflow.densities import MADE, PixelCNN
 from inverseflow.flows import IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
 from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet
 
@@ -99,6 +101,8 @@ class Case:
     """Whether its inverse iterates to a tolerance, which compiled code does outside of its graph."""
     surrogate: bool = False
     """Whether its gradients differ from the gradients of its values by design; its own tests say how."""
+    bounded: bool = False
+    """Whether its elements may miss some of those before them."""
 
     @property
     def continuous(self):
@@ -532,6 +536,45 @@ FLOWS = [
 ]
 
 
+DENSITIES = [
+    Case("made-binary", partial(MADE, (8,), levels=2, width=16), (8,), levels=2),
+    Case("made-image", partial(MADE, (2, 1, 3), levels=3, width=16, depth=2), (2, 1, 3), levels=3),
+    Case("made-logistic", partial(MADE, (4,), levels=5, components=2, width=8, order="reversed"), (4,), levels=5),
+    Case("made-one-element", partial(MADE, (1,), levels=7, width=4), (1,), levels=7),
+    Case(
+        "made-conditional",
+        partial(MADE, (3,), levels=4, width=16, context_channels=2),
+        (3,),
+        context=(2,),
+        levels=4,
+    ),
+    Case("made-mixture", partial(MADE, (5,), levels=2, width=16, orders=3, connectivities=2), (5,), levels=2),
+    Case("made-continuous", partial(MADE, (2,), width=8), (2,)),
+    Case(
+        "made-continuous-conditional",
+        partial(MADE, (1, 2), components=3, width=8, context_channels=2),
+        (1, 2),
+        context=(2,),
+    ),
+    Case("pixelcnn", partial(PixelCNN, (1, 3, 4), levels=2, width=6, depth=2), (1, 3, 4), levels=2),
+    Case("pixelcnn-color", partial(PixelCNN, (2, 2, 3), levels=2, width=6, depth=2), (2, 2, 3), levels=2),
+    Case(
+        "pixelcnn-conditional",
+        partial(PixelCNN, (1, 2, 3), levels=3, width=6, depth=2, context_channels=2),
+        (1, 2, 3),
+        context=(2,),
+        levels=3,
+    ),
+    Case(
+        "pixelcnn-plain",
+        partial(PixelCNN, (1, 2, 4), levels=3, width=6, depth=1, first_kernel_size=3, gated=False),
+        (1, 2, 4),
+        levels=3,
+        bounded=True,
+    ),
+]
+
+
 def each(cases: list[Case]):
     """Run a test once for each case."""
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
@@ -562,3 +605,6 @@ each_continuous_layer = each([case for case in LAYERS if case.continuous])
 each_flow = each(FLOWS)
 each_continuous_flow = each([case for case in FLOWS if case.continuous])
 each_discrete_flow = each([case for case in FLOWS if case.levels is not None])
+
+each_density = each(DENSITIES)
+each_discrete_density = each([case for case in DENSITIES if case.levels is not None])

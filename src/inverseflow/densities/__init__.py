@@ -1,6 +1,6 @@
 """Density models: the contract `Density`, autoregressive ones, the registry, saving, export, and the view of torch."""
 
-from inverseflow.densities.autoregressive import AutoregressiveDensity, PixelCNN
+from inverseflow.densities.autoregressive import MADE, AutoregressiveDensity, PixelCNN
 from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Likelihood, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
@@ -9,6 +9,7 @@ from inverseflow.densities.registry import create, density_class, names, registe
 
 __all__ = [
     "BITS_PER_DIM",
+    "MADE",
     "NATS",
     "AutoregressiveDensity",
     "Density",

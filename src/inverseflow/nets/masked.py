@@ -134,6 +134,24 @@ class MaskedMLP(nn.Module):
         chosen: Tensor = units[0].T
         return chosen
 
+    def remasked(self, order: NamedOrder | Sequence[int], degree_seed: int | None) -> "MaskedMLP":
+        """Return a network with the same parameters, and the masks of another order and other degrees."""
+        with torch.device("meta"):  # where parameters that are thrown away cost nothing
+            other = MaskedMLP(
+                self.in_channels,
+                self.out_channels,
+                self.width,
+                self.depth,
+                order=order,
+                degree_seed=degree_seed,
+                context_channels=self.context_channels,
+            )
+        other.context = self.context
+        for own, layer in zip(self._linears(), other._linears(), strict=True):
+            layer.weight, layer.bias = own.weight, own.bias
+            layer.mask = layer._derive_mask()
+        return other
+
     def extra_repr(self) -> str:
         """Show the arguments but the order."""
         names = ("in_channels", "out_channels", "width", "depth", "degree_seed", "context_channels")

@@ -1,6 +1,7 @@
 """Densities without an inverse: one element after another, each given those before it."""
 
-from inverseflow.densities.autoregressive.base import AutoregressiveDensity
+from inverseflow.densities.autoregressive.base import AutoregressiveDensity, Choose
+from inverseflow.densities.autoregressive.made import MADE
 from inverseflow.densities.autoregressive.pixelcnn import PixelCNN
 
-__all__ = ["AutoregressiveDensity", "PixelCNN"]
+__all__ = ["MADE", "AutoregressiveDensity", "Choose", "PixelCNN"]

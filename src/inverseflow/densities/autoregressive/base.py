@@ -2,16 +2,37 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from inverseflow.bijections import Standardize, initialize_from_data
 from inverseflow.densities.density import Density
 from inverseflow.distributions.heads import Head
 from inverseflow.utils.arguments import whole_number
 
-Choose = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Choose:
+    """Draw one element of each datum from its parameters.
+
+    Example:
+        >>> Choose(Bernoulli(), temperature=0.0)(torch.tensor([[-1.0], [2.0]]))
+        tensor([0, 1], dtype=torch.uint8)
+    """
+
+    head: Head
+    """Distribution of the element."""
+    temperature: float = 1.0
+    """As for `Head.sample`."""
+    generator: Generator | None = None
+    """Source of the noise."""
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        """Draw an element ``(B,)`` from its parameters ``(B, P)``."""
+        return self.head.sample(parameters, temperature=self.temperature, generator=self.generator)
 
 
 class AutoregressiveDensity(Density):
@@ -27,6 +48,9 @@ class AutoregressiveDensity(Density):
         head: the distribution of one element.
         context_channels: channels K of the context, None for an unconditional density.
         spatial_context: whether the context may be spatial too, ``(B, K, *spatial)`` with the sizes of the data.
+        standardize: whether `initialize` sets a shift and a scale for every element of continuous data, and of the
+            context if it is a vector. The network and the head then see standardized data; `log_prob` and samples are
+            in the data's units.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -50,6 +74,7 @@ class AutoregressiveDensity(Density):
         *,
         context_channels: int | None = None,
         spatial_context: bool = False,
+        standardize: bool = False,
     ) -> None:
         context_shape: tuple[int] | None = None
         if context_channels is not None:
@@ -58,6 +83,9 @@ class AutoregressiveDensity(Density):
         super().__init__(event_shape, levels=head.levels, context_shape=context_shape)
         self.head = head
         self._context_channels = context_channels
+        standardized = standardize and self.levels is None
+        self.standardize = Standardize(self.event_shape) if standardized else None
+        self.embedding = Standardize(context_shape, allow_constant=True) if standardize and context_shape else None
 
     @abstractmethod
     def parameters_of(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -66,8 +94,8 @@ class AutoregressiveDensity(Density):
         Those of an element depend on the elements before it only, in `element_order`.
 
         Args:
-            x: ``(B, *event_shape)``.
-            context: the contexts of a conditional density.
+            x: ``(B, *event_shape)``, standardized if the density does that.
+            context: the contexts of a conditional density, in the dtype of the weights.
 
         Returns:
             ``(B, P, *event_shape)``.
@@ -89,8 +117,12 @@ class AutoregressiveDensity(Density):
             ValueError: if a level is out of range, or x or the context has another shape.
         """
         self._check_data(x)
-        context = self._usable_context(context, x)
-        return self.head.log_prob(x, self.parameters_of(x, context)).flatten(1).sum(1)
+        context = self._embed(context, x)
+        if self.standardize is None:
+            return self._log_prob(x, context)
+        z, log_det = self.standardize(x)
+        log_prob: Tensor = self._log_prob(z, context) + log_det
+        return log_prob
 
     @torch.no_grad()
     def sample(
@@ -101,18 +133,32 @@ class AutoregressiveDensity(Density):
         `Head.sample` says what the temperature does to each element.
         """
         n, context, temperature = self._sampling_args(n, context, temperature)
-        context = self._usable_context(context, self._blank(n))
+        context = self._embed(context, self._blank(n))
+        x = self._draw(n, context, Choose(self.head, temperature, generator))
+        return x if self.standardize is None else self.standardize.inverse(x)[0]
 
-        def choose(parameters: Tensor) -> Tensor:
-            return self.head.sample(parameters, temperature=temperature, generator=generator)
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set the shift and the scale of data and context from a batch, if there are such and they are not yet set.
 
-        return self._draw(n, context, choose)
+        Args:
+            x: ``(B, *event_shape)``.
+            context: the contexts of a conditional density.
+
+        Raises:
+            ValueError: if the batch is not finite, or an element of it is constant.
+            RuntimeError: if the density is in evaluation mode.
+        """
+        self._check_data(x)
+        initialize_from_data(self, x, context)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Return the log probability ``(B,)`` of data that are checked and standardized."""
+        return self.head.log_prob(x, self.parameters_of(x, context)).flatten(1).sum(1)
 
     def _draw(self, rows: int, context: Tensor | None, choose: Choose) -> Tensor:
-        """Return data ``(rows, *event_shape)``.
+        """Return data ``(rows, *event_shape)``, standardized if the density does that.
 
-        `choose` draws one element ``(rows,)`` from its parameters ``(rows, P)``. Call it once for each element, in
-        `element_order`.
+        `choose` draws one element of each. It is called once for each element, in `element_order`.
         """
         x = self._blank(rows)
         elements = x.view(rows, -1)
@@ -142,13 +188,14 @@ class AutoregressiveDensity(Density):
         if self.levels is None and x.dtype != like.dtype:
             raise TypeError(f"{name} has parameters of {like.dtype}, got input of {x.dtype}; convert one with .to()")
 
-    def _usable_context(self, context: Tensor | None, x: Tensor) -> Tensor | None:
-        """Return the contexts of a batch in the dtype of the weights; None for an unconditional density."""
+    def _embed(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """Return the contexts of a batch as the network sees them; None for an unconditional density."""
         if self._context_channels is None:
             return None
         self._check_context(context, x)
         assert context is not None
-        return context.to(self._weight_dtype())
+        context = context.to(self._weight_dtype())
+        return context if self.embedding is None else self.embedding(context)[0]
 
     def _check_context(self, context: Tensor | None, x: Tensor | None = None) -> None:
         super()._check_context(context, x)

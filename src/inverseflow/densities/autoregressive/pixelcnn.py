@@ -107,7 +107,7 @@ class PixelCNN(AutoregressiveDensity):
         for block, term in zip(self.blocks, terms, strict=True):
             h = block(h, term)
         h = self.last(F.relu(self.top(F.relu(h))))
-        return h.reshape(h.shape[0], -1, *self.event_shape)
+        return h.reshape(h.shape[0], self.head.num_parameters, *self.event_shape)
 
     def _context_maps(self, context: Tensor | None, x: Tensor) -> Tensor | None:
         """Return what the context adds to the layers, behind one another as channels; None without one."""
