@@ -110,12 +110,13 @@ class Autoregressive(Bijection):
         return x, sum_event(log_derivative)
 
     def _find_in_turn(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_derivatives, columns = [], z.T.contiguous().unbind()
+        log_derivatives, columns = [], z.T.contiguous()[:, None].unbind()
 
         def step(channel: int, parameters: Tensor) -> Tensor:
-            x, log_derivative = self.map.inverse(columns[channel], parameters.T.to(z.dtype))
+            # One row of B elements, because the elements of a row lie together in memory.
+            x, log_derivative = self.map.inverse(columns[channel], parameters[None].to(z.dtype))
             log_derivatives.append(log_derivative)
-            return x
+            return x[0]
 
         if isinstance(self.net, MaskedMLP):
             x = self.net.unroll(step, len(z), context if self._context_apart else None).to(z.dtype)
@@ -123,12 +124,14 @@ class Autoregressive(Bijection):
             x = torch.zeros_like(z)
             for channel in self._places:
                 x[:, channel] = step(channel, self._map_parameters(x, context)[:, :, channel].T)
-        return x, torch.stack(log_derivatives).sum(0)
+        return x, torch.cat(log_derivatives).sum(0)
 
     def _map_parameters(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the parameters of the map, ``(B, P, C)``."""
         like = self._typical_parameter()
-        return self._predict(self.net, x if like is None else x.to(like.dtype), context).to(x.dtype)
+        if like is None or like.dtype == x.dtype:
+            return self._predict(self.net, x, context)
+        return self._predict(self.net, x.to(like.dtype), context).to(x.dtype)
 
     def _predict(self, net: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
         context = None if self.context_channels is None else context

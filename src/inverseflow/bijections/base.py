@@ -126,6 +126,8 @@ class Bijection(nn.Module, ABC):
     def _run_precisely(self, direction: Direction, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         parameter = _first_parameter(self)
         dtype = x.dtype if parameter is None else parameter.dtype
+        if x.dtype == dtype and dtype.itemsize >= 4 and not torch.is_autocast_enabled(x.device.type):
+            return direction(x, context)
         with torch.autocast(x.device.type, enabled=False):
             z, log_det = direction(at_least_single(x.to(dtype)), context)
             return z.to(dtype), log_det

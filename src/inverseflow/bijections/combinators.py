@@ -25,14 +25,14 @@ class Chain(Bijection):
         total: LogDet = 0.0
         for layer in self.layers:
             x, log_det = layer(x, context)
-            total = total + log_det
+            total = _sum(total, log_det)
         return x, total
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         total: LogDet = 0.0
         for index in reversed(range(len(self.layers))):  # torch 2.6 can't compile a reversed ModuleList
             z, log_det = self.layers[index].inverse(z, context)
-            total = total + log_det
+            total = _sum(total, log_det)
         return z, total
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -48,6 +48,11 @@ class Chain(Bijection):
         for index in reversed(range(len(self.layers))):
             shape = self.layers[index].input_shape(shape)
         return shape
+
+
+def _sum(total: LogDet, log_det: LogDet) -> LogDet:
+    """Add log-determinants; nothing is added to the first."""
+    return log_det if isinstance(total, float) else total + log_det
 
 
 class Compose(Chain):

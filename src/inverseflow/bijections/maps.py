@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverseflow.ops import rational_quadratic_spline
-from inverseflow.ops.spline import MIN_BIN
+from inverseflow.ops.spline import MIN_BIN, elementwise_spline
 from inverseflow.utils.arguments import finite_number, whole_number
 
 
@@ -75,12 +74,13 @@ class Affine(ElementwiseMap):
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Scale, then shift."""
         log_scale, shift = self._scale_and_shift(parameters)
-        return x * log_scale.exp() + shift, log_scale
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Shift back, then scale."""
         log_scale, shift = self._scale_and_shift(parameters)
-        return (z - shift) * (-log_scale).exp(), -log_scale
+        log_derivative = -log_scale
+        return (z - shift) * log_derivative.exp(), log_derivative
 
     def _scale_and_shift(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         raw_scale, shift = parameters.unbind(1)
@@ -145,16 +145,11 @@ class RationalQuadratic(ElementwiseMap):
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the spline."""
-        return self._evaluate(x, parameters, inverse=False)
+        return elementwise_spline(x, parameters, bins=self.bins, bound=self.bound)
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the inverse of the spline."""
-        return self._evaluate(z, parameters, inverse=True)
-
-    def _evaluate(self, x: Tensor, parameters: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        knots = parameters.movedim(1, -1).split([self.bins, self.bins, self.bins - 1], dim=-1)
-        value, log_derivative = rational_quadratic_spline(x[..., None], *knots, bound=self.bound, inverse=inverse)
-        return value.squeeze(-1), log_derivative.squeeze(-1)
+        return elementwise_spline(z, parameters, bins=self.bins, bound=self.bound, inverse=True)
 
 
 def spline_bins(name: str, bins: int) -> int:

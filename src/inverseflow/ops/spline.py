@@ -1,6 +1,7 @@
 """The monotone rational-quadratic spline."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,8 @@ class _Segment(NamedTuple):
     """The bin of each point: left knot, extent, slopes at both ends."""
 
     x: Tensor
-    width: Tensor
     y: Tensor
+    width: Tensor
     height: Tensor
     left_slope: Tensor
     right_slope: Tensor
@@ -65,13 +66,37 @@ def rational_quadratic_spline(
         (True, True)
     """
     _check(x, widths, heights, derivatives, bound)
-    dtype = x.dtype
-    x, widths, heights, derivatives = map(at_least_single, (x, widths, heights, derivatives))
-    inside = x.detach().abs() < bound
-    moved = torch.where(inside, x, 0.0)
-    segment = _segment_at(moved, widths, heights, derivatives, bound, inverse)
-    value, log_derivative = _inverse(moved, segment) if inverse else _forward(moved, segment)
-    return torch.where(inside, value, x).to(dtype), (log_derivative * inside).to(dtype)
+
+    def slopes_at(ends: Tensor) -> Tensor:
+        return F.pad(_slopes(derivatives), (1, 1), value=1.0).gather(-1, ends + 1)
+
+    return _evaluate(x, torch.stack([widths, heights], -2), slopes_at, x.ndim - 1, bound, inverse)
+
+
+def elementwise_spline(
+    x: Tensor, parameters: Tensor, *, bins: int, bound: float, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Evaluate a `rational_quadratic_spline` of its own for each element, or its inverse.
+
+    Args:
+        x: ``(B, *rest)``.
+        parameters: ``(B, 3 bins - 1, *rest)``, of the dtype of x: the widths, the heights and the inner derivatives.
+        bins: number of bins n.
+        bound: half the length of the interval.
+        inverse: evaluate the inverse function instead.
+
+    Returns:
+        The values and the logarithms of the derivatives, both of the shape of x.
+    """
+    sizes, derivatives = parameters.split([2 * bins, bins - 1], dim=1)
+
+    def slopes_at(ends: Tensor) -> Tensor:
+        inner = derivatives.gather(1, ends.clamp(0, bins - 2))
+        return _slopes(inner.masked_fill((ends < 0) | (ends > bins - 2), 0.0))
+
+    # The bins stay on their axis: moving it behind the others would copy all parameters.
+    value, log_derivative = _evaluate(x[:, None], sizes.unflatten(1, (2, bins)), slopes_at, 1, bound, inverse)
+    return value.squeeze(1), log_derivative.squeeze(1)
 
 
 def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> None:
@@ -93,52 +118,85 @@ def _check(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, boun
         raise ValueError(f"{needed}, got {shapes}")
 
 
-def _segment_at(point: Tensor, widths: Tensor, heights: Tensor, raw: Tensor, bound: float, inverse: bool) -> _Segment:
-    inner = _inner_knots(torch.stack([widths, heights]), bound)
-    slopes = MIN_DERIVATIVE + F.softplus(raw + math.log(math.expm1(1 - MIN_DERIVATIVE)))
-    positions = F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
-    # One gather for both ends of all three: at small sizes the number of operations is what takes the time.
-    knots = torch.cat([positions, F.pad(slopes, (1, 1), value=1.0)[None]])
-    searched, points = inner.detach()[int(inverse)], point.detach()
-    if transforms_active():  # `torch.vmap` lays tensors out so that the search would warn
-        index = (points[..., None] >= searched[..., None, :]).sum(-1)
-    else:
-        index = torch.searchsorted(searched, points.contiguous(), right=True)
-    ends = torch.stack([index, index + 1]).expand(3, 2, *index.shape)
-    x, right_x, y, top_y, *at_ends = knots[:, None].expand(3, 2, *knots.shape[1:]).gather(-1, ends).flatten(0, 1)
-    return _Segment(x, right_x - x, y, top_y - y, *at_ends)
+def _evaluate(
+    x: Tensor, sizes: Tensor, slopes_at: Callable[[Tensor], Tensor], axis: int, bound: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    """Evaluate splines.
+
+    Args:
+        x: M points of each function along the axis.
+        sizes: widths and heights along the axis, bins along the next, unnormalized.
+        slopes_at: from numbers of inner knots, -1 and n - 1 for the outermost, to the derivatives there.
+        axis: the axis.
+        bound: half the length of the interval.
+        inverse: evaluate the inverse functions instead.
+    """
+    dtype = x.dtype
+    x = at_least_single(x)
+    inside = x.detach().abs() < bound
+    moved = torch.where(inside, x, 0.0)
+    knots = _right_knots(at_least_single(sizes), axis + 1, bound)
+    searched = knots.detach().select(axis, int(inverse))
+    index = _count_at_or_below(moved.detach(), searched.narrow(axis, 0, searched.shape[axis] - 1), axis)
+    ends = torch.cat([index - 1, index], axis)
+    of_both = ends.clamp(min=0).unsqueeze(axis).expand(*knots.shape[: axis + 1], *ends.shape[axis:])
+    left, right = knots.gather(axis + 1, of_both).chunk(2, axis + 1)
+    left = left.masked_fill((index == 0).unsqueeze(axis), -bound)
+    extents = (right - left).unbind(axis)
+    segment = _Segment(*left.unbind(axis), *extents, *slopes_at(ends).chunk(2, axis))
+    value, log_derivative = _inverse(moved, segment) if inverse else _forward(moved, segment)
+    return torch.where(inside, value, x).to(dtype), (log_derivative * inside).to(dtype)
 
 
-def _inner_knots(unnormalized: Tensor, bound: float) -> Tensor:
-    """Return the n - 1 knots between the ends; bins are differences of knots, so that no point is outside its bin."""
-    bins = unnormalized.shape[-1]
-    shares = MIN_BIN + (1 - MIN_BIN * bins) * unnormalized.softmax(-1)
-    return 2 * bound * shares[..., :-1].cumsum(-1) - bound
+def _right_knots(sizes: Tensor, axis: int, bound: float) -> Tensor:
+    """Return the right end of each bin; bins are differences of knots, so that no point is outside its bin."""
+    bins = sizes.shape[axis]
+    smallest = 2 * bound * MIN_BIN
+    least = torch.linspace(smallest - bound, bins * smallest - bound, bins, dtype=sizes.dtype, device=sizes.device)
+    # In place: at these sizes fresh memory costs more than the arithmetic.
+    shares = sizes.softmax(axis).cumsum(axis)
+    return shares.mul_(2 * bound - bins * smallest).add_(least.view(-1, *[1] * (sizes.ndim - 1 - axis)))
+
+
+def _slopes(derivatives: Tensor) -> Tensor:
+    return MIN_DERIVATIVE + F.softplus(at_least_single(derivatives) + math.log(math.expm1(1 - MIN_DERIVATIVE)))
+
+
+def _count_at_or_below(points: Tensor, knots: Tensor, axis: int) -> Tensor:
+    """Return how many of the inner knots are at or below each point."""
+    if axis == points.ndim - 1 and not transforms_active():  # `torch.vmap` lays tensors out so that it would warn
+        return torch.searchsorted(knots.contiguous(), points.contiguous(), right=True)
+    return (points.unsqueeze(axis + 1) >= knots.unsqueeze(axis)).sum(axis + 1)
 
 
 def _forward(x: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
     place = _place((x - at.x) / at.width)
     slope = at.height / at.width
-    twice_slope = 2 * slope
-    denominator = slope + (at.left_slope + at.right_slope - twice_slope) * place.mixed
-    y = at.y + at.height * (slope * place.square + at.left_slope * place.mixed) / denominator
-    return y, _log_derivative(place, slope, twice_slope, denominator, at)
+    denominator = torch.addcmul(slope, _curvature(slope, at), place.mixed)
+    rise = torch.addcmul(slope * place.square, at.left_slope, place.mixed)
+    return at.y + at.height * rise / denominator, _log_derivative(place, slope, denominator, at)
 
 
 def _inverse(y: Tensor, at: _Segment) -> tuple[Tensor, Tensor]:
     slope = at.height / at.width
-    twice_slope = 2 * slope
-    curvature = at.left_slope + at.right_slope - twice_slope
+    curvature = _curvature(slope, at)
     eta = y - at.y
-    a = at.height * (slope - at.left_slope) + eta * curvature
-    b = at.height * at.left_slope - eta * curvature
-    c = -slope * eta
-    root = (b.square() - 4 * a * c).clamp_min(0).sqrt()
+    # The place ξ is the root of a ξ² + 2 b ξ = c.
+    bend = eta * curvature
+    a = torch.addcmul(bend, at.height, slope - at.left_slope)
+    b = (at.height * at.left_slope - bend) / 2
+    c = slope * eta
+    root = torch.addcmul(b.square(), a, c).clamp_min(0).sqrt()
     # Two forms of the same root: neither subtracts nearly equal numbers where it is taken.
-    xi = torch.where(b > 0, 2 * c, root - b) / torch.where(b > 0, -b - root, 2 * a)
+    rising = b > 0
+    xi = torch.where(rising, c, root - b) / torch.where(rising, b + root, a)
     place = _place(xi.clamp(0, 1))
-    denominator = slope + curvature * place.mixed
-    return at.x + place.xi * at.width, -_log_derivative(place, slope, twice_slope, denominator, at)
+    denominator = torch.addcmul(slope, curvature, place.mixed)
+    return torch.addcmul(at.x, place.xi, at.width), -_log_derivative(place, slope, denominator, at)
+
+
+def _curvature(slope: Tensor, at: _Segment) -> Tensor:
+    return torch.sub(at.left_slope + at.right_slope, slope, alpha=2)
 
 
 class _Place(NamedTuple):
@@ -155,6 +213,7 @@ def _place(xi: Tensor) -> _Place:
     return _Place(xi, rest, xi.square(), xi * rest)
 
 
-def _log_derivative(place: _Place, slope: Tensor, twice_slope: Tensor, denominator: Tensor, at: _Segment) -> Tensor:
-    numerator = at.right_slope * place.square + twice_slope * place.mixed + at.left_slope * place.rest.square()
-    return 2 * slope.log() + numerator.log() - 2 * denominator.log()
+def _log_derivative(place: _Place, slope: Tensor, denominator: Tensor, at: _Segment) -> Tensor:
+    numerator = torch.addcmul(at.right_slope * place.square, slope, place.mixed, value=2)
+    numerator = torch.addcmul(numerator, at.left_slope, place.rest.square())
+    return (numerator * (slope / denominator).square()).log()
