@@ -72,7 +72,7 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
-from inverseflow.densities import MADE, PixelCNN
+from inverseflow.densities import MADE, PixelCNN, WaveNet
 from inverseflow.flows import IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
 from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet
 
@@ -571,6 +571,21 @@ DENSITIES = [
         (1, 2, 4),
         levels=3,
         bounded=True,
+    ),
+    Case("wavenet", partial(WaveNet, (1, 6), levels=3, width=4, depth=3), (1, 6), levels=3),
+    Case(
+        "wavenet-logistic",
+        partial(WaveNet, (1, 5), levels=5, components=2, width=4, depth=2),
+        (1, 5),
+        levels=5,
+        bounded=True,
+    ),
+    Case(
+        "wavenet-conditional",
+        partial(WaveNet, (1, 4), levels=3, width=4, depth=2, context_channels=2),
+        (1, 4),
+        context=(2,),
+        levels=3,
     ),
 ]
 

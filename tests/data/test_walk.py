@@ -4,16 +4,16 @@ from pathlib import Path
 import pytest
 
 from inverseflow.data.paths import printable
-from inverseflow.data.walk import find_files
+from inverseflow.data.walk import IMAGE_FILES, find_files
 from inverseflow.errors import DataError
 
 
 def images(folder: Path, split: str | None = None) -> list[str]:
-    return [path.as_posix() for path in find_files(folder).images[split]]
+    return [path.as_posix() for path in find_files(folder, IMAGE_FILES).files[split]]
 
 
 def others(folder: Path) -> list[str]:
-    return [path.as_posix() for path in find_files(folder).others]
+    return [path.as_posix() for path in find_files(folder, IMAGE_FILES).others]
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -48,7 +48,7 @@ def test_names_that_are_not_utf_8_work_and_are_shown_by_their_bytes(tmp_path):
         open(path, "w").close()
     except OSError:
         pytest.skip("this file system admits names in UTF-8 only")
-    (found,) = find_files(tmp_path).images[None]
+    (found,) = find_files(tmp_path, IMAGE_FILES).files[None]
     assert os.fsencode(found) == b"\xff\n.png"
     assert printable(found) == r"\xff\n.png"
 
@@ -105,7 +105,7 @@ def test_the_first_folder_on_a_path_that_is_called_like_a_split_gives_it(tmp_pat
 
 def test_a_split_without_images_is_there(tmp_path):
     (tmp_path / "Test").mkdir()
-    assert find_files(tmp_path).images == {None: [], "test": []}
+    assert find_files(tmp_path, IMAGE_FILES).files == {None: [], "test": []}
 
 
 def test_a_folder_is_read_once_for_each_split(tmp_path):
@@ -141,4 +141,4 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"closed cannot be read \(Permission denied\): change its permissions"):
-        find_files(tmp_path)
+        find_files(tmp_path, IMAGE_FILES)

@@ -200,6 +200,8 @@ class Splits(Generic[ExamplesT]):
     numbers from 0 on, which a flow dequantizes."""
     classes: tuple[str, ...] = ()
     """Names of the classes that the labels of the examples number."""
+    sampling_rate: int | None = None
+    """Samples a second of audio, None for other data."""
 
     def __post_init__(self) -> None:
         size = None if self.condition is None else self.condition.size

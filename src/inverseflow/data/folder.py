@@ -10,9 +10,9 @@ from torch import Tensor
 
 from inverseflow.data.decoding import Crop, Decoder, Encoded, FileImages, decode_all, map_images, read_header
 from inverseflow.data.images import Images, ImageSplits, TensorImages
-from inverseflow.data.paths import existing_folder, listed, printable
+from inverseflow.data.paths import existing_folder, printable
 from inverseflow.data.splitting import check_seed, split_by_content
-from inverseflow.data.walk import SUFFIXES, FoundFiles, find_files, named_split
+from inverseflow.data.walk import IMAGE_FILES, counted, find_files, named_split, paths_by_split
 from inverseflow.errors import DataError
 
 _IN_MEMORY_BYTES = 2**30  # a larger data set stays in its files
@@ -63,8 +63,8 @@ def load_folder(
     image_size, channels = _checked_options(image_size, crop, channels)
     check_seed(split_seed)
     root = existing_folder(data_dir)
-    found = find_files(root)
-    paths, notes = _paths_by_split(found)
+    found = find_files(root, IMAGE_FILES)
+    paths, notes = paths_by_split(found)
     images = {split: [Encoded(root / path, printable(root / path)) for path in paths[split]] for split in paths}
     everything = [image for split in images.values() for image in split]
     classes: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ def _classes(root: Path, paths: list[Path]) -> tuple[tuple[str, ...], Tensor]:
     names = [next((name for name in path.parts[:-1] if named_split(Path(name)) is None), None) for path in paths]
     if outside := [path for path, name in zip(paths, names, strict=True) if name is None]:
         raise DataError(
-            f"{printable(root)} holds {_counted('image', outside)} outside of subfolders for classes: "
+            f"{printable(root)} holds {counted('image', outside)} outside of subfolders for classes: "
             "move each into the subfolder of its class, or leave the condition 'label' out"
         )
     classes = sorted({name for name in names if name is not None})
@@ -140,41 +140,6 @@ def _checked_options(image_size: int | None, crop: str, channels: int | None) ->
     if channels not in (None, 1, 3):
         raise DataError(f"channels must be 1 for gray or 3 for color, got {channels}")
     return image_size, channels
-
-
-def _paths_by_split(found: FoundFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
-    """Return the images by split, "train" first, and notes for the user. A split without subfolders is missing."""
-    where = printable(found.root)
-    others = _counted("other file", found.others)
-    notes = [f"left out of {where}: {others}"] if others else []
-    given: dict[str, list[Path]] = {
-        split: found.images[split] for split in ("validation", "test") if split in found.images
-    }
-    outside, train = found.images[None], found.images.get("train")
-    if not given:
-        train = sorted([*outside, *(train or [])], key=Path.as_posix)
-        if not train:
-            raise DataError(
-                f"{where} holds no images{f', only {others}' if others else ''}: put image files there "
-                f"({' '.join(sorted(SUFFIXES))}), or name another folder"
-            )
-    elif train is None:
-        held_out = {os.path.realpath(found.root / path) for paths in given.values() for path in paths}
-        train = [path for path in outside if os.path.realpath(found.root / path) not in held_out]
-    elif outside:
-        notes.append(f"left out of {where}: {_counted('image', outside)} outside of its subfolders for splits")
-    parts: dict[str, list[Path]] = {"train": train, **given}
-    for split, paths in parts.items():
-        if not paths:
-            raise DataError(
-                f"{where} holds no images for {split}: put some into a subfolder {split!r}, or rename the subfolders "
-                "that are named after splits"
-            )
-    return parts, tuple(notes)
-
-
-def _counted(noun: str, paths: list[Path]) -> str:
-    return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({listed(paths)})" if paths else ""
 
 
 def _in_memory_if_small(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from inverseflow.data.audio import Encoding, load_audio
 from inverseflow.data.condition import LabelCondition
 from inverseflow.data.decoding import Crop
 from inverseflow.data.examples import Examples, Splits
@@ -19,7 +20,7 @@ _OFFICIAL = {spec.name: spec for spec in (MNIST, FASHION_MNIST, CIFAR10)}
 
 IMAGE_SETS = ("digits", *_OFFICIAL, "folder")
 """Names that `load_images` knows."""
-DATA_SETS = (*IMAGE_SETS, "table", *TOYS)
+DATA_SETS = (*IMAGE_SETS, "table", "audio", *TOYS)
 """Names that `load_data` knows."""
 
 
@@ -35,6 +36,8 @@ def load_data(
     columns: Sequence[str] = (),
     context_columns: Sequence[str] = (),
     categorical_columns: Sequence[str] = (),
+    segment_length: int | None = None,
+    encoding: Encoding = "mu-law",
     progress: bool = False,
 ) -> Splits[Examples]:
     """Load a data set by name, split into training, validation and test examples, with contexts if asked.
@@ -42,9 +45,9 @@ def load_data(
     The same arguments give the same splits on every machine.
 
     Args:
-        name: the name of a set of images (`load_images`), ``"table"`` (`load_table`), or a distribution in the plane
-            (`load_toy`).
-        data_dir: folder of the images, or for ``table`` the CSV, Parquet, NPZ or NPY file.
+        name: the name of a set of images (`load_images`), ``"table"`` (`load_table`), ``"audio"`` (`load_audio`), or
+            a distribution in the plane (`load_toy`).
+        data_dir: folder of the images or recordings, or for ``table`` the CSV, Parquet, NPZ or NPY file.
         split_seed: chooses which examples go into which split; for a distribution, draws the points.
         condition: ``"label"`` for the class of each example as its context, a `LabelCondition`. The classes of a
             ``folder`` are its subfolders.
@@ -54,6 +57,8 @@ def load_data(
         columns: for ``table``: the columns that are modeled. Without them all but the `context_columns`.
         context_columns: for ``table``: the columns that are the context, a `ColumnCondition`.
         categorical_columns: for ``table``: columns of numbers that stand for categories. Columns of text do anyway.
+        segment_length: for ``audio``: samples of a segment, as in `load_audio`.
+        encoding: for ``audio``: ``"mu-law"`` or ``"pcm"``, as in `load_audio`.
         progress: whether to show the progress on standard error, if reading takes over a second.
 
     Returns:
@@ -79,6 +84,9 @@ def load_data(
         "categorical_columns": categorical_columns,
     }
     of_folder: dict[str, Any] = {"image_size": image_size, "crop": crop, "channels": channels}
+    of_audio: dict[str, Any] = {"segment_length": segment_length, "encoding": encoding}
+    if name != "audio":
+        _refuse_others(of_audio, "audio", name)
     if name == "table":
         _refuse_others(of_folder, "folder", name)
         if condition is not None:
@@ -87,9 +95,15 @@ def load_data(
             raise DataError("the data set 'table' needs a CSV, Parquet, NPZ or NPY file: give data_dir (--data-dir)")
         return load_table(data_dir, split_seed=split_seed, **of_table)
     _refuse_others(of_table, "table", name)
-    if name not in TOYS:
+    splits: Splits[Examples]
+    if name in IMAGE_SETS:
         by_class = name == "folder" and condition == "label"
-        splits: Splits[Examples] = _load_images(name, data_dir, split_seed, of_folder, progress, by_class=by_class)
+        splits = _load_images(name, data_dir, split_seed, of_folder, progress, by_class=by_class)
+    elif name == "audio":
+        _refuse_others(of_folder, "folder", name)
+        if data_dir is None or data_dir == "":
+            raise DataError("the data set 'audio' needs a folder of WAV files: give data_dir (--data-dir)")
+        splits = load_audio(data_dir, split_seed=split_seed, **of_audio)
     else:
         _refuse_others(of_folder, "folder", name)
         if data_dir is not None:
@@ -191,5 +205,5 @@ def _load_images(
 def _refuse_others(options: dict[str, Any], owner: str, name: str) -> None:
     """Refuse options of another data set that are not at their defaults."""
     for option, value in options.items():
-        if value not in (None, "resize", (), []):
+        if value not in (None, "resize", "mu-law", (), []):
             raise DataError(f"{option} applies to the data set {owner!r} only: leave it out for {name!r}")

@@ -65,6 +65,8 @@ def load_data(options: TrainOptions) -> Splits[Examples]:
         columns=options.columns,
         context_columns=options.context_columns,
         categorical_columns=options.categorical_columns,
+        segment_length=options.segment_length,
+        encoding=options.encoding,
         progress=not options.quiet and is_first_process(),
     )
 

@@ -14,7 +14,7 @@ from inverseflow.names import LayerName
 from inverseflow.utils.arguments import convert_fields, finite_number, listed, whole_number
 
 ToyName = Literal["two-moons", "pinwheel", "eight-gaussians", "swiss-roll", "checkerboard", "two-spirals", "rings"]
-DataName = Literal["digits", "mnist", "fashion-mnist", "cifar10", "folder", "table", ToyName]
+DataName = Literal["digits", "mnist", "fashion-mnist", "cifar10", "folder", "table", "audio", ToyName]
 _MOST = 2**31 - 1
 
 
@@ -35,6 +35,7 @@ Positive = Annotated[float, partial(finite_number, above=0)]
 
 # Metadata of a field whose option stands in a panel of its own in `train --help`.
 _TABLE, _FOLDER = {"panel": "Table options"}, {"panel": "Folder options"}
+_AUDIO = {"panel": "Audio options"}
 _IMAGES = {"panel": "Model options: flows of images"}
 _VECTORS = {"panel": "Model options: flows of vectors"}
 _NO_INVERSE = {"panel": "Model options: densities without an inverse"}
@@ -144,11 +145,11 @@ class TrainOptions:
 
     Args:
         data: the examples: images, which are digits (8×8, comes with scikit-learn), mnist, fashion-mnist, cifar10, or
-            folder (any images); the rows of a table; or points in the plane, which are two-moons, pinwheel,
-            eight-gaussians, swiss-roll, checkerboard, two-spirals and rings.
-        data_dir: folder that holds the images, or file that holds the table; --data is short for it. Without it,
-            mnist, fashion-mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then fetched from the Hugging Face
-            hub.
+            folder (any images); the rows of a table; audio (WAV files); or points in the plane, which are two-moons,
+            pinwheel, eight-gaussians, swiss-roll, checkerboard, two-spirals and rings.
+        data_dir: folder that holds the images or the recordings, or file that holds the table; --data is short for it.
+            Without it, mnist, fashion-mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then fetched from the
+            Hugging Face hub.
         condition: train the density of an example given its label. The labels of a folder are its subfolders.
         columns: columns to model, separated by commas; a name that holds a comma stands in double quotes. By default
             all but those of the context.
@@ -158,6 +159,9 @@ class TrainOptions:
         crop: how the images are brought to that size: resize scales the shorter side and cuts out the center, center
             cuts the center out of the original pixels.
         channels: 1 for gray, 3 for color. By default what the files store.
+        segment_length: samples of a segment, 4000 by default: recordings are cut into segments, and shorter ones are
+            left out.
+        encoding: how 16-bit samples become levels: mu-law makes 256 of them, pcm leaves them as they are.
         out: the run folder. By default runs/PRESET.
         resume: continue the run in the run folder from its last checkpoint, with its own settings; start it if there is
             none. Another number of devices, or another max_steps under the cosine schedule, changes the trajectory.
@@ -194,6 +198,8 @@ class TrainOptions:
     image_size: Annotated[int, _from_1_to(2**16)] | None = field(default=None, metadata=_FOLDER)
     crop: Literal["resize", "center"] = field(default="resize", metadata=_FOLDER)
     channels: Literal[1, 3] | None = field(default=None, metadata=_FOLDER)
+    segment_length: Annotated[int, _from_1_to(2**24)] | None = field(default=None, metadata=_AUDIO)
+    encoding: Literal["mu-law", "pcm"] = field(default="mu-law", metadata=_AUDIO)
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False

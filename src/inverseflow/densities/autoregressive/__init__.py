@@ -3,5 +3,6 @@
 from inverseflow.densities.autoregressive.base import AutoregressiveDensity, Choose
 from inverseflow.densities.autoregressive.made import MADE
 from inverseflow.densities.autoregressive.pixelcnn import PixelCNN
+from inverseflow.densities.autoregressive.wavenet import WaveNet
 
-__all__ = ["MADE", "AutoregressiveDensity", "Choose", "PixelCNN"]
+__all__ = ["MADE", "AutoregressiveDensity", "Choose", "PixelCNN", "WaveNet"]

@@ -26,11 +26,21 @@ class Description:
     """Names of the elements of an example that is a row of a table."""
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of the categories of each column that holds categories."""
+    sampling_rate: int | None = None
+    """Samples a second of audio, None for other data."""
 
     @classmethod
     def of(cls, data: Any) -> "Description":
         """Return the description of a data set."""
-        return cls(data.title, data.event_shape, data.levels, data.condition, data.columns, data.categories)
+        return cls(
+            data.title,
+            data.event_shape,
+            data.levels,
+            data.condition,
+            data.columns,
+            data.categories,
+            data.sampling_rate,
+        )
 
     def check_same(self, other: "Description", where: Path) -> None:
         """Check that a run described by this can go on with other data: its contexts and columns mean the same.
@@ -40,7 +50,7 @@ class Description:
             where: the run folder, in the error.
 
         Raises:
-            DataError: if shape, gray levels, classes, columns or categories differ.
+            DataError: if shape, gray levels, classes, columns, categories or sampling rate differ.
         """
         for name, mine, theirs in (
             ("shape", self.event_shape, other.event_shape),
@@ -48,6 +58,7 @@ class Description:
             ("columns", self.columns, other.columns),
             ("categories", self.categories, other.categories),
             ("condition", _plain(self.condition), _plain(other.condition)),
+            ("sampling rate", self.sampling_rate, other.sampling_rate),
         ):
             if mine != theirs:
                 raise DataError(
@@ -78,6 +89,7 @@ class Description:
                 None if condition is None else condition_from_mapping(condition),
                 tuple(content["columns"]),
                 {name: tuple(names) for name, names in content["categories"].items()},
+                content.get("sampling_rate"),
             )
         except (ValueError, TypeError, KeyError, AttributeError, DataError) as error:
             raise RunError(f"{path} is damaged; `train --resume` writes it anew") from error
