@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from inverseflow import densities
 from inverseflow.densities.autoregressive import AutoregressiveDensity, PixelCNN
 from tests.contracts.registry import perturb
 
@@ -89,31 +88,6 @@ def test_colors_of_a_pixel_see_those_before_them(gated):
     assert np.array_equal(pixel, np.tri(3, k=-1, dtype=bool))
 
 
-def every_image(event_shape, levels):
-    values = itertools.product(range(levels), repeat=int(np.prod(event_shape)))
-    return torch.tensor(list(values)).reshape(-1, *event_shape)
-
-
-@pytest.mark.parametrize(
-    ("event_shape", "levels", "options"),
-    [
-        ((1, 3, 3), 2, {}),
-        ((1, 3, 3), 2, {"gated": False}),
-        ((1, 2, 2), 5, {"components": 2}),
-        ((3, 1, 3), 2, {"context_channels": 2}),
-    ],
-)
-def test_the_probabilities_of_all_images_sum_to_one(event_shape, levels, options):
-    density = build(event_shape, levels=levels, **options)
-    x = every_image(event_shape, levels)
-    context = torch.randn(1, 2, dtype=torch.float64).expand(len(x), -1) if options.get("context_channels") else None
-    with torch.no_grad():
-        density.last.weight *= 5  # far from uniform
-        log_prob = density.log_prob(x, context)
-    assert log_prob.std() > 0.5
-    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-10)
-
-
 def drawn(sample, density, n, context):
     """Return samples by a sampler, and the parameters that it drew each element from."""
     generator, told = torch.Generator().manual_seed(2), []
@@ -165,20 +139,6 @@ def test_a_context_vector_is_a_spatial_context_that_is_the_same_everywhere(gated
     assert (density.log_prob(x, context) - density.log_prob(x, context.flip(0))).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("gated", [True, False])
-def test_every_parameter_gets_a_gradient(gated):
-    density = build((3, 5, 5), gated=gated, context_channels=2)
-    density.log_prob(torch.randint(4, (4, 3, 5, 5)), torch.randn(4, 2)).sum().backward()
-    assert not [name for name, parameter in density.named_parameters() if parameter.grad.abs().max() == 0]
-
-
-def test_a_saved_density_is_the_same_again(tmp_path):
-    density = build((3, 3, 4), gated=False, context_channels=2, components=2).float()
-    densities.save(density, tmp_path)
-    x, context = torch.randint(4, (2, 3, 3, 4)), torch.randn(2, 2)
-    assert torch.equal(densities.load(tmp_path, PixelCNN).log_prob(x, context), density.log_prob(x, context))
-
-
 @pytest.mark.parametrize(
     ("event_shape", "options", "message"),
     [
@@ -193,11 +153,6 @@ def test_a_saved_density_is_the_same_again(tmp_path):
 def test_options_that_do_not_fit_are_refused(event_shape, options, message):
     with pytest.raises(ValueError, match=message):
         PixelCNN(event_shape, **options)
-
-
-def test_levels_outside_those_of_the_head_are_refused():
-    with pytest.raises(ValueError, match="from 0 to 3"):
-        build((1, 2, 2)).log_prob(torch.full((1, 1, 2, 2), 4))
 
 
 @pytest.mark.slow
