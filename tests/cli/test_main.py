@@ -45,8 +45,8 @@ def test_options_of_tables_folders_and_kinds_of_models_stand_in_panels_of_their_
     panels = {panel.partition(" ─")[0]: panel for panel in text.split("╭─ ")[1:]}
 
     assert list(panels)[1:] == [
-        *("Parameters", "Table options", "Folder options", "Model options", "Model options: flows of images"),
-        "Model options: flows of vectors",
+        *("Parameters", "Table options", "Folder options", "Audio options", "Model options"),
+        *("Model options: flows of images", "Model options: flows of vectors"),
         *(name for name in panels if name == "Model options: densities without an inverse"),
         "Optimizer options",
     ]

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from inverseflow.data import ColumnCondition, load_data, load_table
+from inverseflow.data import ColumnCondition, Lattice, load_data, load_table
 from inverseflow.errors import DataError, MissingPackageError
 
 ROWS = 40
@@ -218,12 +218,29 @@ def test_nested_values_are_refused(tmp_path):
         load_table(tmp_path / "a.parquet")
 
 
-def test_notes_tell_of_columns_without_a_density(tmp_path):
-    columns = {"a": NUMBERS[:, 0], "b": NUMBERS[:, 1], "sum": NUMBERS.sum(1), "dice": np.arange(ROWS) % 6}
+def test_columns_on_lattices_are_numbered_and_noted(tmp_path):
+    columns = {"a": NUMBERS[:, 0], "dice": np.arange(ROWS) % 6, "price": 0.25 + np.arange(ROWS) % 7 * 0.5}
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
-    whole, linear = load_table(tmp_path / "a.parquet").notes
-    assert "('dice'): name them among categorical_columns" in whole
-    assert "'a', 'b', 'sum' depend on each other linearly" in linear
+    splits = load_table(tmp_path / "a.parquet")
+    assert splits.lattices == {"dice": Lattice(1.0), "price": Lattice(0.5, 0.25)}
+    assert {*splits.train.tensor()[:, 2].tolist()} == {*range(7)}
+    (note,) = splits.notes
+    assert note.endswith("probability is modeled: 'dice' (whole numbers), 'price' (steps of 0.5)")
+    with pytest.raises(DataError, match=r"'dice' \(whole numbers\), .*: dequantize \(lattice='dequantize', --lattice"):
+        load_table(tmp_path / "a.parquet", lattice="refuse")
+    ignored = load_table(tmp_path / "a.parquet", lattice="ignore")
+    assert ignored.lattices == {} and ignored.notes[0].startswith("columns without a density, modeled as continuous")
+    assert {*ignored.train.tensor()[:, 2].tolist()} == {0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25}
+    with pytest.raises(DataError, match="unknown lattice 'drop': choose one of dequantize, refuse, ignore"):
+        load_table(tmp_path / "a.parquet", lattice="drop")
+
+
+def test_columns_that_depend_on_each_other_are_refused(tmp_path):
+    columns = {"a": NUMBERS[:, 0], "b": NUMBERS[:, 1], "sum": NUMBERS.sum(1)}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="'a', 'b', 'sum' depend on each other linearly: leave one of them out"):
+        load_table(tmp_path / "a.parquet")
+    assert "depend on each other" in load_table(tmp_path / "a.parquet", lattice="ignore").notes[0]
     assert load_table(tmp_path / "a.parquet", columns=["a", "b"]).notes == ()
 
 
@@ -243,6 +260,20 @@ def test_missing_values_of_asteroids_are_named(shared_data):
         load_table(asteroids)
 
 
-def test_the_exact_dependency_of_grid_is_noted(shared_data):
-    notes = load_table(shared_data("tabular") / "grid.npz").notes
-    assert any("'p1', 'p2', 'p3', 'p4' depend on each other" in note for note in notes)
+def test_the_exact_dependency_of_grid_is_refused(shared_data):
+    with pytest.raises(DataError, match="'p1', 'p2', 'p3', 'p4' depend on each other linearly"):
+        load_table(shared_data("tabular") / "grid.npz")
+
+
+def test_satellite_and_shuttle_are_whole_numbers_and_glass_has_an_atom(shared_data):
+    satellite = load_table(shared_data("satellite") / "satellite.npz", columns=["X0", "X35"])
+    assert satellite.lattices == {"X0": Lattice(1.0), "X35": Lattice(1.0)}
+    shuttle = load_table(shared_data("shuttle") / "shuttle.npz", context_columns=["y"])
+    assert {lattice.step for lattice in shuttle.lattices.values()} == {1.0, 2.0} and len(shuttle.lattices) == 9
+    with pytest.raises(DataError, match=r"'Mg' is 0 in 20 % of the rows: leave it out"):
+        load_table(shared_data("tabular") / "glass5.npz")
+
+
+def test_coordinates_of_cities_repeat_without_a_lattice(shared_data):
+    (note,) = load_table(shared_data("cities") / "cities.npz", columns=["lonlat0", "lonlat1"]).notes
+    assert note.startswith("up to 45 % of the rows share their value of 'lonlat0', 'lonlat1' with others")

@@ -130,9 +130,5 @@ def test_an_unknown_preset_is_answered_with_those_there_are():
 
 
 def test_every_option_of_the_model_is_one_of_a_registered_density():
-    known = {"name", "paper_options"}
-    for name in densities.names():
-        with pytest.raises(ValueError, match="has no option nothing; it has ") as refusal:
-            densities.create(name, (1,), nothing=0)
-        known |= set(str(refusal.value).partition("it has ")[2].split(", "))
-    assert {option.name for option in fields(ModelOptions)} <= known
+    known = {option for name in densities.names() for option in densities.option_names(name) or ()}
+    assert {option.name for option in fields(ModelOptions)} <= {"name", "paper_options"} | known

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from inverseflow.data.looks import in_table_units
 from inverseflow.training.report import save_points
 from inverseflow.training.run.description import Description
 from inverseflow.utils.files import atomic_write, write_torch
@@ -19,10 +20,13 @@ def write_rows(path: Path, rows: Tensor, data: Description) -> None:
     Args:
         path: a file that ends in .csv, .parquet, .npz, .npy, .pt or .png.
         rows: the samples.
-        data: names the columns and the categories.
+        data: names the columns and the categories, and says what numbers on lattices stand for.
     """
     flat = rows.flatten(1)
     names = data.columns or tuple(map(str, range(flat.shape[1])))
+    if data.lattices:
+        flat = in_table_units(flat, names, data.lattices)
+        rows = flat.to(rows.dtype)
     if path.suffix == ".png":
         save_points(path, None, flat, names, f"samples of {data.title}")
     elif path.suffix == ".pt":

@@ -19,6 +19,7 @@ _PRESET_NAMES = preset_names()
 _PANELS = (
     "Table options",
     "Folder options",
+    "Audio options",
     "Model options",
     "Model options: flows of images",
     "Model options: flows of vectors",

@@ -6,6 +6,7 @@ from inverseflow.data.condition import ColumnCondition, Condition, LabelConditio
 from inverseflow.data.decoding import Crop, FileImages
 from inverseflow.data.examples import Batch, Examples, Splits, TensorExamples
 from inverseflow.data.images import Images, ImageSplits, TensorImages
+from inverseflow.data.looks import Lattice
 from inverseflow.data.memory import as_splits
 from inverseflow.data.mulaw import mu_law_decode, mu_law_encode
 from inverseflow.data.registry import DATA_SETS, IMAGE_SETS, load_data, load_images
@@ -26,6 +27,7 @@ __all__ = [
     "ImageSplits",
     "Images",
     "LabelCondition",
+    "Lattice",
     "Splits",
     "TensorExamples",
     "TensorImages",

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from inverseflow.data.augmentation import AUGMENTATIONS, Augmentation
 from inverseflow.data.condition import Condition
+from inverseflow.data.looks import Lattice
 from inverseflow.errors import DataError
 
 Indices = Sequence[int] | Tensor
@@ -198,6 +199,8 @@ class Splits(Generic[ExamplesT]):
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """For each of `columns` that holds categories, their names: its elements are the numbers of the categories, whole
     numbers from 0 on, which a flow dequantizes."""
+    lattices: Mapping[str, Lattice] = field(default_factory=dict, hash=False)
+    """For each of `columns` whose values lie on a lattice: its elements number them, and a flow dequantizes these."""
     classes: tuple[str, ...] = ()
     """Names of the classes that the labels of the examples number."""
     sampling_rate: int | None = None

@@ -11,6 +11,7 @@ from inverseflow.data.decoding import Crop
 from inverseflow.data.examples import Examples, Splits
 from inverseflow.data.folder import load_folder
 from inverseflow.data.images import ImageSplits
+from inverseflow.data.looks import LatticePolicy
 from inverseflow.data.named import CIFAR10, FASHION_MNIST, MNIST, load_digits, load_official
 from inverseflow.data.table import load_table
 from inverseflow.data.toys import TOYS, load_toy
@@ -38,6 +39,7 @@ def load_data(
     categorical_columns: Sequence[str] = (),
     segment_length: int | None = None,
     encoding: Encoding = "mu-law",
+    lattice: LatticePolicy = "dequantize",
     progress: bool = False,
 ) -> Splits[Examples]:
     """Load a data set by name, split into training, validation and test examples, with contexts if asked.
@@ -59,6 +61,7 @@ def load_data(
         categorical_columns: for ``table``: columns of numbers that stand for categories. Columns of text do anyway.
         segment_length: for ``audio``: samples of a segment, as in `load_audio`.
         encoding: for ``audio``: ``"mu-law"`` or ``"pcm"``, as in `load_audio`.
+        lattice: for ``table``, as in `load_table`.
         progress: whether to show the progress on standard error, if reading takes over a second.
 
     Returns:
@@ -93,8 +96,8 @@ def load_data(
             raise DataError("a table has no labels: name the columns of the context with --context-columns")
         if data_dir is None or data_dir == "":
             raise DataError("the data set 'table' needs a CSV, Parquet, NPZ or NPY file: give data_dir (--data-dir)")
-        return load_table(data_dir, split_seed=split_seed, **of_table)
-    _refuse_others(of_table, "table", name)
+        return load_table(data_dir, split_seed=split_seed, lattice=lattice, **of_table)
+    _refuse_others({**of_table, "lattice": lattice}, "table", name)
     splits: Splits[Examples]
     if name in IMAGE_SETS:
         by_class = name == "folder" and condition == "label"
@@ -205,5 +208,5 @@ def _load_images(
 def _refuse_others(options: dict[str, Any], owner: str, name: str) -> None:
     """Refuse options of another data set that are not at their defaults."""
     for option, value in options.items():
-        if value not in (None, "resize", "mu-law", (), []):
+        if value not in (None, "resize", "mu-law", "dequantize", (), []):
             raise DataError(f"{option} applies to the data set {owner!r} only: leave it out for {name!r}")

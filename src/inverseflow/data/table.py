@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
 from os import PathLike
@@ -21,6 +21,7 @@ from torch.nn.functional import one_hot
 
 from inverseflow.data.condition import ColumnCondition, category_name
 from inverseflow.data.examples import Splits, TensorExamples
+from inverseflow.data.looks import LatticePolicy, look_at
 from inverseflow.data.paths import printable
 from inverseflow.data.splitting import HELD_OUT, check_seed, split_rows
 from inverseflow.errors import DataError, MissingPackageError
@@ -33,8 +34,6 @@ MAX_CATEGORIES = 1000
 """Most categories of a column: more are likely names of rows."""
 MIN_ROWS = 10
 
-_FEW = 20
-_DEPENDENT = 1e-6
 _COARSE = 1e-3  # refuse a column that float32 rounds to steps of this share of its standard deviation, or more
 
 
@@ -44,6 +43,7 @@ def load_table(
     columns: Sequence[str] = (),
     context_columns: Sequence[str] = (),
     categorical_columns: Sequence[str] = (),
+    lattice: LatticePolicy = "dequantize",
     split_seed: int = 0,
 ) -> Splits[TensorExamples]:
     r"""Load a table, split 80 : 10 : 10 by row for training, validation and test. Equal rows stay in one split.
@@ -62,15 +62,24 @@ def load_table(
     `categorical_columns`, are numbered from 0 on in the order of their names. In the context each becomes a one at its
     place.
 
+    Modeled numbers are looked at. Where values lie on a lattice, repeat, or follow from other columns, a density of
+    continuous data has no bound: it would be measured by its spikes. Whole numbers and numbers in equal steps are
+    therefore numbered, too: the element k stands for the value ``offset + k · step`` of the result's `lattices`, and a
+    flow dequantizes it, as it does categories. A column that holds one value in over 5 % of the rows, and one that
+    depends linearly on others, are refused.
+
     Args:
         path: the file.
         columns: the columns that are modeled. Without them all but the `context_columns`.
         context_columns: the columns that are the context.
         categorical_columns: columns of numbers that stand for categories.
+        lattice: ``"dequantize"`` does so, ``"refuse"`` raises instead, ``"ignore"`` models all numbers as continuous
+            and says so in `notes`.
         split_seed: chooses which rows go into which split.
 
     Raises:
-        DataError: if the file or a column cannot be read, or a value is missing or not finite. The message names it.
+        DataError: if the file or a column cannot be read, a value is missing or not finite, or a column has no
+            density. The message names it.
 
     Example:
         >>> import tempfile
@@ -101,6 +110,20 @@ def load_table(
     refuse_missing({name: table[name] for name in (*names, *context_names)}, where)
     modeled = encode_columns(table, names, categorical, where)
     context = encode_columns(table, context_names, categorical, where)
+    numeric = {
+        name: column for name, column in zip(names, modeled.values.T, strict=True) if name not in modeled.categories
+    }
+    lattices, doubts = look_at(numeric, {name: _precision(table[name]) for name in numeric}, lattice, where)
+    modeled = replace(
+        modeled,
+        values=np.stack(
+            [
+                lattices[name].numbers(column) if name in lattices else column
+                for name, column in zip(names, modeled.values.T, strict=True)
+            ],
+            1,
+        ),
+    )
     rows = np.concatenate([modeled.values, context.values], 1)
     if len(rows) < MIN_ROWS:
         raise DataError(f"{where} has {len(rows)} rows, too few to split: at least {MIN_ROWS} are needed")
@@ -122,11 +145,17 @@ def load_table(
         train=train,
         validation=validation,
         test=test,
-        notes=(*notes, *modeled.doubts()),
+        notes=(*notes, *doubts),
         condition=condition,
         columns=names,
         categories=modeled.categories,
+        lattices=lattices,
     )
+
+
+def _precision(column: Array) -> float:
+    """Return the relative rounding error of the numbers in a column."""
+    return float(np.finfo(column.dtype if column.dtype.kind == "f" else np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -167,33 +196,6 @@ class EncodedColumns:
                     f"float32 rounds the column {name!r} of {where} to steps of {step:.3g}, but its standard deviation "
                     f"is {deviation:.3g}: subtract an offset such as {offset}, or change its units"
                 )
-
-    def doubts(self) -> tuple[str, ...]:
-        """Return notes on columns whose density does not exist: whole numbers, and sums of the others."""
-        notes = []
-        discrete = [
-            name
-            for name, column in zip(self.names, self.values.T, strict=True)
-            if name not in self.categories and len(np.unique(column)) <= _FEW and not (column % 1).any()
-        ]
-        if discrete:
-            notes.append(
-                f"columns of at most {_FEW} whole numbers are modeled as continuous ({_listed(discrete)}): "
-                "name them among categorical_columns (--categorical-columns), and they are dequantized"
-            )
-        centered = self.values - self.values.mean(0)
-        _, singular, directions = np.linalg.svd(np.linalg.qr(centered / centered.std(0), mode="r"))
-        if len(self.names) > 1 and singular[-1] < _DEPENDENT * singular[0]:
-            involved = [name for name, weight in zip(self.names, directions[-1], strict=True) if abs(weight) > 0.01]
-            notes.append(
-                f"the columns {_listed(involved)} depend on each other linearly, so that they have no density: "
-                "leave one of them out"
-            )
-        return tuple(notes)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join([*map(repr, names[:6]), *(["..."] if len(names) > 6 else [])])
 
 
 def encode_columns(table: Columns, names: Sequence[str], categorical: Sequence[str], where: str) -> EncodedColumns:

@@ -5,7 +5,7 @@ from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Likelihoo
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
 from inverseflow.densities.pretrained import load, save
-from inverseflow.densities.registry import create, density_class, names, register
+from inverseflow.densities.registry import create, density_class, names, option_names, register
 
 __all__ = [
     "BITS_PER_DIM",
@@ -24,6 +24,7 @@ __all__ = [
     "exportable",
     "load",
     "names",
+    "option_names",
     "register",
     "save",
 ]

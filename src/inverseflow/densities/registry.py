@@ -101,16 +101,30 @@ def create(name: str, event_shape: Sequence[int], **options: Any) -> Density:
     return build(event_shape, **options)
 
 
-def _refusal(called: str, cls: type[Density], options: dict[str, Any]) -> str | None:
-    """Return the sentence that refuses options which a class does not have, None if it has them all."""
+def option_names(name: str) -> list[str] | None:
+    """Return the names of the options of a registered density, None if it takes any; errors as for `density_class`.
+
+    Example:
+        >>> option_names("made")[:2]
+        ['levels', 'width']
+    """
+    return _option_names(density_class(name))
+
+
+def _option_names(cls: type[Density]) -> list[str] | None:
     known: list[str] = []
-    for name, parameter in inspect.signature(cls).parameters.items() if options else ():
+    for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind is not parameter.VAR_KEYWORD:
             known.append(name)
         elif unpacked := get_args(get_type_hints(cls.__init__).get(name)):  # **options: Unpack[SomeTypedDict]
             known += get_type_hints(unpacked[0])
-        else:  # it takes any
+        else:
             return None
-    unknown = ", ".join(option for option in options if option not in known)
-    known = [name for name in known if name != "event_shape"]
-    return f"{called} has no option {unknown}; it has {', '.join(known)}" if unknown else None
+    return [name for name in known if name != "event_shape"]
+
+
+def _refusal(called: str, cls: type[Density], options: dict[str, Any]) -> str | None:
+    """Return the sentence that refuses options which a class does not have, None if it has them all."""
+    known = _option_names(cls) if options else None
+    unknown = [] if known is None else [option for option in options if option not in ("event_shape", *known)]
+    return f"{called} has no option {', '.join(unknown)}; it has {', '.join(known or ())}" if unknown else None

@@ -45,6 +45,9 @@ class Evaluation:
     """Number of examples."""
     draws: int
     """Dequantization draws for each example; 1 if the likelihood is exact."""
+    bits_per_cell: float | None
+    """The value as bits for each column, if all columns of a table hold whole numbers or categories, else None: of
+    others a density is measured, and its bits depend on their units."""
     importance_value: float | None
     """Mean over the images of −log₂ (1/K Σₖ p(x + uₖ)) / D over K draws: a bound that is tighter the larger K is.
 
@@ -181,6 +184,7 @@ def evaluate(
         draw_std=float(values.mean(1).std()) if draws > 1 else None,
         examples=values.shape[1],
         draws=draws,
+        bits_per_cell=float(values.mean()) / (density.dims * math.log(2)) if _all_columns_are_whole(density) else None,
         importance_value=None if importance is None else float(importance.mean()),
         importance_stderr=None if importance is None else _standard_error(importance),
         importance_samples=importance_samples,
@@ -264,6 +268,10 @@ def _measuring(density: Density, seed: int) -> Iterator[None]:
             yield
     finally:
         density.train(was_training)
+
+
+def _all_columns_are_whole(density: Density) -> bool:
+    return len({*density.integer_columns}) == density.dims
 
 
 def _batches(examples: Examples, batch_size: int, device: torch.device) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ import inverseflow.flows  # noqa: F401  # enters them into the registry
 from inverseflow import densities
 from inverseflow.data import Examples, Splits
 from inverseflow.data import load_data as load_named
+from inverseflow.data.looks import listed_columns
 from inverseflow.densities import Density
 from inverseflow.errors import OptionError, RunError
 from inverseflow.training.loop.process import is_first_process
@@ -31,11 +32,13 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
     event_shape, given = data.event_shape, options.given()
     if data.levels is not None:
         given["levels"] = data.levels
-    if data.categories:
-        given["integer_columns"] = [data.columns.index(name) for name in data.categories]
+    whole = [place for place, name in enumerate(data.columns) if name in data.categories or name in data.lattices]
+    if whole:
+        given["integer_columns"] = whole
     if data.condition is not None:
         given["context_channels"] = data.condition.size
     try:
+        _check_whole_numbers(options.name, data, whole)
         paper = getattr(densities.density_class(options.name), "paper_options", None) if options.paper_options else {}
         if paper is None:
             raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
@@ -44,6 +47,17 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
     except (TypeError, ValueError) as error:
         kind = "rows" if data.levels is None else "images"
         raise OptionError(f"cannot build {options.name} for {kind} {event_shape}: {error}") from error
+
+
+def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: list[int]) -> None:
+    """Refuse a table with columns of whole numbers or categories if a density can't dequantize them."""
+    options = densities.option_names(name)
+    if columns and options is not None and "integer_columns" not in options:
+        names = listed_columns([data.columns[place] for place in columns])
+        raise ValueError(
+            f"it can't model whole numbers or categories ({names}) next to real numbers; leave these columns out, make "
+            "them context (context_columns, --context-columns), or take a flow such as nsf"
+        )
 
 
 def load_data(options: TrainOptions) -> Splits[Examples]:
@@ -67,6 +81,7 @@ def load_data(options: TrainOptions) -> Splits[Examples]:
         categorical_columns=options.categorical_columns,
         segment_length=options.segment_length,
         encoding=options.encoding,
+        lattice=options.lattice,
         progress=not options.quiet and is_first_process(),
     )
 

@@ -155,6 +155,9 @@ class TrainOptions:
             all but those of the context.
         context_columns: columns that are the context: train the density of the others given these.
         categorical_columns: columns of numbers that stand for categories.
+        lattice: what becomes of columns of whole numbers or equal steps, where a density of continuous data has no
+            bound: dequantize models the probability of their values, refuse ends with an error, ignore models a
+            density nevertheless, also of columns that hold one value too often or depend on others.
         image_size: height and width to which the images are brought.
         crop: how the images are brought to that size: resize scales the shorter side and cuts out the center, center
             cuts the center out of the original pixels.
@@ -195,6 +198,7 @@ class TrainOptions:
     columns: Names = field(default=(), metadata=_TABLE)
     context_columns: Names = field(default=(), metadata=_TABLE)
     categorical_columns: Names = field(default=(), metadata=_TABLE)
+    lattice: Literal["dequantize", "refuse", "ignore"] = field(default="dequantize", metadata=_TABLE)
     image_size: Annotated[int, _from_1_to(2**16)] | None = field(default=None, metadata=_FOLDER)
     crop: Literal["resize", "center"] = field(default="resize", metadata=_FOLDER)
     channels: Literal[1, 3] | None = field(default=None, metadata=_FOLDER)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inverseflow import densities
 from inverseflow.data import Batch, Examples, LabelCondition, Splits
+from inverseflow.data.looks import in_table_units
 from inverseflow.densities import BITS_PER_DIM, NATS, Density
 from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
@@ -189,7 +190,8 @@ def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
         batch = examples.batch(range(min(_POINTS, len(examples)))).to(device)
         samples = density.sample(len(batch), batch.context)
         contoured = None if density.integer_columns or batch.context is not None else density
-        save_points(path, batch.x, samples, data.columns, f"{data.title}: data and samples", contoured)
+        points, drawn = (in_table_units(rows.cpu(), data.columns, data.lattices) for rows in (batch.x, samples))
+        save_points(path, points, drawn, data.columns, f"{data.title}: data and samples", contoured)
 
 
 @lru_cache(maxsize=1)  # several runs on the same data have the same baselines
@@ -219,6 +221,8 @@ def closing_lines(report: Report, run: Run) -> str:
     between = "" if measured.draw_std is None else f", {measured.draw_std:.4f} between draws"
     unit = f"{_UNITS[measured.metric]} ({IN_WORDS[measured.likelihood]})"
     lines = [f"{title} {unit} on {counted(measured.examples, f'{report.split} {images}')}{between}"]
+    if measured.bits_per_cell is not None:
+        lines.append(f"  {measured.bits_per_cell:.3f} bits per cell of the table")
     for name, baseline in report.baselines.items():
         verdict = "below" if value < baseline else "NOT below"
         lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {baseline:.3f}")

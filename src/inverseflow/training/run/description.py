@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,13 @@ class Description:
     """The names of the categories of each column that holds categories."""
     sampling_rate: int | None = None
     """Samples a second of audio, None for other data."""
+    lattices: Mapping[str, Any] = field(default_factory=dict)
+    """The `Lattice` of each column whose elements number the places of one."""
 
     @classmethod
     def of(cls, data: Any) -> "Description":
         """Return the description of a data set."""
-        return cls(
-            data.title,
-            data.event_shape,
-            data.levels,
-            data.condition,
-            data.columns,
-            data.categories,
-            data.sampling_rate,
-        )
+        return cls(**{item.name: getattr(data, item.name) for item in fields(cls)})
 
     def check_same(self, other: "Description", where: Path) -> None:
         """Check that a run described by this can go on with other data: its contexts and columns mean the same.
@@ -57,6 +51,7 @@ class Description:
             ("gray levels", self.levels, other.levels),
             ("columns", self.columns, other.columns),
             ("categories", self.categories, other.categories),
+            ("lattices", self.lattices, other.lattices),
             ("condition", _plain(self.condition), _plain(other.condition)),
             ("sampling rate", self.sampling_rate, other.sampling_rate),
         ):
@@ -68,7 +63,9 @@ class Description:
 
     def write(self, path: Path) -> None:
         """Write the description as JSON."""
-        write_json(path, {**vars(self), "condition": _plain(self.condition), "categories": dict(self.categories)})
+        lattices = {name: vars(lattice) for name, lattice in self.lattices.items()}
+        mappings = {"categories": dict(self.categories), "lattices": lattices}
+        write_json(path, {**vars(self), "condition": _plain(self.condition), **mappings})
 
     @classmethod
     def read(cls, path: Path) -> "Description":
@@ -77,7 +74,7 @@ class Description:
         Raises:
             RunError: if the file is damaged.
         """
-        from inverseflow.data import condition_from_mapping
+        from inverseflow.data import Lattice, condition_from_mapping
 
         try:
             content = json.loads(path.read_text("utf-8"))
@@ -90,6 +87,7 @@ class Description:
                 tuple(content["columns"]),
                 {name: tuple(names) for name, names in content["categories"].items()},
                 content.get("sampling_rate"),
+                {name: Lattice(**lattice) for name, lattice in content.get("lattices", {}).items()},
             )
         except (ValueError, TypeError, KeyError, AttributeError, DataError) as error:
             raise RunError(f"{path} is damaged; `train --resume` writes it anew") from error

@@ -64,7 +64,7 @@ class Run:
     def options(self) -> TrainOptions:
         """Return the settings of the run; raise RunError if the folder holds no run, or its settings are damaged."""
         try:
-            return TrainOptions.from_mapping(self.settings())
+            return TrainOptions.from_mapping({"lattice": "ignore", **self.settings()})  # as runs once had no lattice
         except OptionError as error:
             raise RunError(f"{self.config} is damaged: {error}") from error
 
