@@ -22,6 +22,7 @@ from inverseflow.bijections import (
     AdditiveCoupling,
     AffineCoupling,
     Autoregressive,
+    BatchNorm,
     Bijection,
     Butterfly,
     CausalConv1d,
@@ -73,7 +74,19 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.densities import MADE, PixelCNN, WaveNet
-from inverseflow.flows import IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, ImageFlow, InverseFlow, PlanarFlow, RealNVP
+from inverseflow.flows import (
+    IAF,
+    MAF,
+    NICE,
+    NSF,
+    AutoregressiveNSF,
+    Glow,
+    ImageFlow,
+    ImageRealNVP,
+    InverseFlow,
+    PlanarFlow,
+    RealNVP,
+)
 from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet
 
 Shape = tuple[int, ...]
@@ -165,6 +178,14 @@ def standardize() -> Bijection:
     return layer
 
 
+def batch_norm() -> Bijection:
+    """Build a batch normalization by averages of the past."""
+    layer = BatchNorm(4).eval()
+    layer.mean.normal_()
+    layer.variance.uniform_(0.5, 2)
+    return layer
+
+
 def conditional_stack() -> Bijection:
     """Build a composition of conditional and unconditional layers."""
     net = partial(MLP, 2 + 3, width=4)
@@ -192,6 +213,7 @@ LAYERS = [
     Case("ActNorm", partial(ActNorm, 4), IMAGE),
     Case("ActNorm-vector", partial(ActNorm, 4), VECTOR),
     Case("ActNorm-volume", partial(ActNorm, 3), VOLUME),
+    Case("BatchNorm", batch_norm, IMAGE),
     Case("Conv1x1", partial(Conv1x1, 4), IMAGE),
     Case("Conv1x1-vector", partial(Conv1x1, 4), VECTOR),
     Case("Conv1x1-sequence", partial(Conv1x1, 3), SEQUENCE),
@@ -521,6 +543,18 @@ FLOWS = [
         partial(AutoregressiveNSF, (3,), steps=2, width=4, spline_bins=3, integer_columns=(1,)),
         (3,),
         integer_columns=(1,),
+    ),
+    Case("realnvp-image", partial(ImageRealNVP, (1, 4, 6), levels=17, width=3, depth=1), (1, 4, 6), levels=17),
+    Case(
+        "realnvp-image-conditional",
+        partial(ImageRealNVP, (2, 4, 2), levels=None, steps=1, width=3, depth=1, context_channels=2),
+        (2, 4, 2),
+        context=(2, 4, 2),
+    ),
+    Case(
+        "realnvp-image-sequence",
+        partial(ImageRealNVP, (1, 8), levels=None, scales=3, steps=1, width=3, depth=1),
+        (1, 8),
     ),
     Case("planar", partial(PlanarFlow, (1, 4, 8), levels=17), (1, 4, 8), levels=17),
     Case(

@@ -14,6 +14,7 @@ from inverseflow.bijections import (
     Affine,
     AffineCoupling,
     Autoregressive,
+    BatchNorm,
     Bijection,
     Butterfly,
     CausalConv1d,
@@ -72,6 +73,7 @@ COMPLETE = {
     AdditiveCoupling: COUPLING,
     AffineCoupling: {"max_log_scale": 2, **COUPLING},
     Autoregressive: {"conditioner": partial(MaskedMLP, width=4), **CONTEXT},
+    BatchNorm: {"momentum": 0.5, "epsilon": 0.1, **CHANNELS},
     Butterfly: {"factors": (0, 1), **IMAGE},
     CausalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     CausalConv1d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
@@ -128,7 +130,7 @@ COMPLETE = {
 }
 """A value for every numeric argument of every layer and network."""
 
-REAL = {"alpha", "bound", "max_log_scale", "max_raw_scale", "max_row_sum", "max_spectral_norm"}
+REAL = {"alpha", "bound", "epsilon", "max_log_scale", "max_raw_scale", "momentum", "max_row_sum", "max_spectral_norm"}
 REAL |= {"reconstruction_weight", "scale", "shift", "tolerance"}
 SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}

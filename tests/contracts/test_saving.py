@@ -57,7 +57,7 @@ def test_only_parameters_and_what_was_drawn_or_learned_from_data_is_saved(case):
     module = case.build()
     parameters = {name for name, _ in module.named_parameters()}
     extra = {name.rpartition(".")[2] for name in set(module.state_dict()) - parameters}
-    assert extra <= {"initialized", "mean", "deviation", "permutation", "unpermutation", "signs"}
+    assert extra <= {"initialized", "mean", "deviation", "variance", "permutation", "unpermutation", "signs"}
 
 
 @each_flow

@@ -1,6 +1,8 @@
 """What a flow does with its parts: likelihood, bits, samples, latents."""
 
 import math
+import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +14,12 @@ from inverseflow.bijections import (
     AffineCoupling,
     Bijection,
     Compose,
+    Coupling,
+    Halves,
     Logit,
     LUConv1x1,
+    Mask,
+    Permute,
     Scale,
     Squeeze,
     Standardize,
@@ -540,3 +546,29 @@ def test_what_is_no_bijection_or_embedding_is_refused():
 def test_samples_of_each_context_need_contexts():
     with pytest.raises(ValueError, match=r"sample_each needs contexts .* without contexts use sample\(\)"):
         Flow(ActNorm(2), (2,)).sample_each(3, None)
+
+
+def vector_coupling(swap=False):
+    return Coupling(4, partial(MLP, width=4), split=Halves(swap=swap))
+
+
+def test_the_same_mask_twice_in_a_row_is_warned_of():
+    with pytest.warns(UserWarning, match=r"same elements, by Halves\(\), and the others stay .*; swap the parts"):
+        Flow(Compose(vector_coupling(), Compose(ActNorm(4), vector_coupling())), (4,))
+    mask = torch.arange(4) < 1
+    with pytest.warns(UserWarning, match="two couplings in a row"):
+        Flow(Compose(*(Coupling(4, partial(MLP, width=4), split=Mask(mask)) for _ in range(2))), (4,))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [vector_coupling(), vector_coupling(swap=True)],
+        lambda: [vector_coupling(), Permute.reverse(4), vector_coupling()],
+        lambda: [Coupling(4, partial(MLP, width=4), split=Mask(torch.arange(4) < size)) for size in (1, 2)],
+    ],
+)
+def test_other_masks_and_mixing_are_not_warned_of(layers):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Flow(Compose(*layers()), (4,))

@@ -3,6 +3,7 @@
 from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.autoregressive import Autoregressive
 from inverseflow.bijections.base import Bijection, Shape
+from inverseflow.bijections.batchnorm import BatchNorm
 from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
 from inverseflow.bijections.context_affine import ContextAffine
 from inverseflow.bijections.convolution.butterfly import Butterfly
@@ -43,6 +44,7 @@ __all__ = [
     "Affine",
     "AffineCoupling",
     "Autoregressive",
+    "BatchNorm",
     "Bijection",
     "BijectionTransform",
     "Butterfly",

@@ -1,13 +1,18 @@
 """Coupling layers: split × elementwise map × conditioner."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from torch import Tensor, nn
 
+from inverseflow.bijections.actnorm import ActNorm
 from inverseflow.bijections.base import Bijection, LogDet, Shape
+from inverseflow.bijections.batchnorm import BatchNorm
+from inverseflow.bijections.combinators import Chain
 from inverseflow.bijections.events import sum_event
 from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap, as_map
+from inverseflow.bijections.multiscale import Multiscale
 from inverseflow.bijections.splits import Halves, Split
 from inverseflow.nets import ZeroConv
 from inverseflow.nets.conditioner import Builder, build_network, call_network, takes_context
@@ -218,3 +223,29 @@ class SplitPrior(_CouplingOfHalves):
         net = partial(ZeroConv, spatial_axes=spatial_axes)
         super().__init__(channels, net, Affine(), None, False, context_channels)
         self.spatial_axes = whole_number("spatial_axes", spatial_axes)
+
+
+def warn_about_idle_elements(bijection: Bijection) -> None:
+    """Warn if two couplings in a row transform the same elements, so that the others stay as they are."""
+    previous: Coupling | None = None
+    for layer in _flat(bijection):
+        if isinstance(layer, Coupling) and not isinstance(layer, SplitPrior):
+            if previous is not None and layer.split.same_as(previous.split):
+                warnings.warn(
+                    f"two couplings in a row transform the same elements, by {layer.split!r}, and the others stay as "
+                    "they are; swap the parts of every other coupling, or put a layer that mixes between them",
+                    stacklevel=3,
+                )
+                return
+            previous = layer
+        elif not isinstance(layer, (ActNorm, BatchNorm)):
+            previous = None
+
+
+def _flat(bijection: Bijection) -> Iterator[Bijection]:
+    """Yield the layers of nested chains and of all scales one after the other."""
+    if isinstance(bijection, (Chain, Multiscale)):
+        for layer in bijection.layers if isinstance(bijection, Chain) else bijection.scales:
+            yield from _flat(layer)
+    else:
+        yield bijection

@@ -36,6 +36,11 @@ class Split(nn.Module, ABC):
     def check_shape(self, shape: Shape) -> None:
         """Raise if an event of this shape can't be split."""
 
+    def same_as(self, other: "Split") -> bool:
+        """Return whether another split transforms the same elements."""
+        pairs = zip(self.buffers(), other.buffers(), strict=False)
+        return repr(self) == repr(other) and all(first.is_meta or torch.equal(first, second) for first, second in pairs)
+
 
 class Halves(Split):
     """Condition on the first channels and transform the rest.

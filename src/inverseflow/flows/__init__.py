@@ -20,6 +20,7 @@ from inverseflow.flows.image.named import (
 )
 from inverseflow.flows.image.options import StepOptions
 from inverseflow.flows.image.planar import PlanarFlow
+from inverseflow.flows.image.realnvp import ImageRealNVP
 from inverseflow.flows.image.step import Step
 from inverseflow.flows.registry import create, flow_class, names
 from inverseflow.flows.vector.autoregressive import IAF, MAF, AutoregressiveNSF
@@ -42,6 +43,7 @@ __all__ = [
     "Flow",
     "Glow",
     "ImageFlow",
+    "ImageRealNVP",
     "InverseFlow",
     "MaCowFlow",
     "MintNetFlow",

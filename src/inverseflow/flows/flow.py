@@ -18,6 +18,7 @@ from inverseflow.bijections import (
     Multiscale,
     initialize_from_data,
 )
+from inverseflow.bijections.coupling import warn_about_idle_elements
 from inverseflow.densities import Density, DensityDistribution, Likelihood, load, save
 from inverseflow.densities.density import example_context_shape
 from inverseflow.distributions import Base, StandardNormal
@@ -78,6 +79,7 @@ class Flow(Density):
             raise TypeError(f"bijection must be a Bijection, got {bijection!r}")
         if embedding is not None and not isinstance(embedding, nn.Module):
             raise TypeError(f"embedding must be a torch.nn.Module, got {embedding!r}")
+        warn_about_idle_elements(bijection)
         self.dequantize = self._dequantization()
         self.preprocessing = preprocessing if preprocessing is not None else Compose()
         self.bijection = bijection

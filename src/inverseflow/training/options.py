@@ -49,13 +49,14 @@ class ModelOptions:
         name: which model; --model NAME is short for it. Flows of images: inverse-flow, glow, cinc, finc, emerging,
             periodic, exponential, self-normalizing, woodbury, macow, butterfly and arma, which differ in the k×k layer
             of their steps; image, which takes any layer; planar, layers and splines without couplings; mintnet, its
-            layers alone. Flows of vectors, which are points and rows of a table: nice, nsf, realnvp, maf, iaf,
-            nsf-ar. A model of your own is found by the name that it was registered with.
+            layers alone; realnvp-image, couplings of a checkerboard's colors and of channels. Flows of vectors, which
+            are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar. A model of your own is found by the
+            name that it was registered with.
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
-        depth: hidden layers of the networks (flows of vectors).
-        kernel_size: height and width of a kernel (flows of images but glow, woodbury and butterfly, which have none).
-        spline_bins: number of pieces of each spline (flows of images but mintnet, nsf, nsf-ar).
+        depth: hidden layers of the networks (flows of vectors, realnvp-image).
+        kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image).
+        spline_bins: number of pieces of each spline (flows of images but mintnet and realnvp-image, nsf, nsf-ar).
         spline_bound: half the interval on which a spline acts; it is the identity outside (as spline_bins).
         layer: k×k layer of image and planar.
         paper_options: make the steps as in the flow's publication, as far as these options can.
@@ -64,6 +65,7 @@ class ModelOptions:
         spline: which entries share one spline activation.
         conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not planar).
         coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not planar).
+        norm: normalization behind each coupling of realnvp-image: set once from data, or of the batch as published.
         max_row_sum: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
             (inverse-flow, cinc, finc, emerging, arma).
         max_spectral_norm: largest spectral norm of the kernels of exponential.
@@ -89,6 +91,7 @@ class ModelOptions:
     spline: Literal["none", "shared", "channel", "element"] | None = field(default=None, metadata=_IMAGES)
     conv1x1: Literal["none", "dense", "lu"] | None = field(default=None, metadata=_IMAGES)
     coupling: Literal["affine", "quad", "none"] | None = field(default=None, metadata=_IMAGES)
+    norm: Literal["actnorm", "batchnorm"] | None = field(default=None, metadata=_IMAGES)
     max_row_sum: Positive | None = field(default=None, metadata=_IMAGES)
     max_spectral_norm: Positive | None = field(default=None, metadata=_IMAGES)
     preprocessing: Literal["logit", "center"] | None = field(default=None, metadata=_IMAGES)

@@ -49,6 +49,9 @@ class ConditionalScale(Compose):
     _check_forward = Bijection._check_forward
     _check_inverse = Bijection._check_inverse
 
+    def _at_size(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        return context  # the maps average it to their own size, which is neither that of x nor of z in general
+
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         return super()._forward(x, self.maps(context))
 
@@ -70,8 +73,7 @@ def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, s
     shape = image_shape(event_shape, scales, steps)
     built: list[Bijection] = []
     context_channels = options.context_channels
-    if context_channels is not None:
-        options = replace(options, context_channels=context_channels + _CONTEXT_MAPS)
+    options = replace(options, context_channels=seen_context(context_channels))
     for scale in range(scales):
         squeeze = Squeeze(spatial_axes=len(event_shape) - 1)
         shape = squeeze.output_shape(shape)
@@ -80,13 +82,22 @@ def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, s
             layers.append(SplitPrior(shape[0], spatial_axes=len(shape) - 1, context_channels=options.context_channels))
         elif options.context_channels is not None:
             layers.append(ContextAffine(shape[0], options.context_channels, spatial_axes=len(shape) - 1))
-        if context_channels is None:
-            built.append(Compose(*layers))
-        else:
-            maps = ContextMaps(context_channels, _CONTEXT_MAPS, shape[1:])
-            built.append(ConditionalScale(*layers, maps=maps, context_channels=context_channels))
+        built.append(image_scale(layers, context_channels, shape[1:]))
         shape = (shape[0] // 2, *shape[1:])
     return Multiscale(built, event_shape)
+
+
+def image_scale(layers: list[Bijection], context_channels: int | None, size: Shape) -> Compose:
+    """Chain the layers of a scale, which were built for `seen_context`: the context and maps of it of some size."""
+    if context_channels is None:
+        return Compose(*layers)
+    maps = ContextMaps(context_channels, _CONTEXT_MAPS, size)
+    return ConditionalScale(*layers, maps=maps, context_channels=context_channels)
+
+
+def seen_context(context_channels: int | None) -> int | None:
+    """Return the number of context channels that the layers of an `image_scale` see."""
+    return None if context_channels is None else context_channels + _CONTEXT_MAPS
 
 
 def image_shape(event_shape: Shape, scales: int, steps: int) -> Shape:
