@@ -73,7 +73,7 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
-from inverseflow.densities import MADE, PixelCNN, WaveNet
+from inverseflow.densities import MADE, PixelCNN, PixelRNN, WaveNet
 from inverseflow.flows import (
     IAF,
     MAF,
@@ -598,6 +598,24 @@ DENSITIES = [
         (1, 2, 3),
         context=(2,),
         levels=3,
+    ),
+    Case(
+        "pixelrnn-conditional",
+        partial(PixelRNN, (1, 2, 3), levels=3, width=3, depth=1, context_channels=2),
+        (1, 2, 3),
+        context=(2,),
+        levels=3,
+    ),
+    Case(
+        "pixelrnn", partial(PixelRNN, (1, 2, 4), levels=2, width=3, depth=2, first_kernel_size=3), (1, 2, 4), levels=2
+    ),
+    Case("pixelrnn-color", partial(PixelRNN, (2, 2, 2), levels=2, width=4, depth=1), (2, 2, 2), levels=2),
+    Case(
+        "pixelrnn-row",
+        partial(PixelRNN, (1, 2, 4), levels=2, cell="row", width=3, depth=1, first_kernel_size=3),
+        (1, 2, 4),
+        levels=2,
+        bounded=True,
     ),
     Case(
         "pixelcnn-plain",

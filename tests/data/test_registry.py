@@ -52,6 +52,37 @@ def test_every_data_set_refuses_a_seed_out_of_range(name, tmp_path, write_mnist,
         load_images(name, data_dir=None if name == "digits" else tmp_path, split_seed=-1)
 
 
+# Binarized images
+
+
+def test_binarized_pixels_are_one_as_often_as_their_gray_level_says():
+    gray, binary = load_images("digits"), load_images("digits", binarized=True)
+    assert (binary.levels, binary.title, binary.event_shape) == (2, "digits (binarized)", (1, 8, 8))
+    for split in ("train", "validation", "test"):
+        levels, pixels = getattr(gray, split).tensor(), getattr(binary, split).tensor()
+        assert torch.equal(getattr(gray, split).labels, getattr(binary, split).labels)
+        assert pixels.dtype == torch.uint8
+        assert not pixels[levels == 0].any()
+        assert pixels[levels == 16].all()
+        middle = pixels[levels == 8].double()
+        assert abs(middle.mean() - 0.5) < 4 * 0.5 / len(middle) ** 0.5
+
+
+def test_binarized_pixels_are_the_same_every_time():
+    one, two = (load_data("digits", binarized=True).train.tensor() for _ in range(2))
+    assert torch.equal(one, two)
+
+
+def test_binarized_images_keep_their_labels_as_contexts():
+    assert load_data("digits", binarized=True, condition="label").test.context.shape == (360, 10)
+
+
+@pytest.mark.parametrize("name", ["folder", "table", "two-moons"])
+def test_other_data_cannot_be_binarized(name, tmp_path):
+    with pytest.raises(DataError, match=f"binarized applies to .*images only: leave it out for '{name}'"):
+        load_data(name, binarized=True, data_dir=tmp_path)
+
+
 # One door for every kind
 
 

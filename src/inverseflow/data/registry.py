@@ -12,7 +12,7 @@ from inverseflow.data.examples import Examples, Splits
 from inverseflow.data.folder import load_folder
 from inverseflow.data.images import ImageSplits
 from inverseflow.data.looks import LatticePolicy
-from inverseflow.data.named import CIFAR10, FASHION_MNIST, MNIST, load_digits, load_official
+from inverseflow.data.named import CIFAR10, FASHION_MNIST, MNIST, binarize, load_digits, load_official
 from inverseflow.data.table import load_table
 from inverseflow.data.toys import TOYS, load_toy
 from inverseflow.errors import DataError
@@ -31,6 +31,7 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     split_seed: int = 0,
     condition: Literal["label"] | None = None,
+    binarized: bool = False,
     image_size: int | None = None,
     crop: Crop = "resize",
     channels: int | None = None,
@@ -53,6 +54,7 @@ def load_data(
         split_seed: chooses which examples go into which split; for a distribution, draws the points.
         condition: ``"label"`` for the class of each example as its context, a `LabelCondition`. The classes of a
             ``folder`` are its subfolders.
+        binarized: for images but those of a ``folder``, as in `load_images`.
         image_size: for ``folder``, as in `load_images`.
         crop: for ``folder``, as in `load_images`.
         channels: for ``folder``, as in `load_images`.
@@ -90,6 +92,8 @@ def load_data(
     of_audio: dict[str, Any] = {"segment_length": segment_length, "encoding": encoding}
     if name != "audio":
         _refuse_others(of_audio, "audio", name)
+    if binarized and name not in IMAGE_SETS:
+        raise DataError(f"binarized applies to images only: leave it out for {name!r}")
     if name == "table":
         _refuse_others(of_folder, "folder", name)
         if condition is not None:
@@ -101,7 +105,7 @@ def load_data(
     splits: Splits[Examples]
     if name in IMAGE_SETS:
         by_class = name == "folder" and condition == "label"
-        splits = _load_images(name, data_dir, split_seed, of_folder, progress, by_class=by_class)
+        splits = _load_images(name, data_dir, split_seed, of_folder, progress, by_class=by_class, binarized=binarized)
     elif name == "audio":
         _refuse_others(of_folder, "folder", name)
         if data_dir is None or data_dir == "":
@@ -142,6 +146,7 @@ def load_images(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     split_seed: int = 0,
+    binarized: bool = False,
     image_size: int | None = None,
     crop: Crop = "resize",
     channels: int | None = None,
@@ -157,6 +162,8 @@ def load_images(
             it holds the files as published, torchvision's folders, or parquet files of the Hugging Face hub; by default
             it is ``$INVERSEFLOW_DATA``, or else a download from the hub.
         split_seed: chooses which images go into which split. Official test splits stay as they are.
+        binarized: whether each pixel is drawn once as 0 or 1, with the probability of its gray level, by a fixed seed.
+            Of MNIST that is not the published binarization of Larochelle and Murray. Not for ``folder``.
         image_size: for ``folder``: height and width of all images, after `crop`. By default their own, if it is equal.
         crop: for ``folder``: ``"resize"`` scales the shorter side to `image_size` and cuts out the center,
             ``"center"`` cuts the center out of the original pixels.
@@ -181,7 +188,7 @@ def load_images(
     if name not in IMAGE_SETS:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(IMAGE_SETS)}")
     options = {"image_size": image_size, "crop": crop, "channels": channels}
-    return _load_images(name, data_dir, split_seed, options, progress, by_class=False)
+    return _load_images(name, data_dir, split_seed, options, progress, by_class=False, binarized=binarized)
 
 
 def _load_images(
@@ -192,8 +199,11 @@ def _load_images(
     progress: bool,
     *,
     by_class: bool,
+    binarized: bool,
 ) -> ImageSplits:
     if name == "folder":
+        if binarized:
+            raise DataError("binarized applies to named sets of images only: leave it out for 'folder'")
         if data_dir is None or data_dir == "":  # an empty variable of the shell would be the working folder
             raise DataError("the data set 'folder' needs the folder of images: give data_dir (--data-dir)")
         return load_folder(data_dir, split_seed=split_seed, by_class=by_class, progress=progress, **of_folder)
@@ -201,8 +211,10 @@ def _load_images(
     if name == "digits":
         if data_dir is not None:
             raise DataError("the data set 'digits' comes with scikit-learn: leave data_dir (--data-dir) out")
-        return load_digits(split_seed=split_seed)
-    return load_official(_OFFICIAL[name], data_dir, split_seed=split_seed, progress=progress)
+        splits = load_digits(split_seed=split_seed)
+    else:
+        splits = load_official(_OFFICIAL[name], data_dir, split_seed=split_seed, progress=progress)
+    return binarize(splits) if binarized else splits
 
 
 def _refuse_others(options: dict[str, Any], owner: str, name: str) -> None:

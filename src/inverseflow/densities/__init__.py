@@ -1,6 +1,6 @@
 """Density models: the contract `Density`, autoregressive ones, the registry, saving, export, and the view of torch."""
 
-from inverseflow.densities.autoregressive import MADE, AutoregressiveDensity, PixelCNN, WaveNet
+from inverseflow.densities.autoregressive import MADE, AutoregressiveDensity, PixelCNN, PixelRNN, WaveNet
 from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Likelihood, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
@@ -17,6 +17,7 @@ __all__ = [
     "Likelihood",
     "Metric",
     "PixelCNN",
+    "PixelRNN",
     "WaveNet",
     "create",
     "density_class",

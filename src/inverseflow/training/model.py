@@ -73,6 +73,7 @@ def load_data(options: TrainOptions) -> Splits[Examples]:
         options.data,
         data_dir=options.data_dir,
         condition=options.condition,
+        binarized=options.binarized,
         image_size=options.image_size,
         crop=options.crop,
         channels=options.channels,

@@ -50,11 +50,12 @@ class ModelOptions:
             periodic, exponential, self-normalizing, woodbury, macow, butterfly and arma, which differ in the k×k layer
             of their steps; image, which takes any layer; planar, layers and splines without couplings; mintnet, its
             layers alone; realnvp-image, couplings of a checkerboard's colors and of channels. Flows of vectors, which
-            are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar. A model of your own is found by the
-            name that it was registered with.
+            are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar. Densities without an inverse: made,
+            pixelcnn and pixelrnn of images, wavenet of audio. A model of your own is found by the name that it was
+            registered with.
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
-        depth: hidden layers of the networks (flows of vectors, realnvp-image).
+        depth: hidden layers of the networks (flows of vectors, realnvp-image, densities without an inverse).
         kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image).
         spline_bins: number of pieces of each spline (flows of images but mintnet and realnvp-image, nsf, nsf-ar).
         spline_bound: half the interval on which a spline acts; it is the identity outside (as spline_bins).
@@ -75,6 +76,11 @@ class ModelOptions:
         mask: which columns condition a coupling of nice, nsf and realnvp: the first or last half, or every other.
         linear: the map that mixes columns between the steps of a flow of vectors: LU factors, orthogonal, or none.
         base: density of the latent of nice.
+        components: components of a mixture, for each element: of logistics if the data are levels, else of normals. By
+            default one logit for each level, or one normal.
+        orders: number of orders of made, whose mixture it is.
+        connectivities: number of random connectivities of made, whose mixture it is.
+        cell: how the LSTM cells of pixelrnn scan the image.
     """
 
     name: str = "inverse-flow"
@@ -102,6 +108,11 @@ class ModelOptions:
     mask: Literal["halves", "alternating"] | None = field(default=None, metadata=_VECTORS)
     linear: Literal["lu", "householder", "none"] | None = field(default=None, metadata=_VECTORS)
     base: Literal["logistic", "normal"] | None = field(default=None, metadata=_VECTORS)
+
+    components: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
+    orders: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
+    connectivities: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
+    cell: Literal["diagonal", "row"] | None = field(default=None, metadata=_NO_INVERSE)
 
     def __post_init__(self) -> None:
         convert_fields(self, "model.")
@@ -154,6 +165,8 @@ class TrainOptions:
             Without it, mnist, fashion-mnist and cifar10 are looked for in $INVERSEFLOW_DATA and then fetched from the
             Hugging Face hub.
         condition: train the density of an example given its label. The labels of a folder are its subfolders.
+        binarized: draw each pixel of digits, mnist, fashion-mnist or cifar10 once as 0 or 1, with the probability of
+            its gray level, by a fixed seed. Of mnist that is not the binarization of Larochelle and Murray.
         columns: columns to model, separated by commas; a name that holds a comma stands in double quotes. By default
             all but those of the context.
         context_columns: columns that are the context: train the density of the others given these.
@@ -198,6 +211,7 @@ class TrainOptions:
     data: Literal[DataName, "memory"]
     data_dir: Path | None = None
     condition: Literal["label"] | None = None
+    binarized: bool = False
     columns: Names = field(default=(), metadata=_TABLE)
     context_columns: Names = field(default=(), metadata=_TABLE)
     categorical_columns: Names = field(default=(), metadata=_TABLE)

@@ -9,20 +9,9 @@ from inverseflow.data import load_images
 from inverseflow.densities import MADE, create
 from inverseflow.distributions import Bernoulli, Categorical, Gaussian, GaussianMixture, LogisticMixture
 from tests.contracts.registry import perturb
+from tests.densities.autoregressive.fitting import fit
 
 BINARY = torch.cartesian_prod(*[torch.tensor([0, 1], dtype=torch.uint8)] * 8)
-
-
-def fit(density, x, steps, *, learning_rate=1e-2, batch=200):
-    """Maximize the likelihood of data."""
-    optimizer = torch.optim.Adam(density.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        (-density.log_prob(x[torch.randint(len(x), (batch,))]).mean()).backward()
-        optimizer.step()
-        schedule.step()
-    return density.eval()
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class AutoregressiveDensity(Density):
         `choose` draws one element of each. It is called once for each element, in `element_order`.
         """
         x = self._blank(rows)
-        elements = x.view(rows, -1)
+        elements = x.view(rows, self.dims)
         for index in self.element_order:
             elements[:, index] = choose(self.parameters_of(x, context).flatten(2)[:, :, index])
         return x
