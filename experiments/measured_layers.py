@@ -34,6 +34,7 @@ from inverseflow.bijections import (
     Permute,
     QuadCoupling,
     RationalConv2d,
+    Residual,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -41,7 +42,7 @@ from inverseflow.bijections import (
     Squeeze,
     Woodbury,
 )
-from inverseflow.nets import ConvNet
+from inverseflow.nets import ConvNet, LipschitzNet
 
 ImageShape = tuple[int, int, int]
 
@@ -62,6 +63,10 @@ def _two_levels(shape: ImageShape) -> Bijection:
     channels = shape[0]
     fine = Compose(Squeeze(), InverseConv2d(4 * channels), SplitPrior(4 * channels))
     return Multiscale([fine, LUConv1x1(2 * channels)], shape)
+
+
+def _residual(shape: ImageShape) -> Bijection:
+    return Residual(shape[0], partial(LipschitzNet, width=8, spatial_axes=2), log_det="exact", max_exact=1024)
 
 
 MEASURED_LAYERS = (
@@ -89,6 +94,7 @@ MEASURED_LAYERS = (
     Measured("Butterfly", lambda shape: Butterfly(shape[0], size=shape[1:], factors=(0, 1, 2))),
     Measured("MintNet", lambda shape: MintNet(shape[0], size=shape[1:], width=4 * shape[0])),
     Measured("MintNet, order B", lambda shape: MintNet(shape[0], size=shape[1:], width=4 * shape[0], order="B")),
+    Measured("Residual", _residual),
     Measured("Conv1x1", lambda shape: Conv1x1(shape[0])),
     Measured("LUConv1x1", lambda shape: LUConv1x1(shape[0])),
     Measured("Householder", lambda shape: Householder(shape[0])),

@@ -65,6 +65,7 @@ from inverseflow.bijections import (
     RationalConv2d,
     RationalConv3d,
     RationalQuadratic,
+    Residual,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -87,7 +88,7 @@ from inverseflow.flows import (
     PlanarFlow,
     RealNVP,
 )
-from inverseflow.nets import MLP, ConvNet, MaskedMLP, ResNet
+from inverseflow.nets import MLP, ConvNet, LipschitzNet, MaskedMLP, ResNet
 
 Shape = tuple[int, ...]
 
@@ -365,6 +366,14 @@ LAYERS = [
         lambda: Autoregressive(1, partial(MaskedMLP, width=3, depth=1), map=Additive()),
         (1,),
         idle=("net.layers.0.weight",),
+        iterative=True,
+    ),
+    Case("Residual", partial(Residual, 4, partial(LipschitzNet, width=5, depth=1)), VECTOR, iterative=True),
+    Case(
+        "Residual-conditional-image",
+        lambda: Residual(2, partial(LipschitzNet, width=3, spatial_axes=2), context_channels=2),
+        (2, 2, 3),
+        context=(2, 4, 3),
         iterative=True,
     ),
     Case("AdditiveCoupling", lambda: AdditiveCoupling(4, ConvNet(2, 2, 3)), IMAGE),

@@ -53,6 +53,7 @@ from inverseflow.bijections import (
     RationalConv2d,
     RationalConv3d,
     RationalQuadratic,
+    Residual,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -62,7 +63,17 @@ from inverseflow.bijections import (
     Woodbury,
 )
 from inverseflow.distributions import StandardLogistic, StandardNormal
-from inverseflow.nets import MLP, ContextMaps, ConvNet, MaskedMLP, ResNet, ZeroConv
+from inverseflow.nets import (
+    MLP,
+    ContextMaps,
+    ConvNet,
+    LipschitzConv,
+    LipschitzLinear,
+    LipschitzNet,
+    MaskedMLP,
+    ResNet,
+    ZeroConv,
+)
 
 CHANNELS, CONTEXT, IMAGE = {"channels": 4}, {"channels": 4, "context_channels": 2}, {"channels": 4, "size": (4, 4)}
 NETWORK = {"in_channels": 2, "out_channels": 3, "spatial_axes": 2}
@@ -108,6 +119,10 @@ COMPLETE = {
     RationalConv2d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     RationalConv1d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
     RationalConv3d: {"kernel_size": 3, "max_row_sum": 0.5, **CHANNELS},
+    Residual: {
+        **{"conditioner": partial(LipschitzNet, width=4), "terms": 200, "probes": 2, "tolerance": 1e-3},
+        **{"max_exact": 4, "max_iterations": 9, **CONTEXT},
+    },
     Scale: {"scale": 2, "shift": 1},
     SelfNormalizingConv2d: {"kernel_size": 3, "reconstruction_weight": 2, **CHANNELS},
     RationalQuadratic: {"bins": 3, "bound": 2},
@@ -118,6 +133,12 @@ COMPLETE = {
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
     ContextMaps: {"context_channels": 2, "maps": 3, "size": (4, 4)},
     ConvNet: {"width": 4, **NETWORK},
+    LipschitzConv: {"kernel_size": 3, "max_lipschitz": 0.5, **NETWORK},
+    LipschitzLinear: {"in_channels": 2, "out_channels": 3, "max_lipschitz": 0.5},
+    LipschitzNet: {
+        **{"width": 4, "depth": 1, "max_lipschitz": 0.5, "kernel_size": 3, "context_channels": 2},
+        **NETWORK,
+    },
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
     MaskedMLP: {"in_channels": 2, "out_channels": 4, "width": 4, "depth": 1, "degree_seed": 3, "context_channels": 2},
     ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
@@ -131,10 +152,10 @@ COMPLETE = {
 """A value for every numeric argument of every layer and network."""
 
 REAL = {"alpha", "bound", "epsilon", "max_log_scale", "max_raw_scale", "momentum", "max_row_sum", "max_spectral_norm"}
-REAL |= {"reconstruction_weight", "scale", "shift", "tolerance"}
+REAL |= {"max_lipschitz", "reconstruction_weight", "scale", "shift", "tolerance"}
 SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
-NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "solver", "split", "allow_constant"}
+NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "solver", "split", "allow_constant", "log_det"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
 PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}

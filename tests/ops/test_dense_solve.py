@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from inverseflow.ops import (
-    conv2d_spectral_norm_bound,
+    conv_spectral_norm_bound,
     dense_solve,
     same_conv2d_log_det,
     same_conv2d_solve,
@@ -55,5 +55,5 @@ def test_half_precision_is_computed_in_single_precision_and_the_solution_returne
     torch.testing.assert_close(solved, same_conv2d_solve(image.float(), weight.float())[0].to(dtype))
     torch.testing.assert_close(log_det, same_conv2d_log_det(weight.float(), (5, 6)))
     torch.testing.assert_close(
-        conv2d_spectral_norm_bound(weight, (5, 6)), conv2d_spectral_norm_bound(weight.float(), (5, 6))
+        conv_spectral_norm_bound(weight, (5, 6)), conv_spectral_norm_bound(weight.float(), (5, 6))
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inverseflow.errors import ConvergenceError
-from inverseflow.ops import fixed_point, invert_triangular, triangular_fixed_point
+from inverseflow.ops import fixed_point, invert_residual, invert_triangular, triangular_fixed_point
 
 
 def column(*values):
@@ -209,3 +209,38 @@ def test_derivatives_of_a_strictly_triangular_fixed_point_are_those_of_the_impli
 
     assert torch.autograd.gradcheck(solve, (y, matrix))
     assert torch.autograd.gradgradcheck(solve, (y, matrix))
+
+
+def test_a_residual_is_inverted_down_to_rounding_and_each_event_on_its_own():
+    matrix = torch.randn(5, 5, dtype=torch.float64)
+    matrix *= 0.8 / torch.linalg.matrix_norm(matrix, 2)
+    z = torch.randn(6, 5, dtype=torch.float64) * torch.logspace(-4, 4, 6, dtype=torch.float64)[:, None]
+    solution = invert_residual(lambda x: x.tanh() @ matrix.T, z)
+    x = solution.value
+    assert ((x + x.tanh() @ matrix.T - z).abs().amax(1) <= 1e-15 * z.abs().amax(1).clamp_min(1)).all()
+    assert solution.residual <= 1e-15
+    assert solution.iterations <= 200
+    alone = invert_residual(lambda x: x.tanh() @ matrix.T, z[:1])
+    torch.testing.assert_close(alone.value, x[:1], rtol=1e-14, atol=1e-16)
+
+
+def test_a_residual_of_no_events_is_inverted_at_once():
+    assert invert_residual(lambda x: x, torch.zeros(0, 3)).residual == 0
+
+
+@pytest.mark.parametrize("slope", [1.0, -1.5, 2.0])
+def test_an_expansion_is_reported_and_not_iterated_for_long(slope):
+    with pytest.raises(ConvergenceError, match=r"after \d iterations; it needs .* constant below 1") as error:
+        invert_residual(lambda x: slope * x, column(1.0, 2.0))
+    assert "residual of" in str(error.value)
+
+
+def test_derivatives_of_an_inverted_residual_are_those_of_the_implicit_function():
+    matrix = torch.tensor([[0.3, -0.4], [0.2, 0.1]], dtype=torch.float64, requires_grad=True)
+    z = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+
+    def solve(z, matrix):
+        return invert_residual(lambda x: x.tanh() @ matrix.T, z).value
+
+    assert torch.autograd.gradcheck(solve, (z, matrix))
+    assert torch.autograd.gradgradcheck(solve, (z, matrix), fast_mode=True)

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 
 from inverseflow.errors import ConvergenceError
-from inverseflow.ops import conv2d_spectral_norm, conv2d_spectral_norm_bound
+from inverseflow.ops import conv2d_spectral_norm, conv_spectral_norm_bound
 from tests.ops.oracle import same_matrix
 
 KERNELS = {
@@ -40,7 +42,7 @@ def test_the_measured_norm_is_that_of_the_dense_matrix(kernel, size):
 @each_size
 @each_kernel
 def test_the_bound_is_never_below_the_norm(kernel, size, squarings, dtype):
-    bound = conv2d_spectral_norm_bound(kernel.to(dtype), size, squarings=squarings)
+    bound = conv_spectral_norm_bound(kernel.to(dtype), size, squarings=squarings)
     assert bound.dtype == dtype
     assert float(bound) >= norm_of_matrix(kernel, size) * (1 - 10 * torch.finfo(dtype).eps)
 
@@ -52,14 +54,42 @@ def test_the_bound_is_that_of_the_torus_up_to_the_promised_factor(kernel):
     torus = same_matrix(kernel, 4 + rows - 1, 5 + columns - 1, periodic=True)
     norm = float(torch.linalg.matrix_norm(torus, 2))
     for squarings in (0, 1, 3, 6):
-        bound = float(conv2d_spectral_norm_bound(kernel, (4, 5), squarings=squarings))
+        bound = float(conv_spectral_norm_bound(kernel, (4, 5), squarings=squarings))
         assert norm * (1 - 1e-12) <= bound <= norm * channels ** (0.5 ** (squarings + 1)) * (1 + 1e-12)
 
 
 def test_the_bound_is_tight_in_a_large_image():
     kernel = KERNELS["random"]
-    bound = float(conv2d_spectral_norm_bound(kernel, (24, 24)))
+    bound = float(conv_spectral_norm_bound(kernel, (24, 24)))
     assert conv2d_spectral_norm(kernel, (24, 24)).value == pytest.approx(bound, rel=0.05)
+
+
+def dense_matrix(kernel, size):
+    """Return the matrix of a same-padded convolution of an odd kernel over any number of axes, from unit events."""
+    axes = kernel.ndim - 2
+    convolve = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[axes - 1]
+    inputs = kernel.shape[1] * math.prod(size)
+    units = torch.eye(inputs, dtype=kernel.dtype).view(inputs, kernel.shape[1], *size)
+    return convolve(units, kernel, padding=tuple(side // 2 for side in kernel.shape[2:])).flatten(1).T
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size"), [((4, 3, 3), (7,)), ((2, 3, 3, 1, 3), (7, 2, 8)), ((3, 2, 1, 1, 1), (2, 2, 2))], ids=str
+)
+def test_the_bound_holds_closely_for_sequences_and_volumes(kernel, size):
+    weight = torch.randn(kernel, dtype=torch.float64)
+    norm = float(torch.linalg.matrix_norm(dense_matrix(weight, size), 2))
+    bound = float(conv_spectral_norm_bound(weight, size, squarings=8))
+    assert norm * (1 - 1e-12) <= bound <= 1.3 * norm
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (1, 1)])
+def test_the_bound_of_a_matrix_is_its_norm_up_to_the_promised_factor(shape):
+    matrix = torch.randn(shape, dtype=torch.float64)
+    norm = float(torch.linalg.matrix_norm(matrix, 2))
+    for squarings in (0, 4, 10):
+        bound = float(conv_spectral_norm_bound(matrix, (), squarings=squarings))
+        assert norm * (1 - 1e-12) <= bound <= norm * min(shape) ** (0.5 ** (squarings + 1)) * (1 + 1e-12)
 
 
 def test_the_norm_of_the_reshaped_kernel_is_no_bound():
@@ -70,13 +100,13 @@ def test_the_norm_of_the_reshaped_kernel_is_no_bound():
 
 def test_the_bound_is_differentiable():
     kernel = KERNELS["random"].double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda kernel: conv2d_spectral_norm_bound(kernel, (3, 4)), kernel)
+    assert torch.autograd.gradcheck(lambda kernel: conv_spectral_norm_bound(kernel, (3, 4)), kernel)
 
 
 def test_a_kernel_of_zeros_has_no_norm_and_a_finite_gradient():
     kernel = torch.zeros(2, 2, 3, 3, requires_grad=True)
     assert conv2d_spectral_norm(kernel, (4, 4)).value == 0
-    bound = conv2d_spectral_norm_bound(kernel, (4, 4))
+    bound = conv_spectral_norm_bound(kernel, (4, 4))
     assert 0 <= bound < 1e-30
     bound.backward()
     assert kernel.grad.isfinite().all()

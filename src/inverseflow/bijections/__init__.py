@@ -32,6 +32,7 @@ from inverseflow.bijections.multiscale import Multiscale
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
+from inverseflow.bijections.residual import Residual
 from inverseflow.bijections.spline_activation import SplineActivation
 from inverseflow.bijections.splits import Channels, Checkerboard, Halves, Mask, Split
 from inverseflow.bijections.tables import DequantizeColumns, Standardize
@@ -90,6 +91,7 @@ __all__ = [
     "RationalConv2d",
     "RationalConv3d",
     "RationalQuadratic",
+    "Residual",
     "Scale",
     "SelfNormalizingConv2d",
     "Shape",

@@ -2,9 +2,23 @@
 
 from inverseflow.nets.context_maps import ContextMaps
 from inverseflow.nets.conv import ConvNet, ZeroConv, ZeroConv2d
+from inverseflow.nets.lipschitz import LipschitzConv, LipschitzLinear, LipschitzNet, LipSwish
 from inverseflow.nets.masked import MaskedMLP
 from inverseflow.nets.masked_conv import MaskedConv
 from inverseflow.nets.mlp import MLP
 from inverseflow.nets.resnet import ResNet
 
-__all__ = ["MLP", "ContextMaps", "ConvNet", "MaskedConv", "MaskedMLP", "ResNet", "ZeroConv", "ZeroConv2d"]
+__all__ = [
+    "MLP",
+    "ContextMaps",
+    "ConvNet",
+    "LipSwish",
+    "LipschitzConv",
+    "LipschitzLinear",
+    "LipschitzNet",
+    "MaskedConv",
+    "MaskedMLP",
+    "ResNet",
+    "ZeroConv",
+    "ZeroConv2d",
+]

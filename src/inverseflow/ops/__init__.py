@@ -3,7 +3,13 @@
 from inverseflow.ops._corner import CORNERS, Corner, corners
 from inverseflow.ops.dense_solve import dense_solve
 from inverseflow.ops.dispatch import Backend, available_backends, backend, register_backend
-from inverseflow.ops.fixed_point import FixedPoint, fixed_point, invert_triangular, triangular_fixed_point
+from inverseflow.ops.fixed_point import (
+    FixedPoint,
+    fixed_point,
+    invert_residual,
+    invert_triangular,
+    triangular_fixed_point,
+)
 from inverseflow.ops.inv_conv import (
     Growth,
     causal_conv1d,
@@ -23,7 +29,7 @@ from inverseflow.ops.same_conv import (
     same_conv2d_solve,
     same_conv2d_transposed,
 )
-from inverseflow.ops.spectral_norm import SpectralNorm, conv2d_spectral_norm, conv2d_spectral_norm_bound
+from inverseflow.ops.spectral_norm import SpectralNorm, conv2d_spectral_norm, conv_spectral_norm_bound
 from inverseflow.ops.spline import rational_quadratic_spline
 
 __all__ = [
@@ -40,7 +46,7 @@ __all__ = [
     "causal_conv2d",
     "causal_conv3d",
     "conv2d_spectral_norm",
-    "conv2d_spectral_norm_bound",
+    "conv_spectral_norm_bound",
     "corners",
     "dense_solve",
     "explain",
@@ -49,6 +55,7 @@ __all__ = [
     "inv_conv1d",
     "inv_conv2d",
     "inv_conv3d",
+    "invert_residual",
     "invert_triangular",
     "monotone_root",
     "rational_quadratic_spline",

@@ -1,5 +1,6 @@
 """The spectral norm of an ordinary convolution: measured, and bounded from above."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ def conv2d_spectral_norm(
     .. math:: v \leftarrow A^T A v / \lVert A^T A v \rVert, \qquad \sigma = \lVert A v \rVert
 
     The norm of the operator with zeros at the borders is not the norm of a reshaped kernel. The start is always the
-    same. The value is a lower bound of the norm; `conv2d_spectral_norm_bound` is an upper one.
+    same. The value is a lower bound of the norm; `conv_spectral_norm_bound` is an upper one.
 
     Args:
         weight: kernel, ``(C', C, kH, kW)``.
@@ -73,12 +74,12 @@ def conv2d_spectral_norm(
         v = back
     raise ConvergenceError(
         f"a power iteration stopped at a residual of {residual:.2g}, above its tolerance of {tolerance:.2g}, after "
-        f"{max_iterations} iterations; allow more with max_iterations, loosen it, or take conv2d_spectral_norm_bound"
+        f"{max_iterations} iterations; allow more with max_iterations, loosen it, or take conv_spectral_norm_bound"
     )
 
 
-def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarings: int = 5) -> Tensor:
-    r"""Bound the spectral norm of `same_conv2d` on images of a size from above, differentiably and with no iteration.
+def conv_spectral_norm_bound(weight: Tensor, size: Sequence[int], *, squarings: int = 5) -> Tensor:
+    r"""Bound the spectral norm of a same-padded convolution on events of a size, differentiably, with no iteration.
 
     .. math:: \lVert A \rVert_2 \le \max_\theta \lVert \hat K(\theta) \rVert_2
         \le \max_\theta \lVert G_n(\theta) \rVert_F^{2^{-n}}, \qquad G_0 = \hat K, \quad G_{j+1} = G_j^* G_j
@@ -86,11 +87,12 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
     with θ the frequencies of a torus of (H + kH - 1)×(W + kW - 1) pixels. On this torus nothing wraps around onto the
     image, so A embeds the image, convolves circularly, and crops. A circular convolution is block diagonal in the
     Fourier basis. The norm of a matrix is at most its Frobenius norm, and squaring the matrix squares the norm. The
-    second inequality loses a factor of at most :math:`C^{2^{-n-1}}`; the loss of the first vanishes for large images.
+    second inequality loses a factor of at most :math:`\min(C, C')^{2^{-n-1}}`; the loss of the first vanishes for large
+    images. A convolution is `same_conv2d`, its like on sequences and volumes, or, without spatial axes, a matrix.
 
     Args:
-        weight: kernel, ``(C', C, kH, kW)``.
-        size: height and width of the image.
+        weight: kernel, ``(C', C, *kernel)`` with no to three spatial axes.
+        size: lengths of the spatial axes of the event, such as ``(H, W)``.
         squarings: n, the number of squarings.
 
     Returns:
@@ -101,14 +103,25 @@ def conv2d_spectral_norm_bound(weight: Tensor, size: tuple[int, int], *, squarin
         Delattre et al., Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration, 2023.
 
     Example:
-        >>> conv2d_spectral_norm_bound(torch.full((1, 1, 1, 3), 1.0), (1, 3))
+        >>> conv_spectral_norm_bound(torch.full((1, 1, 1, 3), 1.0), (1, 3))
         tensor(3.)
+        >>> conv_spectral_norm_bound(torch.tensor([[3.0, 0.0], [4.0, 0.0]]), ())
+        tensor(5.)
     """
     weight = at_least_single(weight)
-    torus = size[0] + weight.shape[2] - 1, size[1] + weight.shape[3] - 1
+    taps = weight.shape[2:]
+    # Along an axis of one tap all frequencies are alike.
+    torus = [1 if tap == 1 else side + tap - 1 for side, tap in zip(size, taps, strict=True)]
     tiny = torch.finfo(weight.dtype).tiny
     largest = weight.detach().abs().amax().clamp_min(tiny)  # divided out, so that no square overflows
-    matrix = torch.fft.rfft2(weight / largest, s=torus).permute(2, 3, 0, 1)  # (frequencies, C', C)
+    matrix = weight / largest
+    if max(torus, default=1) == 1:
+        matrix = matrix.flatten(1)  # real
+    else:
+        axes = tuple(range(2, weight.ndim))
+        matrix = torch.fft.rfftn(matrix, s=torus, dim=axes).permute(*axes, 0, 1)  # (*frequencies, C', C)
+    if weight.shape[0] < weight.shape[1]:
+        matrix = matrix.mH  # its Gram matrix is the smaller one
     log_norm = log_bound = _log_norm(matrix, tiny)
     for step in range(1, squarings + 1):
         matrix = matrix / log_norm.exp().clamp_min(tiny)[..., None, None]  # of a tiny norm it may round to zero

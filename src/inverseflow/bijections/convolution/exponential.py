@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.convolution.causal import kernel_sides
 from inverseflow.bijections.events import at_least_single, pixels
-from inverseflow.ops import conv2d_spectral_norm_bound, same_conv2d
+from inverseflow.ops import conv_spectral_norm_bound, same_conv2d
 from inverseflow.utils.arguments import finite_number
 
 
@@ -18,7 +18,7 @@ class ExponentialConv2d(Bijection):
 
     A is the zero-padded convolution with K, m its middle. K is a free weight scaled down so that the spectral norm of
     A on images of the size at hand is at most σ = `max_spectral_norm`, judged by the bound
-    `inverseflow.ops.conv2d_spectral_norm_bound`. The series stops at the first n whose remainder is below `tolerance`
+    `inverseflow.ops.conv_spectral_norm_bound`. The series stops at the first n whose remainder is below `tolerance`
     for every such A, so that in either direction
 
     .. math:: \lVert \text{result} - e^{\pm A} x \rVert_2 \le R_n(\sigma) \lVert x \rVert_2 \le
@@ -78,7 +78,7 @@ class ExponentialConv2d(Bijection):
     def kernel(self, size: tuple[int, int]) -> Tensor:
         """Return K, ``(C, C, kH, kW)``, for images of this height and width, in at least single precision."""
         weight = at_least_single(self.weight)
-        norm = conv2d_spectral_norm_bound(weight, size)
+        norm = conv_spectral_norm_bound(weight, size)
         return weight * (self.max_spectral_norm / norm.clamp_min(self.max_spectral_norm))
 
     def terms(self, dtype: torch.dtype) -> int:
