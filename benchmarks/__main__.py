@@ -40,7 +40,12 @@ def _parser() -> Parser:
         ("op", _op, "time the inverse convolution by every method against conv2d", ("smoke", "default", "sweeps")),
         ("axes", _axes, "time layers of sequences and volumes against conv1d and conv3d", ("smoke", "default")),
         ("model", _model, "time whole flows of equal architecture", ("smoke", "default")),
-        ("densities", _densities, "train and time spline flows of points, beside zuko's", ("smoke", "default")),
+        (
+            "densities",
+            _densities,
+            "train and time flows of vectors, beside zuko, nflows and normflows",
+            ("smoke", "default"),
+        ),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         command.add_argument(
@@ -117,11 +122,11 @@ def _model(options: Namespace) -> None:
 
 def _densities(options: Namespace) -> None:
     from benchmarks import bench_densities
-    from benchmarks.tables import density_report
+    from benchmarks.density_tables import density_report
     from inverseflow.utils.files import write_json
 
     device = _checked(options)
-    benchmark = bench_densities(options.budget, device, lambda model: print(model, "..."))
+    benchmark = bench_densities(options.budget, device, lambda part: print(part, "..."))
     print(density_report(benchmark))
     if options.output is not None:
         write_json(options.output, benchmark.to_json())

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.densities import TIMED, DensityBenchmark, ratios
 from benchmarks.op import OpBenchmark, SweepRows
 from benchmarks.plotting import label_one_two_five, save_figure
 from benchmarks.summary import UNITS, Pair, pairs, size
@@ -61,6 +62,31 @@ def save_sweeps(path: Path, benchmark: OpBenchmark) -> None:
     grid[0, 0].set_ylabel("forward, ms")
     grid[1, 0].set_ylabel("forward and backward, ms")
     grid[0, 0].legend()
+    save_figure(path, figure)
+
+
+def save_densities(path: Path, benchmark: DensityBenchmark) -> None:
+    """Plot our time over the fastest peer's for each model and number of columns.
+
+    Args:
+        path: a PNG file.
+        benchmark: of flows of vectors, with at least one peer.
+    """
+    cases = list(dict.fromkeys((row.model, row.columns) for row in benchmark.times))[::-1]
+    figure = Figure(figsize=(8, 0.8 + 0.26 * len(cases)), layout="constrained")
+    axes = figure.subplots()
+    for timed in benchmark.geometric_means:
+        found = ratios(benchmark.times, timed)
+        points = [
+            (index, found[columns, model]) for index, (model, columns) in enumerate(cases) if (columns, model) in found
+        ]
+        axes.plot([ratio for _, ratio in points], [index for index, _ in points], "o", markersize=4, label=TIMED[timed])
+    axes.axvline(1, color="grey", linewidth=1)
+    axes.set_yticks(range(len(cases)), [f"{model}, {columns} columns" for model, columns in cases])
+    axes.set(xscale="log", xlabel="our time / time of the fastest peer (medians)")
+    label_one_two_five(axes.xaxis)
+    axes.grid(alpha=0.3, which="both", axis="x")
+    axes.legend()
     save_figure(path, figure)
 
 

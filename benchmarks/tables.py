@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.densities import AutoregressiveRow, DensityBenchmark
 from benchmarks.markdown import table
 from benchmarks.memory import Memory
 from benchmarks.model import ModelBenchmark
@@ -35,7 +34,7 @@ def ratio_table(rows: Sequence[OpRow], *, training: bool) -> str:
     lines = []
     for case in dict.fromkeys(row.case for row in rows):
         limit = next(row for row in rows if row.case == case and row.method == "conv2d")
-        line = [case.name, _milliseconds(limit.training if training else limit.forward)]
+        line = [case.name, milliseconds(limit.training if training else limit.forward)]
         for name in methods:
             pair = cells.get((case, name))
             ratio = None if pair is None else pair.training if training else pair.forward
@@ -154,9 +153,9 @@ def model_table(benchmark: ModelBenchmark) -> str:
                 row.architecture.name,
                 str(row.architecture.batch),
                 row.flow,
-                _milliseconds(row.forward),
-                _milliseconds(row.sample),
-                _milliseconds(row.training),
+                milliseconds(row.forward),
+                milliseconds(row.sample),
+                milliseconds(row.training),
                 "–" if row.memory is None else _units(row.memory, 2**20, digits=0),
                 f"{row.parameters:,}",
             ]
@@ -172,8 +171,8 @@ def share_table(benchmark: ModelBenchmark) -> str:
         [
             [
                 share.backend,
-                _milliseconds(share.step),
-                _milliseconds(share.solves),
+                milliseconds(share.step),
+                milliseconds(share.solves),
                 f"{share.solves.median / share.step.median:.0%}",
             ]
             for share in benchmark.shares
@@ -200,57 +199,13 @@ def model_report(benchmark: ModelBenchmark) -> str:
     return "\n\n".join([model_table(benchmark), share, share_table(benchmark)])
 
 
-def density_report(benchmark: DensityBenchmark) -> str:
-    """Return the tables of `python -m benchmarks densities`."""
-    return "\n\n".join([likelihood_table(benchmark), autoregressive_table(benchmark)])
-
-
-def autoregressive_table(benchmark: DensityBenchmark) -> str:
-    """Return the times of autoregressive flows, and of our times the ratios to those of the same model elsewhere."""
-    by_model = {(row.columns, row.model): row for row in benchmark.autoregressive}
-    rows = []
-    for row in benchmark.autoregressive:
-        package, model = row.model.split()
-        ours = by_model[row.columns, f"inverseflow {model}"]
-        cells = [
-            _milliseconds(theirs) + ("" if row is ours else f", {mine.median / theirs.median:.2f}")
-            for mine, theirs in zip(_times(ours), _times(row), strict=True)
-        ]
-        rows.append([str(row.columns), model, package, f"{row.parameters:,}", *cells])
-    head = ["columns", "model", "package", "parameters", "log_prob, ms", "training step, ms", "sample, ms"]
-    return "Autoregressive flows; after a time, ours / it:\n\n" + table(head, rows)
-
-
-def _times(row: AutoregressiveRow) -> tuple[Timing, ...]:
-    return row.log_prob, row.step, row.sample
-
-
-def likelihood_table(benchmark: DensityBenchmark) -> str:
-    """Return the likelihoods of spline flows: times relative to the first model, which is ours."""
-    first = benchmark.rows[0].step.median
-    head = ["data", "model", "parameters", "test log-likelihood, nats", "training step, ms", "ours / its time"]
-    return table(
-        head,
-        [
-            [
-                row.data,
-                row.model,
-                f"{row.parameters:,}",
-                f"{row.log_likelihood:.4f}".replace("-", "−"),
-                _milliseconds(row.step),
-                f"{first / row.step.median:.2f}",
-            ]
-            for row in benchmark.rows
-        ],
-    )
-
-
 def _units(memory: Memory, size: int, digits: int = 2) -> str:
     text = f"{memory.tensors / size:.{digits}f}"
     return text if memory.resident is None else f"{text} ({memory.resident / size:.{digits}f})"
 
 
-def _milliseconds(timing: Timing | None) -> str:
+def milliseconds(timing: Timing | None) -> str:
+    """Return a median with its quartiles, a dash for None."""
     if timing is None:
         return "–"
     digits = 3 if timing.median < 1 else 2 if timing.median < 10 else 1 if timing.median < 100 else 0

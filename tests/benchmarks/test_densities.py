@@ -1,25 +1,57 @@
 import json
+from dataclasses import asdict
 from importlib.util import find_spec
 
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.densities import DensityBenchmark, fastest_peer, ratios
+from benchmarks.density_tables import density_report
+from benchmarks.peers import MODELS, contenders
 
 
 def test_the_command_prints_likelihoods_and_times_and_writes_json(tmp_path, capsys):
     pytest.importorskip("sklearn")
     assert main(["densities", "--budget", "smoke", "-o", str(tmp_path / "densities.json")]) == 0
     printed = capsys.readouterr().out
-    assert "| two-moons | inverseflow NSF |" in printed
-    assert "| 6 | NSF-AR | inverseflow | 67,890 |" in printed
-    result = json.loads((tmp_path / "densities.json").read_text())
-    rows = result["rows"]
-    assert len(rows) == (3 if find_spec("zuko") else 1)
-    for row in rows:
-        assert -6 < row["log_likelihood"] < -1
-        assert row["step"]["median"] > 0
-        assert row["parameters"] == pytest.approx(17_300, rel=0.3)
-    of_autoregressive = result["autoregressive"]
-    assert len(of_autoregressive) == (4 if find_spec("zuko") else 2)
-    assert {row["parameters"] for row in of_autoregressive} == {26_940, 67_890}
-    assert all(row[what]["median"] > 0 for row in of_autoregressive for what in ("log_prob", "step", "sample"))
+    assert "| two-moons | 2 | realnvp | \u2212" in printed
+    assert "| 6 | nsf-ar | inverseflow | 67,890 |" in printed
+    result = DensityBenchmark.from_json(json.loads((tmp_path / "densities.json").read_text()))
+    ours = [row for row in result.times if row.package == "inverseflow"]
+    assert [row.model for row in ours] == list(MODELS)
+    assert all(row.sample.median > 0 and (row.log_prob is None) == (row.model == "iaf") for row in ours)
+    assert all(-6 < row.log_likelihood < -2 and 0 < row.standard_error < 0.1 for row in result.likelihoods)
+    assert [(row.columns, row.batch) for row in result.inverses] == [(6, 1), (6, 256)]
+    assert all(1 < row.passes <= 7 for row in result.inverses)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_flows_of_all_packages_have_about_equally_many_parameters(model):
+    sizes = {package: contender.parameters for package, contender in contenders(model, 6).items()}
+    assert sizes == pytest.approx(dict.fromkeys(sizes, sizes["inverseflow"]), rel=0.03)
+    assert len(sizes) == 1 + sum(find_spec(name) is not None for name in ("zuko", "nflows")) + (
+        find_spec("normflows") is not None and model != "maf"
+    )
+
+
+def test_ratios_are_our_time_over_the_fastest_peers(density_benchmark):
+    assert (
+        fastest_peer(density_benchmark.times, density_benchmark.times[0], "log_prob")
+        == density_benchmark.times[2].log_prob
+    )
+    assert ratios(density_benchmark.times, "sample") == {(6, "maf"): 0.75}
+    assert ratios(density_benchmark.times, "step") == {}
+
+
+def test_the_report_compares_with_the_best_peer_and_names_the_missing_ones(density_benchmark):
+    report = density_report(density_benchmark)
+    assert "| maf | \u22121.500 ± 0.010, 10 | \u22121.600 ± 0.010, 10 | better |" in report
+    assert "| nsf | \u22121.405 ± 0.010, 10 | \u22121.400 ± 0.010, 10 | within one standard error |" in report
+    assert "5.0 standard errors below zuko" in report
+    assert "log_prob 0.75, sample 0.75." in report
+    assert "without rows: nflows, normflows" in report
+    assert "4.00 (3.60–4.40), 0.75" in report
+
+
+def test_a_benchmark_survives_json(density_benchmark):
+    assert DensityBenchmark.from_json(json.loads(json.dumps(asdict(density_benchmark)))) == density_benchmark
