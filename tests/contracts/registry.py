@@ -83,8 +83,10 @@ from inverseflow.flows import (
     AutoregressiveNSF,
     Glow,
     ImageFlow,
+    ImageIResNet,
     ImageRealNVP,
     InverseFlow,
+    IResNet,
     PlanarFlow,
     RealNVP,
 )
@@ -563,6 +565,20 @@ FLOWS = [
     Case(
         "realnvp-image-sequence",
         partial(ImageRealNVP, (1, 8), levels=None, scales=3, steps=1, width=3, depth=1),
+        (1, 8),
+    ),
+    Case("iresnet", partial(IResNet, (3,), steps=2, width=4), (3,)),
+    Case("iresnet-conditional", partial(IResNet, (1,), steps=2, width=4, context_channels=2), (1,), context=(2,)),
+    Case("iresnet-image", partial(ImageIResNet, (1, 4, 8), levels=17, steps=1, width=4), (1, 4, 8), levels=17),
+    Case(
+        "iresnet-image-conditional",
+        partial(ImageIResNet, (1, 4, 2), levels=None, scales=1, steps=2, width=4, depth=1, context_channels=2),
+        (1, 4, 2),
+        context=(2,),
+    ),
+    Case(
+        "iresnet-image-sequence",
+        partial(ImageIResNet, (1, 8), levels=None, scales=2, steps=1, width=4, depth=1),
         (1, 8),
     ),
     Case("planar", partial(PlanarFlow, (1, 4, 8), levels=17), (1, 4, 8), levels=17),

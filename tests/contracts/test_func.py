@@ -5,7 +5,7 @@ import torch
 from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 
 from inverseflow.bijections import InverseConv2d
-from inverseflow.flows import IAF, AutoregressiveNSF, Glow, InverseFlow
+from inverseflow.flows import IAF, AutoregressiveNSF, Glow, InverseFlow, IResNet
 from tests.contracts.registry import perturb
 
 FLOWS = [
@@ -13,8 +13,9 @@ FLOWS = [
     lambda: Glow((2, 2, 2), levels=None, scales=1, steps=2, width=3),
     lambda: AutoregressiveNSF((3,), steps=2, width=4, spline_bins=3),
     lambda: IAF((3,), steps=2, width=4),
+    lambda: IResNet((3,), steps=1, width=4, depth=1, max_lipschitz=0.5),
 ]
-NAMES = ["InverseFlow", "Glow", "AutoregressiveNSF", "IAF"]
+NAMES = ["InverseFlow", "Glow", "AutoregressiveNSF", "IAF", "IResNet"]
 
 
 @pytest.mark.parametrize("transform", [jacrev, jacfwd])

@@ -130,6 +130,10 @@ class Residual(Bijection):
         """
         return dims * _remainder(self.max_lipschitz, self._terms_needed if terms is None else terms)
 
+    def estimates(self, dims: int) -> bool:
+        """Return whether log-determinants of events of so many elements are stochastic, even in evaluation mode."""
+        return self.log_det != "exact" and dims > self.max_exact
+
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of an event, or raise if the layer can't take it."""
         self._check_shape(shape)

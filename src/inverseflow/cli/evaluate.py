@@ -68,8 +68,9 @@ def evaluate(
     from inverseflow.utils.files import write_json
 
     density = load_density(run, device)
-    if importance_samples is not None and density.likelihood == "exact":
-        raise OptionError("the likelihood of this model is exact, and no bound is tighter; omit --importance-samples")
+    if importance_samples is not None and density.likelihood != "bound":
+        kind = "exact" if density.likelihood == "exact" else "an estimate"
+        raise OptionError(f"the likelihood of this model is {kind}, no bound to tighten; omit --importance-samples")
     data = load_data(run, data_dir)
     examples = {"test": data.test, "validation": data.validation, "train": data.train}[split]
     if number is not None and number < len(examples):

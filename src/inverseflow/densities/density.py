@@ -15,7 +15,7 @@ from inverseflow.bijections.base import is_multiple
 from inverseflow.utils.arguments import finite_number, whole_number, whole_numbers, whole_shape
 
 DensityT = TypeVar("DensityT", bound="Density")
-Likelihood = Literal["exact", "bound"]
+Likelihood = Literal["exact", "bound", "estimate"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,11 @@ class Density(nn.Module, ABC):
 
     @property
     def likelihood(self) -> Likelihood:
-        """Whether `log_prob` is exact, or draws noise and is a lower bound in expectation: ``"exact"``, ``"bound"``."""
+        """Whether `log_prob` is exact, or draws noise.
+
+        A ``"bound"`` is a lower bound in expectation. An ``"estimate"`` has the likelihood, or a lower bound, as its
+        mean, up to a small stated bias.
+        """
         return "exact"
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.flow import ImageFlow
+from inverseflow.flows.image.iresnet import ImageIResNet
 from inverseflow.flows.image.named import (
     ARMAFlow,
     ButterflyFlow,
@@ -26,6 +27,7 @@ from inverseflow.flows.registry import create, flow_class, names
 from inverseflow.flows.vector.autoregressive import IAF, MAF, AutoregressiveNSF
 from inverseflow.flows.vector.coupling import NSF, RealNVP
 from inverseflow.flows.vector.flow import VectorFlow, VectorOptions
+from inverseflow.flows.vector.iresnet import IResNet
 from inverseflow.flows.vector.nice import NICE
 
 __all__ = [
@@ -42,7 +44,9 @@ __all__ = [
     "FInCFlow",
     "Flow",
     "Glow",
+    "IResNet",
     "ImageFlow",
+    "ImageIResNet",
     "ImageRealNVP",
     "InverseFlow",
     "MaCowFlow",

@@ -16,6 +16,7 @@ from inverseflow.bijections import (
     Dequantize,
     DequantizeColumns,
     Multiscale,
+    Residual,
     initialize_from_data,
 )
 from inverseflow.bijections.coupling import warn_about_idle_elements
@@ -96,7 +97,10 @@ class Flow(Density):
 
     @property
     def likelihood(self) -> Likelihood:
-        """``"bound"`` if the flow dequantizes, which draws noise, else ``"exact"``."""
+        """``"estimate"`` if a `Residual` estimates, ``"bound"`` if the flow dequantizes, else ``"exact"``."""
+        residuals = (module for module in self.bijection.modules() if isinstance(module, Residual))
+        if any(layer.estimates(self.dims) for layer in residuals):
+            return "estimate"
         return "exact" if self.dequantize is None else "bound"
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:

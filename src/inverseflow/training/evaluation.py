@@ -34,7 +34,7 @@ class Evaluation:
     metric: str
     """Name of the metric: ``"bits_per_dim"`` or ``"nats"``."""
     likelihood: Likelihood
-    """Whether the values are ``"exact"``, or an upper ``"bound"``."""
+    """Whether the values are ``"exact"``, an upper ``"bound"``, or an ``"estimate"``; see `Density.likelihood`."""
     value: float
     """Mean over the examples of the mean over the draws."""
     stderr: float | None
@@ -132,7 +132,8 @@ def evaluate(
         density: a density.
         examples: test examples.
         draws: dequantization draws for each example. An exact likelihood takes one.
-        importance_samples: draws K of the importance-weighted bound; None omits it, and so does an exact likelihood.
+        importance_samples: draws K of the importance-weighted bound; None omits it, and so does a likelihood that is no
+            bound.
         batch_size: examples at a time.
         seed: seed of the noise.
         round_trip_examples: largest number of examples that are taken through the latent and back.
@@ -157,7 +158,9 @@ def evaluate(
     if len(examples) == 0:
         raise DataError("there are no examples to measure on; choose another split")
     if density.likelihood == "exact":
-        draws, importance_samples = 1, None
+        draws = 1
+    if density.likelihood != "bound":  # the mean of exponentials of estimates is too large
+        importance_samples = None
     device = next(density.parameters()).device
     per_example, weighted = [], []
     round_trip: dict[str, Any] = {}
@@ -229,7 +232,7 @@ def evaluate_labels(
         raise DataError(
             "the contexts of these examples are not labels: a one at the place of the class, zero elsewhere"
         )
-    draws = whole_number("draws", draws, at_least=1) if density.likelihood == "bound" else 1
+    draws = whole_number("draws", draws, at_least=1) if density.likelihood != "exact" else 1
     labels = examples.context.argmax(1)
     device = next(density.parameters()).device
     one_hot = torch.eye(examples.context.shape[1], dtype=examples.context.dtype, device=device)

@@ -49,16 +49,21 @@ class ModelOptions:
         name: which model; --model NAME is short for it. Flows of images: inverse-flow, glow, cinc, finc, emerging,
             periodic, exponential, self-normalizing, woodbury, macow, butterfly and arma, which differ in the k×k layer
             of their steps; image, which takes any layer; planar, layers and splines without couplings; mintnet, its
-            layers alone; realnvp-image, couplings of a checkerboard's colors and of channels. Flows of vectors, which
-            are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar. Densities without an inverse: made,
-            pixelcnn and pixelrnn of images, wavenet of audio. A model of your own is found by the name that it was
-            registered with.
+            layers alone; realnvp-image, couplings of a checkerboard's colors and of channels; iresnet-image, residual
+            layers. Flows of vectors, which are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar,
+            iresnet. Densities without an inverse: made, pixelcnn and pixelrnn of images, wavenet of audio. A model of
+            your own is found by the name that it was registered with.
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
-        depth: hidden layers of the networks (flows of vectors, realnvp-image, densities without an inverse).
+        depth: hidden layers of the networks (flows of vectors, realnvp-image and iresnet-image, densities without an
+            inverse).
         kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image).
-        spline_bins: number of pieces of each spline (flows of images but mintnet and realnvp-image, nsf, nsf-ar).
+        spline_bins: number of pieces of each spline (flows of images but mintnet, realnvp-image and
+            iresnet-image; nsf, nsf-ar).
         spline_bound: half the interval on which a spline acts; it is the identity outside (as spline_bins).
+        max_lipschitz: bound, below 1, of the Lipschitz constant of each network of iresnet and iresnet-image.
+        log_det: how iresnet and iresnet-image compute log-determinants in training: exact, as a series, by an unbiased
+            estimate (roulette), or auto: exact up to 64 elements, else roulette.
         layer: k×k layer of image and planar.
         paper_options: make the steps as in the flow's publication, as far as these options can.
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
@@ -90,6 +95,8 @@ class ModelOptions:
     kernel_size: Annotated[int, _from_1_to(1_000)] | None = None
     spline_bins: Annotated[int, _from_1_to(10_000)] | None = None
     spline_bound: Positive | None = None
+    max_lipschitz: Annotated[float, partial(finite_number, above=0, below=1)] | None = None
+    log_det: Literal["auto", "exact", "series", "roulette"] | None = None
 
     layer: LayerName | None = field(default=None, metadata=_IMAGES)
     paper_options: bool = field(default=False, metadata=_IMAGES)

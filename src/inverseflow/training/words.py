@@ -3,7 +3,7 @@
 from inverseflow.data import Examples, Images
 from inverseflow.densities import Likelihood
 
-IN_WORDS: dict[Likelihood, str] = {"exact": "exact", "bound": "upper bound"}
+IN_WORDS: dict[Likelihood, str] = {"exact": "exact", "bound": "upper bound", "estimate": "estimate"}
 """What a number of bits or nats is."""
 
 

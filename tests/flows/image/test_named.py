@@ -19,7 +19,7 @@ ASKED_FOR = {
     *("inverse-flow", "glow", "cinc", "finc", "emerging", "periodic", "exponential", "self-normalizing", "woodbury"),
     *("macow", "butterfly", "mintnet", "arma", "planar"),
 }
-OF_VECTORS = {"nice", "nsf", "realnvp", "maf", "iaf", "nsf-ar"}
+OF_VECTORS = {"nice", "nsf", "realnvp", "maf", "iaf", "nsf-ar", "iresnet"}
 
 
 def step(name, **options):
@@ -33,7 +33,7 @@ def kinds(layers):
 
 
 def test_every_flow_that_was_asked_for_has_its_name():
-    assert ASKED_FOR | OF_VECTORS | {"image", "realnvp-image"} == NAMES
+    assert ASKED_FOR | OF_VECTORS | {"image", "realnvp-image", "iresnet-image"} == NAMES
 
 
 def test_the_help_of_the_command_line_lists_the_same_names():

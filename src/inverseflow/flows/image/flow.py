@@ -1,7 +1,8 @@
 """The multi-scale flow of images, sequences and volumes, of which the named flows are special cases."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import Unpack
@@ -11,7 +12,7 @@ from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.layers import complete, layer_defaults
 from inverseflow.flows.image.options import LAYER_OPTIONS, Preprocessing, StepKwargs, StepOptions
-from inverseflow.flows.image.step import image_multiscale, image_preprocessing
+from inverseflow.flows.image.step import image_multiscale, image_preprocessing, image_step, seen_context
 from inverseflow.names import LayerName
 
 
@@ -91,7 +92,11 @@ class ImageFlow(Flow):
         **step: Unpack[StepKwargs],
     ) -> None:
         options = complete(StepOptions(layer=layer, **step))
-        bijection = image_multiscale(options, event_shape, scales=scales, steps=steps)
+        context_channels = options.context_channels
+        build_step = partial(image_step, replace(options, context_channels=seen_context(context_channels)))
+        bijection = image_multiscale(
+            build_step, event_shape, scales=scales, steps=steps, context_channels=context_channels
+        )
         prepared = image_preprocessing(preprocessing, alpha, levels)
         super().__init__(bijection, event_shape, levels=levels, preprocessing=prepared)
         absent = {"layer", "actnorm", *LAYER_OPTIONS} - set(layer_defaults(layer))

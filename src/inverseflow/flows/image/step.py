@@ -1,6 +1,6 @@
 """The step and the multi-scale architecture that the image flows share."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import get_args
 
@@ -68,20 +68,29 @@ def image_step(options: StepOptions, shape: Shape, index: int) -> Step:
     return Step(*(part for part in [*parts, coupling] if part is not None))
 
 
-def image_multiscale(options: StepOptions, event_shape: Shape, *, scales: int, steps: int) -> Multiscale:
-    """Build scales of squeeze, steps and, at every scale but the last, a learned prior of the half that leaves."""
+def image_multiscale(
+    build_step: Callable[[Shape, int], Step],
+    event_shape: Shape,
+    *,
+    scales: int,
+    steps: int,
+    context_channels: int | None,
+) -> Multiscale:
+    """Build scales of squeeze, steps and, at every scale but the last, a learned prior of the half that leaves.
+
+    The steps are built of their shape and number, for the `seen_context`.
+    """
     shape = image_shape(event_shape, scales, steps)
     built: list[Bijection] = []
-    context_channels = options.context_channels
-    options = replace(options, context_channels=seen_context(context_channels))
+    seen = seen_context(context_channels)
     for scale in range(scales):
         squeeze = Squeeze(spatial_axes=len(event_shape) - 1)
         shape = squeeze.output_shape(shape)
-        layers = [squeeze, *(image_step(options, shape, index) for index in range(steps))]
+        layers = [squeeze, *(build_step(shape, index) for index in range(steps))]
         if scale < scales - 1:
-            layers.append(SplitPrior(shape[0], spatial_axes=len(shape) - 1, context_channels=options.context_channels))
-        elif options.context_channels is not None:
-            layers.append(ContextAffine(shape[0], options.context_channels, spatial_axes=len(shape) - 1))
+            layers.append(SplitPrior(shape[0], spatial_axes=len(shape) - 1, context_channels=seen))
+        elif seen is not None:
+            layers.append(ContextAffine(shape[0], seen, spatial_axes=len(shape) - 1))
         built.append(image_scale(layers, context_channels, shape[1:]))
         shape = (shape[0] // 2, *shape[1:])
     return Multiscale(built, event_shape)
