@@ -22,9 +22,9 @@ def dependencies(net, outputs_per_channel, *context):
 
 
 @pytest.mark.parametrize("order", ["natural", "reversed", [3, 0, 4, 1, 2]])
-@pytest.mark.parametrize("depth", [0, 1, 3])
-def test_outputs_depend_on_every_input_before_theirs_and_on_no_other(order, depth):
-    net = perturb(MaskedMLP(5, 10, 12, depth, order=order).double())
+@pytest.mark.parametrize(("depth", "direct"), [(0, False), (1, False), (1, True), (3, False)])
+def test_outputs_depend_on_every_input_before_theirs_and_on_no_other(order, depth, direct):
+    net = perturb(MaskedMLP(5, 10, 12, depth, order=order, direct=direct).double())
     assert torch.equal(dependencies(net, 2), allowed(ORDERS.get(order, order) if isinstance(order, str) else order))
 
 
@@ -39,6 +39,19 @@ def test_random_degrees_are_a_matter_of_the_seed():
     masks = [torch.cat([layer.mask.flatten() for layer in MaskedMLP(6, 6, 8, degree_seed=s).layers]) for s in (1, 1, 2)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+def test_a_direct_map_adds_what_a_narrow_network_misses():
+    seen = dependencies(perturb(MaskedMLP(8, 8, 3, direct=True).double()), 1)
+    assert torch.equal(seen, allowed(range(8)))
+
+
+def test_other_masks_share_the_parameters_and_hold_in_their_own_order():
+    net = perturb(MaskedMLP(5, 10, 12, context_channels=2, direct=True).double())
+    other = net.remasked([3, 0, 4, 1, 2], 1)
+    assert [*map(id, other.parameters())] == [*map(id, net.parameters())]
+    context = torch.zeros(1, 2, dtype=torch.float64)
+    assert not (dependencies(other, 2, context) & ~allowed([3, 0, 4, 1, 2])).any()
 
 
 def test_63_inputs_see_all_before_them_with_the_least_width_that_can():
@@ -67,10 +80,14 @@ def test_the_output_for_a_single_input_is_constant():
     assert torch.equal(dependencies(net, 3), torch.zeros(1, 1).bool())
 
 
-@pytest.mark.parametrize(("channels", "depth", "context"), [(1, 2, None), (2, 1, 3), (7, 0, None), (7, 2, 3)])
-def test_unrolling_gives_the_outputs_of_the_inputs_that_it_chose(channels, depth, context):
+@pytest.mark.parametrize(
+    ("channels", "depth", "context", "direct"),
+    [(1, 2, None, False), (2, 1, 3, True), (7, 0, None, False), (7, 2, 3, False), (7, 2, None, True)],
+)
+def test_unrolling_gives_the_outputs_of_the_inputs_that_it_chose(channels, depth, context, direct):
     order = torch.randperm(channels, generator=torch.Generator().manual_seed(3)).tolist()
-    net = perturb(MaskedMLP(channels, 2 * channels, 9, depth, order=order, context_channels=context).double())
+    net = MaskedMLP(channels, 2 * channels, 9, depth, order=order, context_channels=context, direct=direct)
+    net = perturb(net.double())
     given = [] if context is None else [torch.randn(5, context, dtype=torch.float64)]
     told = {}
 

@@ -32,6 +32,7 @@ class MaskedMLP(nn.Module):
         degree_seed: seed of random degrees; None for degrees that are spread evenly.
         context_channels: length of the context vector, which every layer sees; None for none. With a context some units
             see no input, so that the outputs for the first input are a network of the context.
+        direct: whether a linear map of the inputs before an output is added to it, past the hidden layers.
 
     Shape:
         x: ``(B, C)``; context: ``(B, K)``; y: ``(B, out_channels)``.
@@ -58,6 +59,7 @@ class MaskedMLP(nn.Module):
         order: NamedOrder | Sequence[int] = "natural",
         degree_seed: int | None = None,
         context_channels: int | None = None,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels = channels = whole_number("in_channels", in_channels, at_least=1)
@@ -84,16 +86,20 @@ class MaskedMLP(nn.Module):
         if context_channels is not None:
             self.context = nn.Linear(context_channels, sum(self._sizes), bias=False)
             last.append(self.context.weight[-self.out_channels :])
+        self.direct = MaskedLinear(place, outputs, bias=False) if direct else None
+        if self.direct is not None:
+            last.append(self.direct.weight)
         with torch.no_grad():
             for parameter in last:
                 parameter.zero_()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Evaluate the network."""
+        past = None if self.direct is None else self.direct(x)
         for index, (layer, term) in enumerate(zip(self._linears(), self._context_terms(context), strict=True)):
             x = layer(x if index == 0 else F.relu(x))
             x = x if term is None else x + term
-        return x
+        return x if past is None else x + past
 
     def unroll(self, step: Callable[[int, Tensor], Tensor], rows: int, context: Tensor | None = None) -> Tensor:
         """Choose one input after another, each given the outputs for it, at the price of one evaluation.
@@ -117,6 +123,7 @@ class MaskedMLP(nn.Module):
         last_weights, last_biases = (
             value.unflatten(0, (-1, self.in_channels)).unbind(1) for value in (weights.pop(), biases.pop())
         )
+        past = None if self.direct is None else self.direct.masked().unflatten(0, (-1, self.in_channels)).unbind(1)
         # Rows are units: those of one degree lie together. A unit is zero until it is known.
         units = [last_weights[0].new_zeros(size, rows) for size in (self.in_channels, *self._sizes[:-1])]
         inputs = units[0].unbind()
@@ -130,6 +137,8 @@ class MaskedMLP(nn.Module):
                 if count:
                     torch.addmm(bias, weight, before, out=new).relu_()
             outputs = torch.addmm(last_biases[channel], last_weights[channel], units[-1])
+            if past is not None:
+                outputs.addmm_(past[channel], units[0])
             inputs[channel].copy_(step(channel, outputs))
         chosen: Tensor = units[0].T
         return chosen
@@ -145,9 +154,10 @@ class MaskedMLP(nn.Module):
                 order=order,
                 degree_seed=degree_seed,
                 context_channels=self.context_channels,
+                direct=self.direct is not None,
             )
         other.context = self.context
-        for own, layer in zip(self._linears(), other._linears(), strict=True):
+        for own, layer in zip(self._masked_layers(), other._masked_layers(), strict=True):
             layer.weight, layer.bias = own.weight, own.bias
             layer.mask = layer._derive_mask()
         return other
@@ -175,6 +185,9 @@ class MaskedMLP(nn.Module):
     def _linears(self) -> "list[MaskedLinear]":
         return [*self.layers]
 
+    def _masked_layers(self) -> "list[MaskedLinear]":
+        return self._linears() if self.direct is None else [*self._linears(), self.direct]
+
     def _context_terms(self, context: Tensor | None) -> Sequence[Tensor | None]:
         if (self.context is None) != (context is None):
             wanted = "no context" if self.context is None else f"a context of shape (B, {self.context_channels})"
@@ -191,8 +204,8 @@ class MaskedLinear(nn.Linear):
 
     mask: Tensor
 
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
-        super().__init__(len(in_degrees), len(out_degrees))
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, *, bias: bool = True) -> None:
+        super().__init__(len(in_degrees), len(out_degrees), bias=bias)
         self._degrees = (in_degrees, out_degrees)
         self.register_buffer("mask", self._derive_mask(), persistent=False)
 

@@ -39,6 +39,8 @@ class MADE(AutoregressiveDensity):
             ``"reversed"``; or a list that holds each index into the flat event once.
         orders: number of orders. The first is `order`, the others are random permutations that never change.
         connectivities: number of sets of hidden degrees. A single one is spread evenly, several are random.
+        direct: whether each element's parameters also depend linearly on the elements before it, past the hidden
+            layers.
         context_channels: length of the context vector, None for an unconditional density.
         standardize: whether `initialize` sets a shift and a scale for every element of continuous data, and of the
             context, so that densities and samples are in the data's units.
@@ -68,6 +70,7 @@ class MADE(AutoregressiveDensity):
         order: NamedOrder | Sequence[int] = "natural",
         orders: int = 1,
         connectivities: int = 1,
+        direct: bool = True,
         context_channels: int | None = None,
         standardize: bool = True,
     ) -> None:
@@ -86,6 +89,7 @@ class MADE(AutoregressiveDensity):
             order=self._order,
             degree_seed=self._degree_seed(0),
             context_channels=context_channels,
+            direct=direct,
         )
 
     @property
