@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _USUAL_NUMBER, _USUAL_ROW = 100, 10
 _IMAGES, _TABLES = (".png", ".npz", ".pt"), (".csv", ".parquet", ".npz", ".npy", ".png", ".pt")
+_AUDIO = (".wav", ".npz", ".pt")
+_PAUSE = 0.25  # seconds between two samples in one WAV file
 _Words = Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative=(), show_default=False)]
 
 
@@ -28,13 +30,14 @@ def sample(
     number: Number | None = None,
     label: _Words = (),
     context: _Words = (),
+    length: Number | None = None,
     temperature: Real = 1.0,
     output: Output | None = None,
     seed: Whole = 0,
     batch_size: Whole = 500,
     device: str = "auto",
 ) -> None:
-    """Draw images, points or rows of a table from a trained model.
+    """Draw images, points, rows of a table or audio from a trained model.
 
     An unfinished run is sampled with its best weights so far.
 
@@ -45,48 +48,64 @@ def sample(
         inverseflow sample runs/digits --label 7
         inverseflow sample runs/digits --label all
         inverseflow sample runs/points --context "t=0.5" -n 1000 -o samples.csv
+        inverseflow sample runs/audio --length 16000 -o samples.wav
 
     Args:
         run: the run folder.
-        number: number of samples, of each label or context. By default 100, and 10 of each of several labels.
+        number: number of samples, of each label or context. By default 100, 10 of each of several labels, and one of
+            audio.
         label: class of the samples, for a run with --condition label; may be given several times. all stands for every
             class. In a picture each of several labels has its row.
         context: context of the samples, NAME=VALUE for each of its columns, separated by commas, for a run with
             --context-columns; may be given several times. A part that holds a comma stands in double quotes.
+        length: length of audio, in samples of its sampling rate, for a model that generates any (wavenet). By default
+            that of a segment.
         temperature: standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
             unlikely samples.
         output: of images a picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt).
             The archive and the tensor hold gray levels, uint8, (N, C, H, W). By default samples.png. Of points and rows
             a table (.csv, .parquet, .npz with an array for each column), an array (.npy), a tensor (.pt), or a picture
-            (.png). By default samples.csv.
+            (.png). By default samples.csv. Of audio a recording (.wav, 16-bit, one sample after another with a pause
+            between), an archive or a tensor of levels (.npz, .pt). By default samples.wav.
         seed: seed of the noise.
         batch_size: number of samples drawn at a time.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
     """
-    check_counts(number=number, batch_size=batch_size)
+    check_counts(number=number, length=length, batch_size=batch_size)
     check_seed(seed)
     if temperature < 0:
         raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
-    check_output(output, *dict.fromkeys((*_IMAGES, *_TABLES)))
+    check_output(output, *dict.fromkeys((*_IMAGES, *_TABLES, *_AUDIO)))
     check_run(run)
     import torch
 
     from inverseflow import training
     from inverseflow.cli.loading import load_density
+    from inverseflow.densities import WaveNet
 
     data = training.describe(run)
     contexts = _contexts(data, label, context)  # (conditions, K)
     images = data.levels is not None and len(data.event_shape) == 3
-    output = output or Path("samples.png" if images else "samples.csv")
-    check_output(output, *(_IMAGES if images else _TABLES))
+    audio = data.sampling_rate is not None and data.levels is not None
+    output = output or Path("samples.png" if images else "samples.wav" if audio else "samples.csv")
+    check_output(output, *(_IMAGES if images else _AUDIO if audio else _TABLES))
+    if length is not None and not audio:
+        raise OptionError(f"--length is of audio; {data.title} is none, leave it out")
     rows = contexts is not None and len(contexts) > 1
-    each = number or (_USUAL_ROW if rows and images else _USUAL_NUMBER)
+    each = number or (1 if audio else _USUAL_ROW if rows and images else _USUAL_NUMBER)
     density = load_density(run, device)
     if images and density.levels is None:
         raise RunError(f"{run.path} holds a model of real numbers; only a model of gray levels draws images")
     given_length = None if contexts is None else contexts.shape[1]
     if density.context_shape is not None and density.context_shape != (given_length,):
         raise RunError(f"{run.data} does not fit the model; delete it, and the data of the run are read instead")
+    if length is not None:
+        if not isinstance(density, WaveNet):
+            raise OptionError(
+                f"a {type(density).__name__} draws segments of {data.event_shape[1]} samples only; leave --length out, "
+                "or train a wavenet"
+            )
+        density = density.with_length(length)
     where = next(density.parameters()).device
     generator = torch.Generator(where).manual_seed(seed)
     total = each if contexts is None else each * len(contexts)
@@ -103,6 +122,8 @@ def sample(
         samples[start : start + size] = density.sample(size, given, temperature=temperature, generator=generator)
     if images:
         _write_images(output, samples, data.levels or 0, each if rows else None)
+    elif audio:
+        _write_audio(output, samples, data)
     else:
         from inverseflow.cli.tables import write_rows
 
@@ -134,16 +155,38 @@ def _contexts(data: Description, labels: tuple[str, ...], contexts: tuple[str, .
     return None
 
 
-def _write_images(output: Path, images: Tensor, levels: int, columns: int | None) -> None:
-    import numpy as np
+def _write_audio(output: Path, levels: Tensor, data: Description) -> None:
+    import torch
 
+    from inverseflow.data.audio import to_pcm
+    from inverseflow.data.wav import write_wav
+
+    assert data.sampling_rate is not None
+    if output.suffix == ".wav":
+        samples = to_pcm(levels[:, 0], data.levels or 0)
+        pause = samples.new_zeros(len(samples), round(_PAUSE * data.sampling_rate))
+        joined = torch.cat([samples, pause], 1).flatten()
+        write_wav(output, joined[: len(joined) - pause.shape[1]], data.sampling_rate)
+    else:
+        _write_array(output, "levels", levels)
+
+
+def _write_images(output: Path, images: Tensor, levels: int, columns: int | None) -> None:
     from inverseflow.training.report import save_grid
-    from inverseflow.utils.files import atomic_write, write_torch
 
     if output.suffix == ".png":
         save_grid(output, images, levels, columns)
-    elif output.suffix == ".npz":
-        with atomic_write(output) as aside, aside.open("wb") as file:
-            np.savez_compressed(file, images=images.numpy())
     else:
-        write_torch(output, images)
+        _write_array(output, "images", images)
+
+
+def _write_array(output: Path, name: str, values: Tensor) -> None:
+    import numpy as np
+
+    from inverseflow.utils.files import atomic_write, write_torch
+
+    if output.suffix == ".npz":
+        with atomic_write(output) as aside, aside.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **{name: values.numpy()})
+    else:
+        write_torch(output, values)

@@ -52,7 +52,7 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         config: Annotated[tuple[File, ...], Parameter(consume_multiple=False, negative=(), show_default=False)] = (),
         print_config: Annotated[bool, Parameter(negative=())] = False,
     ) -> None:
-        """Train a density on images, points or a table and write everything about the run into a folder.
+        """Train a density on images, points, a table or audio, and write all about the run into a folder.
 
         The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
         other options change them last. The value null turns an optional setting off.
@@ -72,12 +72,13 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
             inverseflow train mnist --condition label --out runs/labeled
             inverseflow train table --data points.csv --columns a,b --context-columns t --out runs/points
             inverseflow train two-moons
+            inverseflow train audio --data recordings/ --out runs/audio
             inverseflow train cifar10 --accelerator gpu --devices 4 --strategy ddp --precision bf16-mixed
 
         Args:
             data: digits (8×8, comes with scikit-learn), mnist, fashion-mnist, cifar10, folder (any images), table (the
-                rows of a file), or points in the plane: two-moons, pinwheel, eight-gaussians, swiss-roll,
-                checkerboard, two-spirals, rings.
+                rows of a file), audio (a folder of WAV files), or points in the plane: two-moons, pinwheel,
+                eight-gaussians, swiss-roll, checkerboard, two-spirals, rings.
             settings: the settings.
             preset: named settings to start from, by default those of the data.
             config: a YAML file of settings; may be given several times.

@@ -1,7 +1,7 @@
 """Density models: the contract `Density`, autoregressive ones, the registry, saving, export, and the view of torch."""
 
 from inverseflow.densities.autoregressive import MADE, AutoregressiveDensity, PixelCNN, PixelRNN, WaveNet
-from inverseflow.densities.density import BITS_PER_DIM, NATS, Density, Likelihood, Metric
+from inverseflow.densities.density import BITS_PER_DIM, BITS_PER_SAMPLE, NATS, Density, Likelihood, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
 from inverseflow.densities.pretrained import load, save
@@ -9,6 +9,7 @@ from inverseflow.densities.registry import create, density_class, names, option_
 
 __all__ = [
     "BITS_PER_DIM",
+    "BITS_PER_SAMPLE",
     "MADE",
     "NATS",
     "AutoregressiveDensity",

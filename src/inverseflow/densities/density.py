@@ -30,6 +30,8 @@ class Metric:
 
 BITS_PER_DIM = Metric("bits_per_dim", "bits/dim")
 """−log p(x) / (D log 2), for gray levels."""
+BITS_PER_SAMPLE = Metric("bits_per_dim", "bits/sample")
+"""The same for levels of a sequence, such as audio."""
 NATS = Metric("nats", "nats")
 """−log p(x) of a datum in its own units, for continuous data."""
 
@@ -192,8 +194,10 @@ class Density(nn.Module, ABC):
 
     @property
     def metric(self) -> Metric:
-        """What reports of this density show: bits per dimension of gray levels, nats of continuous data."""
-        return NATS if self.levels is None else BITS_PER_DIM
+        """What reports of this density show: bits per dimension, or sample, of levels, nats of continuous data."""
+        if self.levels is None:
+            return NATS
+        return BITS_PER_SAMPLE if len(self.event_shape) == 2 else BITS_PER_DIM
 
     def to_metric(self, log_prob: Tensor) -> Tensor:
         """Convert nats per datum to `metric`."""

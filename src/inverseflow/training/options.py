@@ -56,8 +56,9 @@ class ModelOptions:
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
         depth: hidden layers of the networks (flows of vectors, realnvp-image and iresnet-image, densities without an
-            inverse).
-        kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image).
+            inverse); layers of a stack of wavenet.
+        kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image),
+            taps of a convolution (wavenet).
         spline_bins: number of pieces of each spline (flows of images but mintnet, realnvp-image and
             iresnet-image; nsf, nsf-ar).
         spline_bound: half the interval on which a spline acts; it is the identity outside (as spline_bins).
@@ -82,10 +83,11 @@ class ModelOptions:
         linear: the map that mixes columns between the steps of a flow of vectors: LU factors, orthogonal, or none.
         base: density of the latent of nice.
         components: components of a mixture, for each element: of logistics if the data are levels, else of normals. By
-            default one logit for each level, or one normal.
+            default one logit for each level, or one normal; of wavenet with over 256 levels 10 components.
         orders: number of orders of made, whose mixture it is.
         connectivities: number of random connectivities of made, whose mixture it is.
         cell: how the LSTM cells of pixelrnn scan the image.
+        stacks: number of stacks of wavenet. The dilations of a stack are 1, 2, 4 …, one for each of its layers.
     """
 
     name: str = "inverse-flow"
@@ -120,6 +122,7 @@ class ModelOptions:
     orders: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
     connectivities: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
     cell: Literal["diagonal", "row"] | None = field(default=None, metadata=_NO_INVERSE)
+    stacks: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
 
     def __post_init__(self) -> None:
         convert_fields(self, "model.")

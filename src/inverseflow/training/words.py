@@ -9,7 +9,9 @@ IN_WORDS: dict[Likelihood, str] = {"exact": "exact", "bound": "upper bound", "es
 
 def noun(examples: Examples) -> str:
     """Return what one of the examples is called."""
-    return "image" if isinstance(examples, Images) else "example"
+    if isinstance(examples, Images):
+        return "image"
+    return "segment" if len(examples.shape) == 2 else "example"
 
 
 def counted(number: int, noun: str) -> str:

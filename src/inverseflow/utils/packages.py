@@ -36,6 +36,7 @@ OPTIONAL = {
     "PIL": Package("pillow", "train", "reading and writing images"),
     "pyarrow": Package("pyarrow", "train", "CSV and Parquet files"),
     "sklearn": Package("scikit-learn", "train", "the data sets digits, two-moons and swiss-roll"),
+    "soundfile": Package("soundfile", "audio", "the FLAC baseline of audio"),
     "zuko": Package("zuko", "interop", "exchanging transforms and flows with zuko"),
     "nflows": Package("nflows", "interop", "exchanging transforms with nflows"),
     "normflows": Package("normflows", "interop", "exchanging flows with normflows"),

@@ -92,6 +92,19 @@ def test_the_probabilities_of_all_sequences_sum_to_one(options):
     assert density.log_prob(every).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("context_channels", [None, 2])
+def test_many_rows_without_gradients_are_evaluated_part_by_part(context_channels, monkeypatch):
+    density = prepared(context_channels=context_channels)
+    x, context = torch.randint(256, (7, 1, 30)), None if context_channels is None else torch.randn(7, 2)
+    expected = density.log_prob(x, context)
+    sizes = []
+    density.first.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    monkeypatch.setattr("inverseflow.densities.autoregressive.wavenet._ELEMENTS", 100)
+    with torch.no_grad():
+        torch.testing.assert_close(density.log_prob(x, context), expected)
+    assert sizes == [3, 3, 1]
+
+
 def test_a_new_density_is_the_distribution_of_its_head():
     x = torch.randint(256, (3, 1, 50), dtype=torch.uint8)
     torch.testing.assert_close(WaveNet((1, 50), **TINY).bits_per_dim(x), torch.full((3,), 8.0))

@@ -13,6 +13,8 @@ from inverseflow.densities.registry import register
 from inverseflow.distributions.heads import head_for
 from inverseflow.utils.arguments import whole_number
 
+_ELEMENTS = 2**16  # evaluated at a time without gradients, to bound the memory
+
 
 @register("wavenet")
 class WaveNet(AutoregressiveDensity):
@@ -30,7 +32,8 @@ class WaveNet(AutoregressiveDensity):
     Args:
         event_shape: ``(1, T)``, one channel.
         levels: number of levels, such as 256 of μ-law audio or 65536 of 16-bit audio.
-        components: components of a mixture of logistics for each element; None for a categorical distribution.
+        components: components of a mixture of logistics for each element; None for a categorical distribution of up to
+            256 levels, and 10 components beyond.
         width: channels of the hidden layers. The sum over the layers has twice as many.
         depth: layers of a stack; the last one has dilation :math:`2^{\text{depth} - 1}`.
         stacks: number of stacks.
@@ -66,7 +69,8 @@ class WaveNet(AutoregressiveDensity):
         kernel_size: int = 2,
         context_channels: int | None = None,
     ) -> None:
-        head = head_for(whole_number("levels", levels, at_least=2), components)
+        levels = whole_number("levels", levels, at_least=2)
+        head = head_for(levels, 10 if components is None and levels > 256 else components)
         super().__init__(event_shape, head, context_channels=context_channels, spatial_context=True)
         if len(self.event_shape) != 2 or self.event_shape[0] != 1:
             raise ValueError(f"WaveNet takes sequences of one channel, event_shape (1, T), got {self.event_shape}")
@@ -112,6 +116,13 @@ class WaveNet(AutoregressiveDensity):
         other = copy.copy(self)
         other.event_shape = (1, whole_number("length", length, at_least=1))
         return other
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        rows = max(1, _ELEMENTS // x.shape[2])
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.shape[0] <= rows:
+            return super()._log_prob(x, context)
+        contexts = [None] * x.shape[0] if context is None else context.split(rows)
+        return torch.cat([super(WaveNet, self)._log_prob(*part) for part in zip(x.split(rows), contexts, strict=False)])
 
     def _draw(self, rows: int, context: Tensor | None, choose: Choose) -> Tensor:
         x = self._blank(rows)

@@ -20,6 +20,7 @@ matplotlib.use("Agg", force=False)
 _CORNER = 8  # columns of a table that a picture shows, at most
 _COLORS = {"data": "tab:blue", "samples": "tab:orange"}
 _DOTS: dict[str, Any] = {"s": 3, "alpha": 0.4, "linewidths": 0}
+_WINDOW = 256  # samples of a window of a spectrogram
 _VISIBLE = 720  # pixels that a grid is enlarged to, at most, in whole multiples
 
 
@@ -149,6 +150,35 @@ def save_points(
                     axes.scatter(points[:, column].numpy(), points[:, row].numpy(), color=_COLORS[name], **_DOTS)
             axes.set(xlabel=names[column] if row == size - 1 else "", ylabel=names[row] if column == 0 else "")
         figure.legend(handles=[Line2D([], [], color=_COLORS[name], label=name) for name in shown], loc="upper right")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def save_spectrograms(path: Path, recordings: Mapping[str, Tensor], sampling_rate: int, title: str) -> None:
+    """Write spectrograms of 16-bit samples ``(N, T)``, in one row for each name, as a PNG file; all share one scale."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(samples) for samples in recordings.values())
+    figure = Figure(figsize=(3 * columns + 1, 2.5 * len(recordings) + 0.5), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(recordings), columns, sharex=True, sharey=True, squeeze=False)
+    for panels, (name, samples) in zip(grid, recordings.items(), strict=True):
+        for axes, recording in zip(panels, samples.double().cpu(), strict=False):
+            window = min(_WINDOW, len(recording))
+            power = torch.stft(
+                recording / 2**15,
+                window,
+                hop_length=max(1, window // 4),
+                window=torch.hann_window(window, dtype=torch.float64),
+                center=False,
+                return_complex=True,
+            ).abs()
+            decibels = 20 * power.clamp_min(1e-5).log10()
+            extent = (0, len(recording) / sampling_rate, 0, sampling_rate / 2)
+            axes.imshow(decibels.numpy(), origin="lower", aspect="auto", extent=extent, vmin=-60, vmax=30, cmap="magma")
+        panels[0].set_ylabel(f"{name}, Hz")
+    for axes in grid[-1]:
+        axes.set_xlabel("s")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 

@@ -3,6 +3,7 @@
 import platform
 import statistics
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -14,14 +15,22 @@ from torch import Tensor
 
 from inverseflow import densities
 from inverseflow.data import Batch, Examples, LabelCondition, Splits
+from inverseflow.data.audio import to_pcm
 from inverseflow.data.looks import in_table_units
-from inverseflow.densities import BITS_PER_DIM, NATS, Density
+from inverseflow.densities import BITS_PER_DIM, BITS_PER_SAMPLE, Density
 from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
+from inverseflow.training.audio_baselines import audio_baseline_bits
 from inverseflow.training.baselines import baseline_bits, baseline_nats
 from inverseflow.training.evaluation import Evaluation, evaluate
 from inverseflow.training.options import TrainOptions
-from inverseflow.training.report.pictures import save_curves, save_grid, save_points, save_reconstructions
+from inverseflow.training.report.pictures import (
+    save_curves,
+    save_grid,
+    save_points,
+    save_reconstructions,
+    save_spectrograms,
+)
 from inverseflow.training.run import Run
 from inverseflow.training.run.folder import read_metrics
 from inverseflow.training.words import IN_WORDS, counted
@@ -32,10 +41,11 @@ _PICTURED = 100
 _ROW = 10  # samples of a class
 _MOST_ROWS = 50
 _POINTS = 2000
+_SPECTROGRAMS = 4
 _RECONSTRUCTED = 64
 _BASELINE_EXAMPLES = 50_000
+_NOUNS = {BITS_PER_DIM.unit: "image", BITS_PER_SAMPLE.unit: "segment"}
 _PACKAGES = ("inverseflow", "torch", "lightning", "numpy")
-_UNITS = {metric.name: metric.unit for metric in (BITS_PER_DIM, NATS)}
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,8 @@ def finish(
     measured = evaluate(density, examples, draws=options.evaluation_draws, seed=options.seed)
     problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_examples else []
     problems += _draw(run, density, data, options.seed)
-    baselines = dict(_baselines(data.train, examples, data.levels))
+    baselines, missing = _baselines(data.train, examples, data.levels, data.sampling_rate)
+    problems += missing
     rows = read_metrics(run.metrics)
     times = [row["ms_per_step"] for row in rows if "ms_per_step" in row]
     save_curves(run.curves, rows, baselines, density.metric, f"{data.title}, {_name(density)}")
@@ -134,7 +145,7 @@ def finish(
     report = Report(
         title=data.title,
         split=split,
-        baselines=baselines,
+        baselines=dict(baselines),
         best_value=training.best_value,
         max_reconstruction_error=measured.max_reconstruction_error,
         parameters=sum(parameter.numel() for parameter in density.parameters()),
@@ -176,7 +187,7 @@ def _draw(run: Run, density: Density, data: Splits[Any], seed: int) -> list[str]
 
 
 def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
-    """Draw images in a grid, one class in each row if they are conditioned on labels, or points next to the data."""
+    """Draw images in a grid, one class in each row if they are conditioned on labels, or what else next to the data."""
     device = next(density.parameters()).device
     if data.levels is not None and len(data.event_shape) == 3:
         context, columns = None, None
@@ -185,8 +196,15 @@ def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
             context = data.condition.one_hot(torch.arange(rows)).repeat_interleave(columns, 0).to(device)
         number = _PICTURED if context is None else len(context)
         save_grid(path, density.sample(number, context), data.levels, columns=columns)
+        return
+    examples = data.test if len(data.test) else data.validation
+    if data.sampling_rate is not None and data.levels is not None:
+        batch = examples.batch(range(min(_SPECTROGRAMS, len(examples)))).to(device)
+        shown = {"data": batch.x, "samples": density.sample(len(batch), batch.context)}
+        save_spectrograms(
+            path, {name: to_pcm(x[:, 0], data.levels) for name, x in shown.items()}, data.sampling_rate, data.title
+        )
     elif len(data.event_shape) == 1:
-        examples = data.test if len(data.test) else data.validation
         batch = examples.batch(range(min(_POINTS, len(examples)))).to(device)
         samples = density.sample(len(batch), batch.context)
         contoured = None if density.integer_columns or batch.context is not None else density
@@ -195,12 +213,17 @@ def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
 
 
 @lru_cache(maxsize=1)  # several runs on the same data have the same baselines
-def _baselines(train: Examples, test: Examples, levels: int | None) -> dict[str, float]:
+def _baselines(
+    train: Examples, test: Examples, levels: int | None, sampling_rate: int | None
+) -> tuple[Mapping[str, float], Sequence[str]]:
+    """Return the baselines by name, and why one is missing."""
     if len(train) > _BASELINE_EXAMPLES:
         train = train.select(range(_BASELINE_EXAMPLES))
     if levels is None:
-        return baseline_nats(train.tensor(), test.tensor())
-    return baseline_bits(train.tensor(), test.tensor(), levels)
+        return baseline_nats(train.tensor(), test.tensor()), ()
+    if sampling_rate is not None:
+        return audio_baseline_bits(train.tensor(), test.tensor(), levels, sampling_rate)
+    return baseline_bits(train.tensor(), test.tensor(), levels), ()
 
 
 def reconstruct(path: Path, flow: Flow, originals: Batch, data: Splits[Any]) -> int:
@@ -216,10 +239,10 @@ def reconstruct(path: Path, flow: Flow, originals: Batch, data: Splits[Any]) -> 
 def closing_lines(report: Report, run: Run) -> str:
     """Return the lines that are printed at the end of a run."""
     value, error, measured = report.value, report.stderr, report.evaluation
-    images = "image" if measured.metric == BITS_PER_DIM.name else "example"
+    images = _NOUNS.get(measured.unit, "example")
     title = f"{report.title}: {value:.3f} {f'(one {images})' if error is None else f'± {error:.3f}'}"
     between = "" if measured.draw_std is None else f", {measured.draw_std:.4f} between draws"
-    unit = f"{_UNITS[measured.metric]} ({IN_WORDS[measured.likelihood]})"
+    unit = f"{measured.unit} ({IN_WORDS[measured.likelihood]})"
     lines = [f"{title} {unit} on {counted(measured.examples, f'{report.split} {images}')}{between}"]
     if measured.bits_per_cell is not None:
         lines.append(f"  {measured.bits_per_cell:.3f} bits per cell of the table")
