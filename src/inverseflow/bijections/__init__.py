@@ -27,7 +27,15 @@ from inverseflow.bijections.convolution.self_normalizing import SelfNormalizingC
 from inverseflow.bijections.convolution.woodbury import MemoryEfficientWoodbury, Woodbury
 from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplitPrior
 from inverseflow.bijections.linear import Conv1x1, Householder, LUConv1x1
-from inverseflow.bijections.maps import Additive, Affine, ElementwiseMap, RationalQuadratic
+from inverseflow.bijections.maps import (
+    Additive,
+    Affine,
+    Bernstein,
+    ElementwiseMap,
+    MixtureCDF,
+    MonotoneNetwork,
+    RationalQuadratic,
+)
 from inverseflow.bijections.multiscale import Multiscale
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
@@ -46,6 +54,7 @@ __all__ = [
     "AffineCoupling",
     "Autoregressive",
     "BatchNorm",
+    "Bernstein",
     "Bijection",
     "BijectionTransform",
     "Butterfly",
@@ -83,6 +92,8 @@ __all__ = [
     "MaskedConvFlow",
     "MemoryEfficientWoodbury",
     "MintNet",
+    "MixtureCDF",
+    "MonotoneNetwork",
     "Multiscale",
     "PeriodicConv2d",
     "Permute",

@@ -54,7 +54,7 @@ def monotone_root(
         function: from x and the parameters to f(x) and f'(x), both of x's shape, element by element: it is called with
             fewer elements as others are found.
         z: the values, of any shape.
-        parameters: θ, ``(*shape, ...)`` with a shape that broadcasts to z's.
+        parameters: θ, ``(..., *shape)`` with a shape that broadcasts to z's.
         start: where to start, of a shape that broadcasts to z's.
         reach: how far from the start the root is expected, positive; its error costs evaluations, no accuracy.
         max_evaluations: most evaluations of f.
@@ -131,12 +131,21 @@ def _search(
         x, last = new, (new - x).abs()
         if 2 * left <= places.numel() and not transforms_active():
             everything = _put(results, places, everything)
-            parameters = [tensor.expand(*x.shape, *tensor.shape[x.ndim :])[pending] for tensor in parameters]
+            index = pending.flatten().nonzero()[:, 0]
+            parameters = [_select(tensor, x.shape, index) for tensor in parameters]
             state = (z, x, scale, last, stride, lower, upper, places)
-            z, x, scale, last, stride, lower, upper, places = (tensor[pending] for tensor in state)
-            results, pending = results[:, pending], pending[pending]
+            z, x, scale, last, stride, lower, upper, places = (
+                _select(tensor, pending.shape, index) for tensor in state
+            )
+            results, pending = results.flatten(1).index_select(1, index), torch.ones_like(z, dtype=torch.bool)
     root, misses, errors = _put(results, places, everything)
     return Root(root, _largest(misses), _largest(errors), evaluations)
+
+
+def _select(tensor: Tensor, shape: torch.Size, index: Tensor) -> Tensor:
+    """Select from the last axes, which broadcast to a shape and are flattened."""
+    leading = tensor.shape[: max(0, tensor.ndim - len(shape))]
+    return tensor.expand(*leading, *shape).reshape(*leading, -1).index_select(-1, index)
 
 
 def _put(results: Tensor, places: Tensor, everything: Tensor) -> Tensor:
