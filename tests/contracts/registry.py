@@ -63,7 +63,9 @@ from inverseflow.bijections import (
     Multiscale,
     PeriodicConv2d,
     Permute,
+    Planar,
     QuadCoupling,
+    Radial,
     RationalConv1d,
     RationalConv2d,
     RationalConv3d,
@@ -92,6 +94,8 @@ from inverseflow.flows import (
     IResNet,
     PlanarFlow,
     RealNVP,
+    VectorPlanarFlow,
+    VectorRadialFlow,
 )
 from inverseflow.nets import MLP, ConvNet, LipschitzNet, MaskedMLP, ResNet
 
@@ -406,6 +410,15 @@ LAYERS = [
         context=(2, 4, 3),
         iterative=True,
     ),
+    Case("Planar", partial(Planar, 4), VECTOR, iterative=True),
+    Case("Planar-conditional", partial(Planar, 4, context_channels=2), VECTOR, context=(2,), iterative=True),
+    Case("Radial", partial(Radial, 4), VECTOR),
+    Case(
+        "Radial-conditional",
+        partial(Radial, 3, context_channels=2, conditioner=partial(MLP, width=4, depth=1)),
+        (3,),
+        context=(2,),
+    ),
     Case("AdditiveCoupling", lambda: AdditiveCoupling(4, ConvNet(2, 2, 3)), IMAGE),
     Case(
         "AdditiveCoupling-conditional",
@@ -609,6 +622,9 @@ FLOWS = [
         partial(ImageIResNet, (1, 8), levels=None, scales=2, steps=1, width=4, depth=1),
         (1, 8),
     ),
+    Case("planar-flow", partial(VectorPlanarFlow, (3,), steps=2), (3,)),
+    Case("planar-flow-of-samples", partial(VectorPlanarFlow, (3,), steps=2, explicit="sample"), (3,)),
+    Case("radial-flow-conditional", partial(VectorRadialFlow, (2,), steps=2, context_channels=2), (2,), context=(2,)),
     Case("planar", partial(PlanarFlow, (1, 4, 8), levels=17), (1, 4, 8), levels=17),
     Case(
         "planar-exact",

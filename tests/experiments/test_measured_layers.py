@@ -12,6 +12,8 @@ from inverseflow.bijections import (
     Coupling,
     Dequantize,
     DequantizeColumns,
+    Planar,
+    Radial,
     Standardize,
 )
 
@@ -26,7 +28,7 @@ NOT_MEASURED = {
     "noise": [Dequantize, DequantizeColumns],
     "measured by another name": [CheckpointedCompose, Coupling],
     "context": [ContextAffine],
-    "vectors and tables": [Autoregressive, Standardize],
+    "vectors and tables": [Autoregressive, Planar, Radial, Standardize],
     "sequences and volumes": [layer for layer in EXPORTED if layer.__name__.endswith(("1d", "3d"))],
 }
 

@@ -37,6 +37,7 @@ from inverseflow.bijections.maps import (
     RationalQuadratic,
 )
 from inverseflow.bijections.multiscale import Multiscale
+from inverseflow.bijections.planar import Planar, Radial
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
@@ -97,7 +98,9 @@ __all__ = [
     "Multiscale",
     "PeriodicConv2d",
     "Permute",
+    "Planar",
     "QuadCoupling",
+    "Radial",
     "RationalConv1d",
     "RationalConv2d",
     "RationalConv3d",

@@ -29,6 +29,7 @@ from inverseflow.flows.vector.coupling import NSF, RealNVP
 from inverseflow.flows.vector.flow import VectorFlow, VectorOptions
 from inverseflow.flows.vector.iresnet import IResNet
 from inverseflow.flows.vector.nice import NICE
+from inverseflow.flows.vector.planar import VectorPlanarFlow, VectorRadialFlow
 
 __all__ = [
     "IAF",
@@ -59,6 +60,8 @@ __all__ = [
     "StepOptions",
     "VectorFlow",
     "VectorOptions",
+    "VectorPlanarFlow",
+    "VectorRadialFlow",
     "WoodburyFlow",
     "create",
     "flow_class",

@@ -51,8 +51,8 @@ class ModelOptions:
             of their steps; image, which takes any layer; planar, layers and splines without couplings; mintnet, its
             layers alone; realnvp-image, couplings of a checkerboard's colors and of channels; iresnet-image, residual
             layers. Flows of vectors, which are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar,
-            iresnet. Densities without an inverse: made, pixelcnn and pixelrnn of images, wavenet of audio. A model of
-            your own is found by the name that it was registered with.
+            iresnet, planar-flow, radial-flow. Densities without an inverse: made, pixelcnn and pixelrnn of images,
+            wavenet of audio. A model of your own is found by the name that it was registered with.
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
         depth: hidden layers of the networks (flows of vectors, realnvp-image and iresnet-image, densities without an
