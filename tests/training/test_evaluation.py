@@ -7,7 +7,7 @@ import torch
 
 from inverseflow import flows
 from inverseflow.data import TensorExamples, TensorImages
-from inverseflow.densities import Density
+from inverseflow.densities import MADE, Density
 from inverseflow.errors import ConvergenceError, DataError, NonFiniteError
 from inverseflow.training.evaluation import evaluate, evaluate_labels
 from inverseflow.utils.seeding import derived_seed, seeded
@@ -55,6 +55,15 @@ def test_the_importance_weighted_bound_of_one_draw_is_the_plain_one(flow, images
     measured = evaluate(flow, images, draws=30, importance_samples=1)
 
     assert measured.importance_value == pytest.approx(measured.value, abs=0.03)
+
+
+def test_images_of_two_levels_are_measured_in_nats_too(flow, images):
+    binary = TensorImages(images.tensor() % 2)
+    measured = evaluate(MADE((1, 4, 4), levels=2, width=8), binary)  # untrained, it is uniform
+    assert measured.value == pytest.approx(1)
+    assert measured.nats_per_image == pytest.approx(16 * math.log(2))
+    assert measured.likelihood == "exact"
+    assert evaluate(flow, images, draws=1).nats_per_image is None
 
 
 def test_an_exact_flow_has_no_round_trip_error(flow, images):

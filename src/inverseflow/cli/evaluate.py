@@ -107,6 +107,8 @@ def _print(measured: Evaluation, unit: str, noun: str, labeled: LabelEvaluation 
     between = "" if measured.draw_std is None else f", standard deviation between draws {measured.draw_std:.4f}"
     _line(unit, f"{_with_error(measured.value, measured.stderr, noun)} ({IN_WORDS[measured.likelihood]})")
     _line("", f"{counted(measured.examples, noun)}{draws}{between}")
+    if measured.nats_per_image is not None:
+        _line("nats an image", f"{measured.nats_per_image:.3f}")
     if measured.bits_per_cell is not None:
         _line("bits per cell", f"{measured.bits_per_cell:.4f}")
     if measured.importance_value is not None:

@@ -47,6 +47,8 @@ class Evaluation:
     """Number of examples."""
     draws: int
     """Dequantization draws for each example; 1 if the likelihood is exact."""
+    nats_per_image: float | None
+    """The value in nats of a whole example, for data of two levels, of which nats are customary; else None."""
     bits_per_cell: float | None
     """The value as bits for each column, if all columns of a table hold whole numbers or categories, else None: of
     others a density is measured, and its bits depend on their units."""
@@ -191,6 +193,7 @@ def evaluate(
         draw_std=float(values.mean(1).std()) if draws > 1 else None,
         examples=values.shape[1],
         draws=draws,
+        nats_per_image=float(values.mean()) * density.dims * math.log(2) if density.levels == 2 else None,
         bits_per_cell=float(values.mean()) / (density.dims * math.log(2)) if _all_columns_are_whole(density) else None,
         importance_value=None if importance is None else float(importance.mean()),
         importance_stderr=None if importance is None else _standard_error(importance),

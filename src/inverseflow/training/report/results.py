@@ -244,6 +244,8 @@ def closing_lines(report: Report, run: Run) -> str:
     between = "" if measured.draw_std is None else f", {measured.draw_std:.4f} between draws"
     unit = f"{measured.unit} ({IN_WORDS[measured.likelihood]})"
     lines = [f"{title} {unit} on {counted(measured.examples, f'{report.split} {images}')}{between}"]
+    if measured.nats_per_image is not None:
+        lines.append(f"  {measured.nats_per_image:.2f} nats an image")
     if measured.bits_per_cell is not None:
         lines.append(f"  {measured.bits_per_cell:.3f} bits per cell of the table")
     for name, baseline in report.baselines.items():
