@@ -114,3 +114,9 @@ def test_numbers_that_the_dtype_does_not_tell_from_the_next_are_refused():
 def test_one_row_is_refused_for_its_number_and_not_for_its_columns():
     with pytest.raises(ValueError, match="in all 1 rows of the batch, so it has no deviation; pass more rows"):
         Standardize((2,)).whiten(torch.randn(1, 2))
+
+
+def test_standardization_keeps_a_least_deviation():
+    layer, x = Standardize((2,), min_deviation=0.5), torch.tensor([[0.0, -4.0], [0.1, 4.0]])
+    initialize_from_data(layer, x)
+    torch.testing.assert_close(layer(x)[0], torch.tensor([[-0.1, -1.0], [0.1, 1.0]]))

@@ -205,7 +205,11 @@ def test_it_comes_back_from_copies_pickles_and_folders(case, tmp_path):
     assert (
         not {*density.state_dict()}
         - {name for name, _ in density.named_parameters()}
-        - {f"{part}.{name}" for part in ("standardize", "embedding") for name in ("mean", "deviation", "initialized")}
+        - {
+            f"{part}.{name}"
+            for part in ("standardize", "embedding", "scaling")
+            for name in ("mean", "deviation", "initialized")
+        }
     )
 
 

@@ -133,7 +133,7 @@ COMPLETE = {
     SplineActivation: {"bins": 3, "bound": 2, **IMAGE},
     SplitPrior: {"spatial_axes": 2, **CONTEXT},
     Squeeze: {"factor": 2, "spatial_axes": 2},
-    Standardize: {"event_shape": (4, 2)},
+    Standardize: {"event_shape": (4, 2), "min_deviation": 0.5},
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
     ContextMaps: {"context_channels": 2, "maps": 3, "size": (4, 4)},
     ConvNet: {"width": 4, **NETWORK},
@@ -155,7 +155,17 @@ COMPLETE = {
 }
 """A value for every numeric argument of every layer and network."""
 
-REAL = {"alpha", "bound", "epsilon", "max_log_scale", "max_raw_scale", "momentum", "max_row_sum", "max_spectral_norm"}
+REAL = {
+    "alpha",
+    "min_deviation",
+    "bound",
+    "epsilon",
+    "max_log_scale",
+    "max_raw_scale",
+    "momentum",
+    "max_row_sum",
+    "max_spectral_norm",
+}
 REAL |= {"max_lipschitz", "reconstruction_weight", "scale", "shift", "tolerance"}
 SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}

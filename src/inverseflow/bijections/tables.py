@@ -10,7 +10,7 @@ from inverseflow.bijections.actnorm import Whitening, moments
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import at_least_single
 from inverseflow.ops.torch_internals import unwrap_functorch
-from inverseflow.utils.arguments import whole_number, whole_numbers, whole_shape
+from inverseflow.utils.arguments import finite_number, whole_number, whole_numbers, whole_shape
 
 
 class Standardize(Whitening):
@@ -24,6 +24,7 @@ class Standardize(Whitening):
     Args:
         event_shape: shape ``(D,)`` or ``(C, *spatial)`` of an event.
         allow_constant: shift an element that is constant in the data instead of refusing it. For contexts.
+        min_deviation: the least σ of an element that is not constant. For elements that rarely have another value.
 
     Shape:
         x: ``(B, *event_shape)``; z: the same.
@@ -39,11 +40,12 @@ class Standardize(Whitening):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, event_shape: Sequence[int], *, allow_constant: bool = False) -> None:
+    def __init__(self, event_shape: Sequence[int], *, allow_constant: bool = False, min_deviation: float = 0.0) -> None:
         shape = whole_shape("event_shape", event_shape)
         super().__init__(channels=shape[0], size=shape[1:])
         self.event_shape = shape
         self.allow_constant = allow_constant
+        self.min_deviation = finite_number("min_deviation", min_deviation, at_least=0)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.ones(shape))
 
@@ -72,6 +74,7 @@ class Standardize(Whitening):
                 f"{self._element(place)} is {x.flatten(1)[0, place].item():g} in all {len(x)} rows of the batch, so it "
                 f"has no deviation; {'pass more rows' if len(x) == 1 else 'leave it out, or pass it as context'}"
             )
+        deviation = deviation.clamp_min(self.min_deviation)
         shape, range_ = self.event_shape, torch.finfo(self.deviation.dtype)
         broken = (mean.abs() > range_.max) | (deviation > range_.max) | (deviation < range_.tiny)
         if broken.any():

@@ -6,7 +6,8 @@ import scipy.stats
 import torch
 
 from inverseflow.data import load_images
-from inverseflow.densities import MADE, create
+from inverseflow.densities import MADE, AutoregressiveDensity, create
+from inverseflow.densities.autoregressive import Choose
 from inverseflow.distributions import Bernoulli, Categorical, Gaussian, GaussianMixture, LogisticMixture
 from tests.contracts.registry import perturb
 from tests.densities.autoregressive.fitting import fit
@@ -72,6 +73,23 @@ def test_a_mixture_is_the_mean_of_the_probabilities_of_its_networks():
     torch.testing.assert_close(each.exp().sum(1), torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(density.log_prob(BINARY), each.exp().mean(0).log())
     assert (density.log_prob(BINARY) >= each.mean(0)).all()
+
+
+def test_levels_reach_the_network_standardized_and_it_still_sums_to_one_and_is_sampled():
+    x = (torch.rand(500, 8) < torch.linspace(0, 0.5, 8)).to(torch.uint8)  # the first element is constant
+    density = perturb(MADE((8,), levels=2, width=16).double())
+    density.initialize(x)
+    seen = density._network_input(x)
+    torch.testing.assert_close(seen.mean(0), torch.zeros(8, dtype=torch.float64))
+    torch.testing.assert_close(seen[:, 3:].std(0, correction=0), torch.ones(5, dtype=torch.float64))
+    assert density.log_prob(BINARY).exp().sum().item() == pytest.approx(1, abs=1e-10)
+    choose = (Choose(density.head, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    with torch.no_grad():
+        cached, naive = (
+            density._draw(50, None, next(choose)),
+            AutoregressiveDensity._draw(density, 50, None, next(choose)),
+        )
+    assert torch.equal(cached, naive)
 
 
 def test_training_draws_one_network_for_a_batch_and_reaches_all_of_them():

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inverseflow.bijections import Standardize
 from inverseflow.densities.autoregressive.base import AutoregressiveDensity, Choose
 from inverseflow.densities.registry import register
 from inverseflow.distributions.heads import head_for
 from inverseflow.nets import MaskedMLP
 from inverseflow.nets.masked import NamedOrder, resolve_order
 from inverseflow.utils.arguments import whole_number
+
+_MIN_DEVIATION = 0.25  # of levels on [-1, 1]; a pixel that is rarely set would be seen as a huge number
 
 
 @register("made")
@@ -42,8 +45,8 @@ class MADE(AutoregressiveDensity):
         direct: whether each element's parameters also depend linearly on the elements before it, past the hidden
             layers.
         context_channels: length of the context vector, None for an unconditional density.
-        standardize: whether `initialize` sets a shift and a scale for every element of continuous data, and of the
-            context, so that densities and samples are in the data's units.
+        standardize: whether `initialize` sets a shift and a scale for every element of the data, and of the context.
+            The network then sees standardized numbers. Densities and samples are in the data's units.
 
     Raises:
         TypeError, ValueError: if a number is out of its range, or the order is no permutation.
@@ -77,6 +80,9 @@ class MADE(AutoregressiveDensity):
         super().__init__(
             event_shape, head_for(levels, components), context_channels=context_channels, standardize=standardize
         )
+        shape = self.event_shape
+        scaling = Standardize(shape, allow_constant=True, min_deviation=_MIN_DEVIATION)
+        self.scaling = scaling if standardize and self.levels is not None else None
         self.orders = whole_number("orders", orders, at_least=1)
         self.connectivities = whole_number("connectivities", connectivities, at_least=1)
         natural, chosen = super().element_order, resolve_order(order, self.dims)
@@ -132,13 +138,19 @@ class MADE(AutoregressiveDensity):
     def _draw_from(self, network: MaskedMLP, rows: int, context: Tensor | None, choose: Choose) -> Tensor:
         x = self._blank(rows)
         elements = x.view(rows, self.dims)
+        origin, one = (self._network_input(torch.full_like(self._blank(1), value)).flatten() for value in (0, 1))
+        unit = one - origin
 
         def step(index: int, parameters: Tensor) -> Tensor:
-            elements[:, index] = choose(parameters.T)
-            return self._network_input(elements[:, index])
+            elements[:, index] = chosen = choose(parameters.T)
+            return origin[index] + unit[index] * chosen
 
         network.unroll(step, rows, context)
         return x
+
+    def _network_input(self, x: Tensor) -> Tensor:
+        x = super()._network_input(x)
+        return x if self.scaling is None else self.scaling(x)[0]
 
     @property
     def _networks(self) -> int:
