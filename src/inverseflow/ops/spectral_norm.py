@@ -122,16 +122,14 @@ def conv_spectral_norm_bound(weight: Tensor, size: Sequence[int], *, squarings: 
         matrix = torch.fft.rfftn(matrix, s=torus, dim=axes).permute(*axes, 0, 1)  # (*frequencies, C', C)
     if weight.shape[0] < weight.shape[1]:
         matrix = matrix.mH  # its Gram matrix is the smaller one
-    log_norm = log_bound = _log_norm(matrix, tiny)
-    for step in range(1, squarings + 1):
-        matrix = matrix / log_norm.exp().clamp_min(tiny)[..., None, None]  # of a tiny norm it may round to zero
-        matrix = matrix.mH @ matrix
-        log_norm = _log_norm(matrix, tiny)
-        log_bound = log_bound + log_norm / 2**step
-    bound: Tensor = largest * log_bound.exp().amax()
+    norms, powers = [], []
+    for step in range(squarings + 1):
+        if step % 2 == 0 or step == squarings:  # two squarings lose no digit that counts
+            norms.append(torch.linalg.matrix_norm(matrix).clamp_min(tiny))  # of a tiny norm it may round to zero
+            powers.append(0.5**step)
+            matrix = matrix / norms[-1][..., None, None]
+        if step < squarings:
+            matrix = matrix.mH @ matrix
+    log_bounds = torch.stack([norm.log() * power for norm, power in zip(norms, powers, strict=True)]).sum(0)
+    bound: Tensor = largest * log_bounds.exp().amax()
     return bound
-
-
-def _log_norm(matrix: Tensor, tiny: float) -> Tensor:
-    log_norm: Tensor = torch.linalg.matrix_norm(matrix).clamp_min(tiny).log()
-    return log_norm
