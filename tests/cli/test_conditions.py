@@ -128,7 +128,7 @@ def test_a_table_is_measured_in_nats(points, run):
 
     assert code == 0
     assert f"{report['test_nats']:.4f} ± {report['test_nats_stderr']:.4f}" in text and "bits" not in text
-    assert report["baselines"].keys() == {"gaussian"}
+    assert report["baselines"].keys() == {"histogram", "gaussian", "mixture_of_10_gaussians"}
     assert {"train_nats", "val_nats"} <= {name for row in read_metrics(Run(points).metrics) for name in row}
     assert "nats" in run("info", points)[1]
 

@@ -6,7 +6,14 @@ import torch
 from scipy.stats import multivariate_normal
 
 from inverseflow.data import load_images
-from inverseflow.training.baselines import gaussian_bits, pixel_histogram_bits
+from inverseflow.training.baselines import (
+    baseline_nats,
+    gaussian_bits,
+    gaussian_nats,
+    histogram_nats,
+    mixture_nats,
+    pixel_histogram_bits,
+)
 
 LEVELS = 5
 
@@ -72,3 +79,40 @@ def test_the_digits_baselines_are_where_the_issue_says():
 
     assert pixel_histogram_bits(train, test, data.levels) == pytest.approx(2.42, abs=0.05)
     assert gaussian_bits(train, test, data.levels) == pytest.approx(2.94, abs=0.05)
+
+
+def two_clusters(count, seed):
+    """Two clusters of correlated points, in units of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(count, 2, generator=generator)
+    x = torch.stack([z[:, 0], 0.9 * z[:, 0] + 0.1 * z[:, 1]], 1)
+    side = 4.0 * torch.randint(2, (count, 1), generator=generator)
+    return (x + side) * torch.tensor([1.0, 100.0])
+
+
+def test_the_histogram_of_uniform_values_costs_the_logarithm_of_their_range():
+    generator = torch.Generator().manual_seed(0)
+    train, test = 8 * torch.rand(20_000, 1, generator=generator), 8 * torch.rand(5_000, 1, generator=generator)
+    assert histogram_nats(train, test) == pytest.approx(math.log(8), abs=0.03)
+    assert math.isfinite(histogram_nats(train, torch.full((1, 1), 1e6)))
+
+
+def test_a_mixture_finds_clusters_that_neither_a_gaussian_nor_a_histogram_does():
+    train, test = two_clusters(3000, 0), two_clusters(2000, 1)
+    entropy = math.log(2 * math.pi * math.e) + math.log(0.1 * 100) + math.log(2)  # the clusters hardly overlap
+    mixture = mixture_nats(train, test)
+    assert mixture == pytest.approx(entropy, abs=0.06)
+    assert mixture < gaussian_nats(train, test) - 0.1 and mixture < histogram_nats(train, test) - 0.5
+
+
+def test_baselines_of_whole_numbers_bound_their_entropy_from_above():
+    generator = torch.Generator().manual_seed(0)
+    dice = torch.randint(6, (6000, 3), generator=generator).float()
+    found = baseline_nats(dice[:4000], dice[4000:], whole=range(3))
+    assert found.keys() == {"histogram", "gaussian", "mixture_of_10_gaussians"}
+    assert all(3 * math.log(6) < nats < 3 * math.log(6) + 0.8 for nats in found.values()), found
+
+
+def test_degenerate_baselines_are_left_out():
+    constant = torch.ones(50, 2)
+    assert baseline_nats(constant, constant) == {}

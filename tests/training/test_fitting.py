@@ -107,7 +107,8 @@ def test_with_a_folder_it_trains_to_the_same_weights_and_writes_a_run(tmp_path):
     assert all(torch.equal(value, alone.state_dict()[name]) for name, value in loaded.state_dict().items())
     assert results[0].best_value == results[1].best_value
     assert {path.name for path in run.path.iterdir()} >= {
-        "config.yaml", "data.json", "metrics.csv", "checkpoints", "model", "samples.png", "curves.png", "report.json",
+        "config.yaml", "data.json", "metrics.csv", "checkpoints", "model", "samples.png", "curves.png", "pit.png",
+        "report.json",
     }  # fmt: skip
     assert read_metrics(run.metrics)[-1]["step"] == 20
 

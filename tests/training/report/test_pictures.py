@@ -1,10 +1,18 @@
 import numpy as np
+import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
 from inverseflow.densities import BITS_PER_DIM
-from inverseflow.training.report.pictures import image_grid, save_curves, save_grid, save_reconstructions
+from inverseflow.training.report.pictures import (
+    image_grid,
+    save_curves,
+    save_grid,
+    save_pit,
+    save_points,
+    save_reconstructions,
+)
 
 
 def test_a_grid_shows_each_pixel_in_its_place():
@@ -67,3 +75,40 @@ def test_values_that_are_not_finite_are_left_out_of_the_curves(tmp_path):
     save_curves(tmp_path / "curves.png", rows, {"gaussian": 3.0}, BITS_PER_DIM, "digits")
 
     assert (tmp_path / "curves.png").is_file()
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, with the axes as they are when they are saved."""
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **kwargs: (drawn.append(figure), path.touch()))
+    return drawn
+
+
+def test_a_corner_plot_shows_the_data_above_its_diagonal_and_the_samples_below(tmp_path, figures):
+    data, samples = torch.randn(500, 3), torch.randn(300, 3)
+    data[0] = 1e9
+    save_points(tmp_path / "p.png", data, samples, ("a", "b"), "points")
+    grid = np.array(figures[0].axes).reshape(3, 3)
+
+    assert [len(axes.collections[0].get_offsets()) for axes in (grid[0, 2], grid[2, 0])] == [500, 300]
+    assert grid[0, 2].get_xlim()[1] < 10, "an extreme value would hide all others"
+    assert [axes.get_xlabel() for axes in grid[2]] == ["a", "b", "2"]
+
+
+def test_a_histogram_of_few_values_has_a_bin_for_each(tmp_path, figures):
+    dice = torch.randint(6, (500, 3)).double()
+    save_points(tmp_path / "p.png", dice, dice, (), "dice")
+    heights, edges, _ = figures[0].axes[0].patches[0].get_data()
+
+    assert np.array_equal(edges, np.arange(7) - 0.5)
+    assert heights.sum() == pytest.approx(1)
+
+
+def test_the_density_of_uniform_numbers_lies_in_the_band_and_another_outside(tmp_path, figures):
+    uniform = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0))
+    uniform[:, 1] **= 2
+    save_pit(tmp_path / "pit.png", uniform, "pit")
+    for axes, is_flat in zip(figures[0].axes, (True, False), strict=False):
+        band, heights = axes.patches[0].get_bbox(), axes.patches[1].get_data()[0]
+        assert bool(((band.y0 < heights) & (heights < band.y1)).all()) == is_flat

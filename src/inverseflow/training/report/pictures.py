@@ -18,6 +18,8 @@ from inverseflow.utils.files import atomic_write
 matplotlib.use("Agg", force=False)
 
 _CORNER = 8  # columns of a table that a picture shows, at most
+_LATENTS = 64
+_BINS, _PIT_BINS = 40, 20
 _COLORS = {"data": "tab:blue", "samples": "tab:orange"}
 _DOTS: dict[str, Any] = {"s": 3, "alpha": 0.4, "linewidths": 0}
 _WINDOW = 256  # samples of a window of a spectrogram
@@ -109,6 +111,9 @@ def save_points(
 ) -> None:
     """Write points ``(N, D)`` as a PNG file: two columns side by side, or each pair of columns in a corner plot.
 
+    A corner plot shows the data above its diagonal and the samples below. The axes leave out the outermost half per
+    cent of the first points, so that a few extreme values don't hide the others.
+
     Args:
         path: the file.
         data: points of the data, None for samples alone.
@@ -118,38 +123,25 @@ def save_points(
         density: its level lines are drawn over two columns of data.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     shown = {"samples": samples} if data is None else {"data": data, "samples": samples}
     shown = {name: points[:, :_CORNER].cpu() for name, points in shown.items()}
     size, first = min(samples.shape[1], _CORNER), next(iter(shown.values()))
     names = [columns[place] if place < len(columns) else str(place) for place in range(size)]
-    figure = Figure(figsize=(4.5 * len(shown), 4.5) if size == 2 else (2 + 1.8 * size, 2 + 1.8 * size))
+    bounds = [_bounds(values) for values in first.T]
+    figure = Figure(figsize=(4.5 * len(shown), 4.5) if size == 2 else (2 + 1.5 * size, 2 + 1.5 * size))
     figure.set_layout_engine("constrained")
     figure.suptitle(title)
     if size == 2:
         panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (name, points) in zip(panels, shown.items(), strict=True):
             axes.scatter(*points.T.numpy(), color=_COLORS[name], **_DOTS)
-            axes.set(title=name, xlabel=names[0], ylabel=names[1])
+            axes.set(title=name, xlabel=names[0], ylabel=names[1] if axes is panels[0] else "")
             if name == "data" and density is not None:
-                _contours(axes, density, points)
+                _contours(axes, density, bounds)
+            axes.set(xlim=bounds[0], ylim=bounds[1])
     else:
-        grid = figure.subplots(size, size, squeeze=False)
-        for row, column in product(range(size), repeat=2):
-            axes = grid[row][column]
-            if column > row:
-                axes.set_axis_off()
-                continue
-            low, high = (float(bound) for bound in first[:, row].aminmax())
-            for name, points in shown.items():
-                if row == column:
-                    values = points[:, row].clamp(low, high).numpy()
-                    axes.hist(values, 40, color=_COLORS[name], histtype="step", density=True)
-                else:
-                    axes.scatter(points[:, column].numpy(), points[:, row].numpy(), color=_COLORS[name], **_DOTS)
-            axes.set(xlabel=names[column] if row == size - 1 else "", ylabel=names[row] if column == 0 else "")
-        figure.legend(handles=[Line2D([], [], color=_COLORS[name], label=name) for name in shown], loc="upper right")
+        _corner(figure, shown, names, bounds)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
@@ -183,16 +175,100 @@ def save_spectrograms(path: Path, recordings: Mapping[str, Tensor], sampling_rat
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def _contours(axes: Any, density: Density, data: Tensor) -> None:
+def _corner(
+    figure: Any, shown: Mapping[str, Tensor], names: Sequence[str], bounds: Sequence[tuple[float, float]]
+) -> None:
+    """Draw each pair of columns: the first points above the diagonal, the last below, all in histograms on it."""
+    from matplotlib.lines import Line2D
+
+    size, one = len(names), len(shown) == 1
+    grid = figure.subplots(size, size, sharex="col", squeeze=False)
+    for row, column in product(range(size), repeat=2):
+        axes = grid[row][column]
+        axes.set_xlim(bounds[column])
+        if row == column:
+            edges = _edges(next(iter(shown.values()))[:, row], *bounds[row])
+            for name, points in shown.items():
+                heights = np.histogram(points[:, row], edges)[0] / (len(points) * np.diff(edges))
+                axes.stairs(heights, edges, color=_COLORS[name])
+            axes.set_yticks([])
+        elif one and column > row:
+            axes.set_axis_off()
+        else:
+            name = list(shown)[0 if column > row else -1]
+            axes.scatter(shown[name][:, column].numpy(), shown[name][:, row].numpy(), color=_COLORS[name], **_DOTS)
+            axes.set_ylim(bounds[row])
+            at_side = column == 0 or (column == size - 1 and not one)
+            axes.tick_params(left=column == 0, labelleft=column == 0)
+            axes.tick_params(right=at_side and column > 0, labelright=at_side and column > 0)
+        if row == size - 1:
+            axes.set_xlabel(names[column])
+        if column == 0:
+            axes.set_ylabel(names[row])
+        axes.tick_params(labelsize=8)
+    places = {"data": "data (above)", "samples": "samples" if one else "samples (below)"}
+    handles = [Line2D([], [], color=_COLORS[name], label=places[name]) for name in shown]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+
+
+def _bounds(values: Tensor) -> tuple[float, float]:
+    """Return the ends of an axis: all values but the outermost half per cent, and a margin."""
+    finite = values[values.isfinite()].double().numpy()
+    low, high = np.quantile(finite, [0.005, 0.995]) if len(finite) else (0.0, 1.0)
+    if low == high:
+        low, high = finite.min(initial=low), finite.max(initial=high)
+    margin = 0.1 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
+
+
+def _edges(values: Tensor, low: float, high: float) -> Any:
+    """Return the edges of a histogram's bins: one for each value if there are few, else 40 of equal width."""
+    distinct = np.unique(values.double().numpy())
+    distinct = distinct[(distinct >= low) & (distinct <= high)]
+    if not 1 < len(distinct) <= _BINS:
+        return np.linspace(low, high, _BINS + 1)
+    middles = (distinct[1:] + distinct[:-1]) / 2
+    return np.concatenate([[2 * distinct[0] - middles[0]], middles, [2 * distinct[-1] - middles[-1]]])
+
+
+def _contours(axes: Any, density: Density, bounds: Sequence[tuple[float, float]]) -> None:
     """Draw the level lines of a density in the plane."""
-    low, high = data.amin(0), data.amax(0)
-    margin = 0.1 * (high - low)
-    x, y = (torch.linspace(float(a), float(b), 100) for a, b in zip(low - margin, high + margin, strict=True))
+    x, y = (torch.linspace(*ends, 100) for ends in bounds)
     points = torch.cartesian_prod(x, y).to(next(density.parameters()))
     log_prob = density.log_prob(points).reshape(100, 100).T.float().cpu()
     if bool(log_prob.isfinite().all()):
         levels = log_prob.max() - torch.tensor([6.0, 4.5, 3.0, 1.5, 0.5])
-        axes.contour(x, y, log_prob, levels=levels.numpy(), colors="black", linewidths=0.6)
+        axes.contour(x, y, log_prob, levels=levels.numpy(), colors="black", linewidths=0.6, linestyles="solid")
+
+
+def save_pit(path: Path, uniform: Tensor, title: str) -> None:
+    """Write histograms of numbers ``(N, D)`` that are uniform on [0, 1] if a model is right, as a PNG file.
+
+    The band holds 99 % of the bars of a right model.
+    """
+    from matplotlib.figure import Figure
+
+    count, size = len(uniform), min(uniform.shape[1], _LATENTS)
+    columns = math.ceil(size**0.5)
+    rows = -(-size // columns)
+    share = 1 / _PIT_BINS
+    spread = 2.58 * math.sqrt((1 - share) / (count * share))
+    figure = Figure(figsize=(2 + 1.7 * columns, 1.5 + 1.4 * rows), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    for place, axes in enumerate(panels):
+        if place >= size:
+            axes.set_axis_off()
+            continue
+        heights, edges = np.histogram(uniform[:, place].cpu().numpy(), _PIT_BINS, range=(0, 1))
+        axes.axhspan(1 - spread, 1 + spread, color="gray", alpha=0.25, linewidth=0)
+        axes.stairs(heights / (count * share), edges, color=_COLORS["samples"])
+        axes.set_title(f"z{place}", fontsize=9)
+        axes.tick_params(labelsize=8)
+    figure.supxlabel("Φ(z)")
+    figure.supylabel("density")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
 
 
 def _curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:

@@ -18,6 +18,7 @@ from inverseflow.data import Batch, Examples, LabelCondition, Splits
 from inverseflow.data.audio import to_pcm
 from inverseflow.data.looks import in_table_units
 from inverseflow.densities import BITS_PER_DIM, BITS_PER_SAMPLE, Density
+from inverseflow.distributions import StandardNormal
 from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
 from inverseflow.training.audio_baselines import audio_baseline_bits
@@ -27,6 +28,7 @@ from inverseflow.training.options import TrainOptions
 from inverseflow.training.report.pictures import (
     save_curves,
     save_grid,
+    save_pit,
     save_points,
     save_reconstructions,
     save_spectrograms,
@@ -40,7 +42,7 @@ from inverseflow.utils.seeding import seeded
 _PICTURED = 100
 _ROW = 10  # samples of a class
 _MOST_ROWS = 50
-_POINTS = 2000
+_POINTS, _PIT = 2000, 10_000
 _SPECTROGRAMS = 4
 _RECONSTRUCTED = 64
 _BASELINE_EXAMPLES = 50_000
@@ -132,7 +134,7 @@ def finish(
     measured = evaluate(density, examples, draws=options.evaluation_draws, seed=options.seed)
     problems = [f"the inverse is not exact: {measured.round_trip}"] if measured.changed_examples else []
     problems += _draw(run, density, data, options.seed)
-    baselines, missing = _baselines(data.train, examples, data.levels, data.sampling_rate)
+    baselines, missing = _baselines(data.train, examples, data.levels, data.sampling_rate, density.integer_columns)
     problems += missing
     rows = read_metrics(run.metrics)
     times = [row["ms_per_step"] for row in rows if "ms_per_step" in row]
@@ -171,7 +173,7 @@ def _name(density: Density) -> str:
 
 
 def _draw(run: Run, density: Density, data: Splits[Any], seed: int) -> list[str]:
-    """Write samples.png, and of images reconstructions.png, and return a sentence if the density fails."""
+    """Write samples.png, of images reconstructions.png, of vectors pit.png; return a sentence if the density fails."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pixels are not a number")  # the report says so
         try:
@@ -181,6 +183,9 @@ def _draw(run: Run, density: Density, data: Splits[Any], seed: int) -> list[str]
                     reconstruct(run.reconstructions, density, batch, data)
             with torch.inference_mode(), seeded(seed, "samples"):
                 draw_samples(run.samples, density, data)
+            if isinstance(density, Flow) and isinstance(density.base, StandardNormal) and len(data.event_shape) == 1:
+                with torch.inference_mode(), seeded(seed, "pit"):
+                    _draw_pit(run.pit, density, data)
         except LayerError as error:
             return [f"no pictures can be drawn: {error}"]
     return []
@@ -212,15 +217,24 @@ def draw_samples(path: Path, density: Density, data: Splits[Any]) -> None:
         save_points(path, points, drawn, data.columns, f"{data.title}: data and samples", contoured)
 
 
+def _draw_pit(path: Path, flow: Flow, data: Splits[Any]) -> None:
+    """Draw the probability integral transform Φ(z) of each element of the latents of examples."""
+    examples = data.test if len(data.test) else data.validation
+    batch = examples.batch(range(min(_PIT, len(examples)))).to(next(flow.parameters()).device)
+    x = batch.x if flow.dequantize is None else flow.dequantize(batch.x)[0]
+    z, _ = flow._to_latent(x, batch.context)
+    save_pit(path, torch.special.ndtr(z), f"{data.title}: probability integral transform, flat if the model is right")
+
+
 @lru_cache(maxsize=1)  # several runs on the same data have the same baselines
 def _baselines(
-    train: Examples, test: Examples, levels: int | None, sampling_rate: int | None
+    train: Examples, test: Examples, levels: int | None, sampling_rate: int | None, whole: tuple[int, ...]
 ) -> tuple[Mapping[str, float], Sequence[str]]:
     """Return the baselines by name, and why one is missing."""
     if len(train) > _BASELINE_EXAMPLES:
         train = train.select(range(_BASELINE_EXAMPLES))
     if levels is None:
-        return baseline_nats(train.tensor(), test.tensor()), ()
+        return baseline_nats(train.tensor(), test.tensor(), whole), ()
     if sampling_rate is not None:
         return audio_baseline_bits(train.tensor(), test.tensor(), levels, sampling_rate)
     return baseline_bits(train.tensor(), test.tensor(), levels), ()

@@ -47,6 +47,7 @@ class Run:
         self.samples = self.path / "samples.png"
         self.reconstructions = self.path / "reconstructions.png"
         self.curves = self.path / "curves.png"
+        self.pit = self.path / "pit.png"
         self.report = self.path / "report.json"
 
     def __repr__(self) -> str:
@@ -132,7 +133,7 @@ class Run:
 
     def remove_results(self) -> None:
         """Delete the results of a finished run: the exported model, the report and the pictures."""
-        delete(self.report, self.model, self.samples, self.reconstructions, self.curves)
+        delete(self.report, self.model, self.samples, self.reconstructions, self.curves, self.pit)
 
     @property
     def _out_option(self) -> str:
