@@ -1,6 +1,7 @@
 """Flows: `Flow`, the ready-made flows of images, sequences, volumes and vectors, and their registry."""
 
 from inverseflow.densities import register
+from inverseflow.flows.distilled import Distilled
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.flow import ImageFlow
 from inverseflow.flows.image.iresnet import ImageIResNet
@@ -40,6 +41,7 @@ __all__ = [
     "AutoregressiveNSF",
     "ButterflyFlow",
     "CInCFlow",
+    "Distilled",
     "EmergingFlow",
     "ExponentialFlow",
     "FInCFlow",

@@ -61,3 +61,19 @@ class MaximumLikelihood:
         """Return the mean over a batch."""
         cost = model.to_metric(model(batch.x, batch.context)).mean()
         return Loss(cost, {model.metric.name: cost})
+
+
+@dataclass(frozen=True)
+class CycleLoss:
+    """Minimize the mean squared error of the network of a `Distilled` flow.
+
+    Example:
+        >>> from inverseflow.flows import MAF, Distilled
+        >>> CycleLoss()(Distilled(MAF((2,))), Batch(torch.zeros(5, 2))).named()
+        {'cycle_error': tensor(0.)}
+    """
+
+    def __call__(self, model: Density, batch: Batch, /) -> Loss:
+        """Return the mean over a batch."""
+        error = model(batch.x, batch.context).mean()
+        return Loss(error, {"cycle_error": error})
