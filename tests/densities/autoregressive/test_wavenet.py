@@ -1,6 +1,7 @@
 import copy
 import itertools
 import math
+import time
 
 import pytest
 import torch
@@ -200,3 +201,26 @@ def test_generated_audio_keeps_both_peaks_of_two_tones():
 def as_levels(amplitude):
     """Return amplitudes as 256 even levels."""
     return ((amplitude + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.slow
+def test_an_element_costs_the_same_at_any_length_and_a_twentieth_of_the_network_at_most():
+    density = WaveNet((1, 16_000), width=32)
+    began = [time.perf_counter()]
+
+    def choose(parameters):
+        began.append(time.perf_counter())
+        return density.head.sample(parameters)
+
+    with torch.no_grad():
+        x = density._draw(1, None, choose)
+        whole = []  # what the last element costs without a cache
+        for _ in range(5):
+            start = time.perf_counter()
+            density.parameters_of(x)
+            whole.append(time.perf_counter() - start)
+    each = torch.tensor(began, dtype=torch.float64).diff()
+    early, late = each[1000:4000].quantile(0.25), each[-3000:].quantile(0.25)
+    print(f"{1e6 * early:.0f} and {1e6 * late:.0f} µs, the network {1e6 * min(whole):.0f} µs")
+    assert late < 1.5 * early
+    assert min(whole) > 20 * late
