@@ -92,6 +92,16 @@ def test_the_bound_of_a_matrix_is_its_norm_up_to_the_promised_factor(shape):
         assert norm * (1 - 1e-12) <= bound <= norm * min(shape) ** (0.5 ** (squarings + 1)) * (1 + 1e-12)
 
 
+def test_the_bound_is_tighter_the_larger_the_image():
+    kernel = KERNELS["random"].double()
+    excess = [
+        float(conv_spectral_norm_bound(kernel, (side, side), squarings=8)) / norm_of_matrix(kernel, (side, side)) - 1
+        for side in (4, 8, 16)
+    ]
+    assert 0.15 > excess[0] > excess[1] > excess[2] > 0
+    assert excess[2] < 0.02
+
+
 def test_the_norm_of_the_reshaped_kernel_is_no_bound():
     kernel = KERNELS["a box"]
     reshaped = float(torch.linalg.matrix_norm(kernel.flatten(1), 2))

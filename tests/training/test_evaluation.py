@@ -57,6 +57,13 @@ def test_the_importance_weighted_bound_of_one_draw_is_the_plain_one(flow, images
     assert measured.importance_value == pytest.approx(measured.value, abs=0.03)
 
 
+def test_an_estimate_is_averaged_over_draws_but_not_importance_weighted():
+    flow = flows.ImageIResNet((1, 8, 12), levels=LEVELS, scales=1, steps=1, width=4)
+    images = TensorImages(torch.randint(LEVELS, (5, 1, 8, 12), dtype=torch.uint8))
+    measured = evaluate(flow, images, draws=2, importance_samples=3)
+    assert (measured.likelihood, measured.draws, measured.importance_samples) == ("estimate", 2, None)
+
+
 def test_images_of_two_levels_are_measured_in_nats_too(flow, images):
     binary = TensorImages(images.tensor() % 2)
     measured = evaluate(MADE((1, 4, 4), levels=2, width=8), binary)  # untrained, it is uniform
