@@ -180,7 +180,7 @@ def test_points_in_the_plane_share_a_preset_and_have_a_picture(run, tmp_path, na
     code, text, error = run("train", name, *SMALL, "--out", tmp_path / "run")
 
     assert code == 0, error
-    assert "nats (exact) on 1000 test examples" in text and "nats, validation" in error
+    assert "nats (exact) on 5000 test examples" in text and "nats, validation" in error
     with Image.open(Run(tmp_path / "run").samples) as picture:
         assert picture.width > 600
     assert run("sample", tmp_path / "run", "-n", 3, "-o", tmp_path / "s.csv")[0] == 0
@@ -230,7 +230,7 @@ def test_a_condition_that_does_not_fit_is_one_line(
         (["table", "--data", "TABLE", "--condition", "label"], "a table has no labels"),
         (["swiss-roll", "--condition", "label"], "has no classes: leave the condition 'label' out"),
         (["digits", "--columns", "a"], "columns applies to the data set 'table' only"),
-        (["two-moons", "--batch-size", "9000"], "batch_size is 9000, more than the 8000 training examples"),
+        (["two-moons", "--batch-size", "41000"], "batch_size is 41000, more than the 40000 training examples"),
         (["two-moons", "--model", "glow", "--model.steps", "1"], "glow"),
     ],
 )

@@ -110,6 +110,30 @@ def test_one_word_chooses_the_flow(run, words):
     assert yaml.safe_load(text)["model"]["name"] == "finc"
 
 
+@pytest.mark.parametrize(
+    ("data", "model", "kept"),
+    [
+        ("mnist", "glow", {"scales": 2, "steps": 4}),
+        ("mnist", "pixelcnn", {"scales": None, "steps": None}),
+        ("rings", "nsf-ar", {"spline_bound": 3.0}),
+        ("rings", "maf", {"spline_bound": None}),
+    ],
+)
+def test_another_model_takes_those_options_of_a_preset_that_it_has(run, data, model, kept):
+    _, text, _ = run("train", data, "--model", model, "--print-config")
+    settings = yaml.safe_load(text)["model"]
+
+    assert settings["name"] == model
+    assert {name: settings[name] for name in kept} == kept
+
+
+def test_an_option_that_another_model_lacks_is_refused_if_it_was_asked_for(run):
+    code, _, error = run("train", "rings", "--model", "maf", "--model.spline-bound", 4)
+
+    assert code == 2
+    assert "'maf' has no option spline_bound" in error
+
+
 def test_an_unknown_model_is_refused_with_the_names_of_all(run):
     code, _, error = run("train", "digits", "--model", "nobody")
 

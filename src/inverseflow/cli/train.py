@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -11,7 +11,7 @@ from cyclopts import App, Group, Parameter
 
 from inverseflow.cli.arguments import STRICT, File
 from inverseflow.errors import OptionError, UsageError
-from inverseflow.training.options import DataName, ToyName, TrainOptions
+from inverseflow.training.options import DataName, ModelOptions, ToyName, TrainOptions
 from inverseflow.training.presets import load_preset, preset_names
 from inverseflow.training.run import Run
 
@@ -54,8 +54,9 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
     ) -> None:
         """Train a density on images, points, a table or audio, and write all about the run into a folder.
 
-        The settings start from the preset of the data, or from --preset NAME. Each --config FILE changes them, and the
-        other options change them last. The value null turns an optional setting off.
+        The settings start from the preset of the data, or from --preset NAME; another model takes those of the preset's
+        model options that it has. Each --config FILE changes them, and the other options change them last. The value
+        null turns an optional setting off.
 
         The run folder receives config.yaml, data.json, metrics.csv, TensorBoard events, checkpoints, the trained model,
         samples.png, curves.png and report.json; of a flow of images also reconstructions.png, of a flow of vectors
@@ -88,6 +89,11 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         values = asdict(settings)
         out = values["out"] or Path("runs") / (preset or data)
         chosen = TrainOptions.from_mapping({"data": data, **values, "out": out})
+        of_preset = _preset(preset or data).get("model", {})
+        if chosen.model.name != of_preset.get("name", ModelOptions().name):
+            from inverseflow.training.model import without_preset
+
+            chosen = replace(chosen, model=without_preset(chosen.model, of_preset))
         if print_config:
             print(yaml.safe_dump(chosen.to_mapping(), sort_keys=False, allow_unicode=True), end="")
             return
@@ -125,14 +131,19 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         run.options()  # raises if config.yaml is damaged
         settings = run.settings()
     else:
-        name = "two-moons" if found["preset"] in get_args(ToyName) else found["preset"]
-        settings = load_preset(name) if name in _PRESET_NAMES else {}
+        settings = _preset(found["preset"])
         source = None if found["init_from"] is None else Run(found["init_from"])
         if source is not None and source.exists:
             settings = {**settings, "model": source.settings()["model"]}
     for file in found["config"]:
         settings = _merged(settings, _read(file))
     return settings
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """Return the settings of a preset or of the preset of a data set, none if it has none."""
+    name = "two-moons" if name in get_args(ToyName) else name
+    return load_preset(name) if name in _PRESET_NAMES else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

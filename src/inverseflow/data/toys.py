@@ -134,7 +134,7 @@ TOYS = MappingProxyType(
 """The distributions by name."""
 
 
-def load_toy(name: str, *, count: int = 10_000, split_seed: int = 0) -> Splits[TensorExamples]:
+def load_toy(name: str, *, count: int = 50_000, split_seed: int = 0) -> Splits[TensorExamples]:
     """Draw points of a distribution in the plane: 80 : 10 : 10 for training, validation and test.
 
     Args:

@@ -1,5 +1,7 @@
 """Build the density of a run, or load the trained one."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,15 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
     except (TypeError, ValueError) as error:
         kind = "rows" if data.levels is None else "images"
         raise OptionError(f"cannot build {options.name} for {kind} {event_shape}: {error}") from error
+
+
+def without_preset(options: ModelOptions, preset: Mapping[str, Any]) -> ModelOptions:
+    """Return the options of a model without those that a preset for another model has and this model lacks."""
+    if options.name not in densities.names():
+        return options
+    known = densities.option_names(options.name)
+    lacking = [] if known is None else [name for name in preset if name in options.given() and name not in known]
+    return replace(options, **{name: None for name in lacking if getattr(options, name) == preset[name]})
 
 
 def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: list[int]) -> None:
