@@ -115,6 +115,42 @@ def test_samples_come_as_often_as_they_are_probable(case):
 
 
 @torch.no_grad()
+@each([case for case in COUNTABLE if case in SINGLE and case.build().dims > 1])
+def test_completions_follow_the_distribution_given_the_known_elements(case):
+    density, n = in_evaluation(case), 2000
+    context = case.draw_context(1, "cpu", torch.float64)
+    first = list(density.element_order)[: (density.dims + 1) // 2]
+    known = torch.zeros(density.dims, dtype=torch.bool)
+    known[first] = True
+    datum = case.data(1, "cpu", torch.float64)
+    x = states(case)
+    x = x[(x.flatten(1)[:, first] == datum.flatten(1)[:, first]).all(1)]
+    probability = density.log_prob(x, repeated(context, len(x))).exp()
+    drawn = density.complete(
+        datum.expand(n, *case.shape), known.view(case.shape), context, generator=torch.Generator().manual_seed(1)
+    )
+    counts = (drawn.flatten(1)[:, None] == x.flatten(1)).all(2).sum(0)
+    assert counts.sum() == n
+    expected = n * probability / probability.sum()
+    assert ((counts - expected).abs() < 4.5 * expected.clamp_min(1).sqrt()).all()
+
+
+@each(SINGLE)
+def test_known_elements_behind_unknown_ones_are_refused(case):
+    density = in_evaluation(case)
+    x, context = case.data(2, "cpu", torch.float64), case.draw_context(2, "cpu", torch.float64)
+    known = torch.zeros(density.dims, dtype=torch.bool)
+    known[density.element_order[-1]] = True
+    if density.dims > 1:
+        with pytest.raises(ValueError, match="can complete data whose known elements are the first 1 in its"):
+            density.complete(x, known.view(case.shape), context)
+    with pytest.raises(ValueError, match="known must be a tensor of bool and of shape"):
+        density.complete(x, known.view(case.shape).long(), context)
+    everything = torch.ones(case.shape, dtype=torch.bool)
+    assert torch.equal(density.complete(x, everything, context), x)
+
+
+@torch.no_grad()
 @each(SINGLE)
 def test_sampling_gives_what_the_whole_network_gives_for_each_element(case):
     density = in_evaluation(case)

@@ -169,3 +169,9 @@ def test_it_beats_independent_pixels_on_binary_digits_and_a_mixture_of_orders_be
         ]
     assert mixture < independent - 2
     assert mixture <= np.mean(each)
+
+
+def test_a_mixture_refuses_to_complete_data():
+    density, x = MADE((3,), levels=2, width=4, orders=2), torch.zeros(1, 3, dtype=torch.uint8)
+    with pytest.raises(NotImplementedError, match="a mixture of orders or connectivities can't complete data"):
+        density.complete(x, torch.tensor([True, False, False]))

@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
@@ -33,6 +33,18 @@ class Choose:
     def __call__(self, parameters: Tensor) -> Tensor:
         """Draw an element ``(B,)`` from its parameters ``(B, P)``."""
         return self.head.sample(parameters, temperature=self.temperature, generator=self.generator)
+
+
+@dataclass(frozen=True)
+class _Completion(Choose):
+    """Take the elements that are given, in their order, and draw those behind them."""
+
+    given: Iterator[Tensor] = field(kw_only=True)
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        for value in self.given:
+            return value
+        return super().__call__(parameters)
 
 
 class AutoregressiveDensity(Density):
@@ -136,6 +148,58 @@ class AutoregressiveDensity(Density):
         context = self._embed(context, self._blank(n))
         x = self._draw(n, context, Choose(self.head, temperature, generator))
         return x if self.standardize is None else self.standardize.inverse(x)[0]
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Draw the unknown elements of data given the known ones, which come first in `element_order`.
+
+        So the upper rows of an image can be known, or the beginning of a sequence. The samples follow the exact
+        conditional distribution.
+
+        Args:
+            x: ``(B, *event_shape)``; unknown elements may have any value that data can have.
+            known: booleans ``event_shape``, the same for all data.
+            context: one context, or one for each datum.
+            temperature: as for `sample`.
+            generator: source of the noise.
+
+        Returns:
+            ``(B, *event_shape)``, with the known elements of x.
+
+        Raises:
+            ValueError: if an unknown element comes before a known one in `element_order`, or a shape does not fit.
+
+        Example:
+            >>> density, upper = PixelCNN((1, 4, 4), levels=2, width=4, depth=1), torch.zeros(1, 4, 4, dtype=torch.bool)
+            >>> upper[:, :2] = True
+            >>> density.complete(torch.ones(3, 1, 4, 4, dtype=torch.uint8), upper)[:, :, :2].min()
+            tensor(1, dtype=torch.uint8)
+        """
+        self._check_data(x)
+        if known.shape != self.event_shape or known.dtype != torch.bool:
+            found = f"{known.dtype} {tuple(known.shape)}"
+            raise ValueError(f"known must be a tensor of bool and of shape {self.event_shape}, got {found}")
+        order = torch.tensor(self.element_order)
+        first = order[: int(known.sum())]
+        if not known.flatten()[first].all():
+            raise ValueError(
+                f"{type(self).__name__} can complete data whose known elements are the first {len(first)} in its "
+                "element_order, such as the upper rows of an image, got others"
+            )
+        rows, context, temperature = self._sampling_args(x.shape[0], context, temperature)
+        context = self._embed(context, x)
+        z = x if self.standardize is None else self.standardize(x)[0]
+        given = iter(z.flatten(1)[:, first].unbind(1))
+        z = self._draw(rows, context, _Completion(self.head, temperature, generator, given=given))
+        return z if self.standardize is None else self.standardize.inverse(z)[0].where(~known, x)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set the shift and the scale of data and context from a batch, if there are such and they are not yet set.

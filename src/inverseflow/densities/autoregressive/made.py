@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,6 +114,12 @@ class MADE(AutoregressiveDensity):
         """
         predicted: Tensor = self._network(network)(self._network_input(x).flatten(1), context)
         return predicted.reshape(x.shape[0], self.head.num_parameters, *self.event_shape)
+
+    def complete(self, x: Tensor, known: Tensor, *args: Any, **options: Any) -> Tensor:
+        """Draw the unknown elements of data given the known ones, as for any density of this kind; a mixture can't."""
+        if self._networks > 1:
+            raise NotImplementedError("a mixture of orders or connectivities can't complete data; build MADE with one")
+        return super().complete(x, known, *args, **options)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         count = self._networks

@@ -21,13 +21,15 @@ class PixelCNN(AutoregressiveDensity):
     .. math:: p(x \mid c) = \prod_i p(x_i \mid x_{<i}, c)
 
     The likelihood is exact. The gated network has two stacks of features: one sees the rows above a pixel and feeds the
-    other, which sees the pixels to its left. In a block, features of either stack become
+    other, which sees the pixels to its left. Each block of either stack computes from features h and context c
 
     .. math:: \tanh(W_f * h + V_f c) \odot \sigma(W_g * h + V_g c)
 
+    The first layer adds a learned number for each feature and place, since kernels alone cannot tell where they are.
+
     The plain network is one stack of masked residual blocks with ReLU. It is cheaper and has a blind spot: with kernels
-    of radius ρ it never sees the pixel r rows above and more than rρ columns to the right. The context is distant from
-    a pixel by at most the radii of all kernels together.
+    of radius ρ it never sees the pixel r rows above and more than rρ columns to the right. Neither network sees further
+    than the radii of all its kernels together.
 
     Sampling keeps the features of earlier pixels, so that each element costs the work of one element.
 
@@ -90,6 +92,7 @@ class PixelCNN(AutoregressiveDensity):
         else:
             self.first = MaskedConv(colors, width, first_kernel_size, colors=colors, strict=True)
             self.blocks = nn.ModuleList(_Block(width, kernel_size, colors) for _ in range(depth))
+        self.place = nn.Parameter(torch.zeros(width, *self.event_shape[1:]))
         self.context: nn.Conv2d | None = None
         if self._context_channels is not None:
             self.context = nn.Conv2d(self._context_channels, depth * (4 if gated else 1) * width, 1, bias=False)
@@ -103,7 +106,7 @@ class PixelCNN(AutoregressiveDensity):
         x = self._network_input(x)
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)  # channels last in memory is faster on a CPU
         terms = self._terms(F.pad(x, (0, 0, 1, 0))[:, :, :-1], self._context_maps(context, x), _zeros_above)
-        h: Tensor = self.first(x)
+        h: Tensor = self.first(x) + self.place
         for block, term in zip(self.blocks, terms, strict=True):
             h = block(h, term)
         h = self.last(F.relu(self.top(F.relu(h))))
@@ -140,8 +143,9 @@ class PixelCNN(AutoregressiveDensity):
         above, extend = image[:, :, :1], _RowMemory()
         for i in range(height):
             row_maps = maps if maps is None or maps.shape[2] == 1 else maps[:, :, i : i + 1]
-            for layer in (first, top, last):
-                layer.start_row()
+            first.start_row(self.place[None, :, i : i + 1])
+            top.start_row()
+            last.start_row()
             for (_, conv, mix), term in zip(blocks, self._terms(above, row_maps, extend), strict=True):
                 conv.start_row(term)
                 mix.start_row()
