@@ -57,7 +57,8 @@ def without_preset(options: ModelOptions, preset: Mapping[str, Any]) -> ModelOpt
         return options
     known = densities.option_names(options.name)
     lacking = [] if known is None else [name for name in preset if name in options.given() and name not in known]
-    return replace(options, **{name: None for name in lacking if getattr(options, name) == preset[name]})
+    dropped: dict[str, Any] = {name: None for name in lacking if getattr(options, name) == preset[name]}
+    return replace(options, **dropped)
 
 
 def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: list[int]) -> None:
