@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from inverseflow.data import load_images
-from inverseflow.densities import PixelCNN, PixelRNN
+from inverseflow.densities import AutoregressiveDensity, PixelCNN, PixelRNN
+from inverseflow.densities.autoregressive import Choose
 from inverseflow.densities.autoregressive.pixelrnn import _DiagonalLSTM, _RowLSTM, _TwoDiagonals, skew, unskew
 from tests.contracts.registry import perturb
 from tests.densities.autoregressive.fitting import fit
@@ -133,6 +134,16 @@ def test_a_spatial_context_is_seen_where_it_lies():
     assert (changed != 0).any(0).flatten().tolist() == [False] * 5 + [True]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("cell", ["diagonal", "row"])
+def test_sampling_keeps_the_states_of_all_rows(cell):
+    density = PixelRNN((2, 4, 3), levels=7, cell=cell, width=4, depth=2, first_kernel_size=5, context_channels=2)
+    density, context = perturb(density.double()), torch.randn(3, 2, 4, 3, dtype=torch.float64)
+    cached = density.sample(3, context, generator=torch.Generator().manual_seed(1))
+    choose = Choose(density.head, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(cached, AutoregressiveDensity._draw(density, 3, context, choose))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,7 +167,7 @@ def test_diagonal_layers_learn_digits_as_well_as_a_pixelcnn_of_equal_size():
     bits = {}
     for name, density in (
         ("pixelrnn", PixelRNN((1, 8, 8), levels=4, width=16, depth=2)),
-        ("pixelcnn", PixelCNN((1, 8, 8), levels=4, width=16, depth=2)),
+        ("pixelcnn", PixelCNN((1, 8, 8), levels=4, width=16, depth=4)),
     ):
         fit(density, train, 300, batch=64)
         with torch.no_grad():

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inverseflow.densities.autoregressive.base import AutoregressiveDensity
+from inverseflow.densities.autoregressive.base import AutoregressiveDensity, Choose
+from inverseflow.densities.autoregressive.pixelcnn import _Pixelwise
 from inverseflow.densities.registry import register
 from inverseflow.distributions.heads import head_for
 from inverseflow.nets.conditioner import spread
@@ -32,7 +33,7 @@ class PixelRNN(AutoregressiveDensity):
     down by one row. Together they see every earlier pixel; for that, the image gets a column of zeros on the right,
     without which the last pixel of a row would stay hidden from most of the next row.
 
-    Sampling evaluates the network once for every element.
+    Sampling keeps the states of earlier pixels, so that each element costs the work of one element.
 
     Args:
         event_shape: ``(C, H, W)``; the C channels are the colors of a pixel, each given those before it.
@@ -100,20 +101,55 @@ class PixelRNN(AutoregressiveDensity):
 
     def parameters_of(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Evaluate the network; arguments as for `AutoregressiveDensity.parameters_of`."""
-        x = self._network_input(x)
-        if self.context is not None and context is not None:
-            term = self.context(spread(context, x)).expand(-1, -1, *x.shape[2:])
-        else:
-            term = None
-        if self.cell == "diagonal":
-            x, term = F.pad(x, (0, 1)), None if term is None else F.pad(term, (0, 1))
+        x = F.pad(self._network_input(x), (0, self._margin))
         u: Tensor = self.first(x)
+        term = self._context_map(context, x)
         u = u if term is None else u + term
         for scan, mix in zip(self.scans, self.mixes, strict=True):
             u = u + mix(scan(u))
         u = u[..., : self.event_shape[2]]
         u = self.last(F.relu(self.top(F.relu(u))))
         return u.reshape(u.shape[0], self.head.num_parameters, *self.event_shape)
+
+    @property
+    def _margin(self) -> int:
+        """Columns of zeros on the right of the image."""
+        return 1 if self.cell == "diagonal" else 0
+
+    def _context_map(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        """Return what the context adds to the input of the first LSTM layer, of the size of x; None without one."""
+        if self.context is None or context is None:
+            return None
+        term: Tensor = self.context(spread(context, x))
+        term = term.expand(-1, -1, x.shape[2], x.shape[3] if term.shape[3] == 1 else -1)
+        return F.pad(term, (0, x.shape[3] - term.shape[3]))
+
+    def _draw(self, rows: int, context: Tensor | None, choose: Choose) -> Tensor:
+        x = self._blank(rows)
+        colors, height, width = self.event_shape
+        columns = width + self._margin
+        term = self._context_map(context, torch.zeros(rows, colors, height, columns, dtype=self._weight_dtype()))
+        first, top, last = (_Pixelwise(layer, rows, columns) for layer in (self.first, self.top, self.last))
+        scans = [_PixelwiseScan(scan, rows, columns) for scan in self.scans]
+        pointwise: list[MaskedConv] = [*self.mixes]
+        mixes = [_Pixelwise(layer, rows, columns) for layer in pointwise]
+        others: list[_Pixelwise | _PixelwiseScan] = [*scans, *mixes, top, last]
+        for i in range(height):
+            first.start_row(None if term is None else term[:, :, i : i + 1])
+            for layer in others:
+                layer.start_row()
+            for j in range(columns):
+                for color in range(colors):
+                    u = first(j, color)
+                    for scan, mix in zip(scans, mixes, strict=True):
+                        mix.set(j, color, scan(j, color, u))
+                        u = u + mix(j, color)
+                    if j < width:
+                        top.set(j, color, u.relu())
+                        last.set(j, color, top(j, color).relu())
+                        x[:, color, i, j] = choose(last(j, color).T)
+                        first.set(j, color, self._network_input(x[:, color, i, j]))
+        return x
 
 
 class _RowLSTM(nn.Module):
@@ -166,12 +202,66 @@ def _scan(inputs: Iterable[Tensor], of_state: nn.Conv1d, padding: int) -> list[T
     for activation in inputs:
         if cell is not None:
             activation = activation + of_state(F.pad(states[-1], (padding, 0)))
-        gates, value = activation.split([3 * activation.shape[1] // 4, activation.shape[1] // 4], dim=1)
-        out, forget, write = gates.sigmoid().chunk(3, dim=1)
-        added = write * value.tanh()
-        cell = added if cell is None else forget * cell + added
-        states.append(out * cell.tanh())
+        cell, state = _step(activation, cell, 1)
+        states.append(state)
     return states
+
+
+def _step(activation: Tensor, cell: Tensor | None, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the cells and their states from the activations of the four gates, which lie along an axis."""
+    features = activation.shape[axis] // 4
+    gates, value = activation.split([3 * features, features], dim=axis)
+    out, forget, write = gates.sigmoid().chunk(3, dim=axis)
+    added = write * value.tanh()
+    cell = added if cell is None else forget * cell + added
+    return cell, out * cell.tanh()
+
+
+class _PixelwiseScan:
+    """An LSTM layer for one color of one pixel after another. Features are rows and images are columns."""
+
+    def __init__(self, layer: nn.Module, images: int, width: int) -> None:
+        self.from_right = layer.from_right if isinstance(layer, _TwoDiagonals) else None
+        lstm = layer.from_left if isinstance(layer, _TwoDiagonals) else layer
+        assert isinstance(lstm, (_RowLSTM, _DiagonalLSTM))
+        self.of_state, self.colors = lstm.of_state, lstm.of_input.colors
+        self.of_input = _Pixelwise(lstm.of_input, images, width)
+        # The latest of each column: of this row up to the pixel, of the row above behind it.
+        self.inputs, self.cells, self.states, self.states_from_right = (
+            self.of_state.weight.new_zeros(width, scale * self.of_state.in_channels, images) for scale in (2, 1, 1, 1)
+        )
+
+    def start_row(self) -> None:
+        """Begin a row, for which all of the row above is known."""
+        if self.from_right is None:
+            term = self.of_state(self.states.permute(2, 1, 0)).unsqueeze(2)
+        else:
+            above = self.of_state.weight[:, :, 0] @ self.states
+            term = above.permute(2, 1, 0).unsqueeze(2)
+            self._scan_from_right(self.from_right)
+        self.of_input.start_row(term)
+
+    def _scan_from_right(self, lstm: _DiagonalLSTM) -> None:
+        row = lstm.of_input(self.inputs.permute(2, 1, 0).unsqueeze(2)).squeeze(2).permute(2, 1, 0)
+        above, beside = lstm.of_state.weight.unbind(2)
+        cell, state = None, None
+        for column, activation in reversed([*enumerate(row + above @ self.states_from_right)]):
+            cell, state = _step(activation if state is None else activation + beside @ state, cell, 0)
+            self.states_from_right[column] = state
+
+    def __call__(self, column: int, color: int, u: Tensor) -> Tensor:
+        """Return the output features of a color, ``(width / colors, B)``, from its input features."""
+        own = slice(color, None, self.colors)
+        self.inputs[column, own] = u
+        self.of_input.set(column, color, u)
+        activation, before = self.of_input(column, color), column
+        if self.from_right is not None:
+            before -= 1
+            if column:
+                activation = activation + self.of_state.weight[own, :, 1] @ self.states[before]
+        cell, state = _step(activation, self.cells[before, own] if before >= 0 else None, 0)
+        self.cells[column, own], self.states[column, own] = cell, state
+        return state if self.from_right is None else state + self.states_from_right[column, own]
 
 
 def skew(x: Tensor) -> Tensor:
