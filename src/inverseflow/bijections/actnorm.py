@@ -131,6 +131,8 @@ def initialize_from_data(bijection: nn.Module, x: Tensor, context: Tensor | None
     if not bijection.training:
         raise RuntimeError("data-dependent initialization in evaluation mode; call .train() first")
     waiting = {name: m for name, m in bijection.named_modules() if isinstance(m, Whitening) and not m.initialized}
+    if not waiting:
+        return
     before = {name: {key: value.clone() for key, value in m.state_dict().items()} for name, m in waiting.items()}
     try:
         with ExitStack() as hooks:
