@@ -284,3 +284,20 @@ def test_the_data_of_a_run_describe_themselves(labeled, points):
 
     assert labels.condition == load_data("digits", condition="label").condition
     assert (columns.columns, columns.condition.columns, columns.levels) == (("a", "b"), ("t", "site"), None)
+
+
+def test_rows_are_sampled_given_their_first_columns(table, points, run, tmp_path):
+    folder, out = tmp_path / "maf", tmp_path / "s.csv"
+    small = [*SMALL]
+    small[small.index("--model.steps") + 1] = 1
+    words = ["--columns", "a,b", "--model", "maf", "--quiet", "--out", folder, *small]
+    assert run("train", "table", "--data", table, *words)[0] == 0
+    assert run("sample", folder, "--given", "a=6.5", "-n", 20, "-o", out)[0] == 0
+    rows = [row.split(",") for row in out.read_text().splitlines()]
+
+    assert rows[0] == ["a", "b"] and {row[0] for row in rows[1:]} == {"6.5"} and len({row[1] for row in rows}) == 21
+    for given, message in {"b=1": "takes the first columns in the order a, b, got 'b=1'", "a": "no '=' in 'a'"}.items():
+        code, _, error = run("sample", folder, "--given", given, "-o", out)
+        assert code == 2 and message in error
+    code, _, error = run("sample", points, "--context", "t=0.5,site=north", "--given", "a=1", "-o", out)
+    assert code == 2 and "this model can't be sampled given columns: train made, or maf" in error

@@ -10,10 +10,12 @@ from cyclopts import Parameter
 from inverseflow.cli.arguments import Number, Output, Real, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.errors import OptionError, RunError
+from inverseflow.utils.arguments import listed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from inverseflow.densities import Density
     from inverseflow.training.run.description import Description
 
 _USUAL_NUMBER, _USUAL_ROW = 100, 10
@@ -30,6 +32,7 @@ def sample(
     number: Number | None = None,
     label: _Words = (),
     context: _Words = (),
+    given: Annotated[str | None, Parameter(show_default=False)] = None,
     length: Number | None = None,
     temperature: Real = 1.0,
     output: Output | None = None,
@@ -48,6 +51,7 @@ def sample(
         inverseflow sample runs/digits --label 7
         inverseflow sample runs/digits --label all
         inverseflow sample runs/points --context "t=0.5" -n 1000 -o samples.csv
+        inverseflow sample runs/maf --given "a=1.5,b=2" -n 1000 -o samples.csv
         inverseflow sample runs/audio --length 16000 -o samples.wav
 
     Args:
@@ -58,6 +62,9 @@ def sample(
             class. In a picture each of several labels has its row.
         context: context of the samples, NAME=VALUE for each of its columns, separated by commas, for a run with
             --context-columns; may be given several times. A part that holds a comma stands in double quotes.
+        given: values of columns that the model has learned with the others, NAME=VALUE separated by commas; the others
+            are drawn from their conditional density. Models do this whose columns follow in one order, if the first
+            ones in it are given: made, and maf and nsf-ar with --model.steps 1.
         length: length of audio, in samples of its sampling rate, for a model that generates any (wavenet). By default
             that of a segment.
         temperature: standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
@@ -108,6 +115,7 @@ def sample(
         density = density.with_length(length)
     where = next(density.parameters()).device
     generator = torch.Generator(where).manual_seed(seed)
+    known = {} if given is None else _given(density, data, given)
     total = each if contexts is None else each * len(contexts)
     dtype = torch.float32 if density.levels is None else torch.uint8 if density.levels <= 256 else torch.int64
     try:
@@ -118,8 +126,12 @@ def sample(
         contexts = contexts.repeat_interleave(each, 0).to(where)
     for start in range(0, total, batch_size):
         size = min(batch_size, total - start)
-        given = None if contexts is None else contexts[start : start + size]
-        samples[start : start + size] = density.sample(size, given, temperature=temperature, generator=generator)
+        own = None if contexts is None else contexts[start : start + size]
+        if known:
+            drawn = density.sample_given(size, known, own, temperature=temperature, generator=generator)
+        else:
+            drawn = density.sample(size, own, temperature=temperature, generator=generator)
+        samples[start : start + size] = drawn
     if images:
         _write_images(output, samples, data.levels or 0, each if rows else None)
     elif audio:
@@ -169,6 +181,32 @@ def _write_audio(output: Path, levels: Tensor, data: Description) -> None:
         write_wav(output, joined[: len(joined) - pause.shape[1]], data.sampling_rate)
     else:
         _write_array(output, "levels", levels)
+
+
+def _given(density: Density, data: Description, text: str) -> dict[int, float]:
+    """Return the values of columns by their numbers, or refuse what the model can't be given."""
+    from inverseflow.data import ColumnCondition
+
+    whole = [name for name in data.columns if name in data.categories or name in data.lattices]
+    order = density.given_order
+    names = [name.partition("=")[0].strip() for name in listed(text)]
+    if order is None or not data.columns:
+        raise OptionError(
+            "this model can't be sampled given columns: train made, or maf or nsf-ar with --model.steps 1, or name the "
+            "columns in --context-columns"
+        )
+    in_order = [data.columns[place] for place in order]
+    first = in_order[: len(names)]
+    if {*names} != {*first} or len(names) > len(first):
+        raise OptionError(
+            f"--given takes the first columns in the order {', '.join(in_order)}, got {text!r}; give all before the "
+            "last of them, or train with them as --context-columns"
+        )
+    if wrong := [name for name in names if name in whole]:
+        names_of = ", ".join(wrong)
+        raise OptionError(f"--given takes no whole numbers or categories ({names_of}); train with them as context")
+    values = ColumnCondition(tuple(names)).parse(text)[0].tolist()
+    return {data.columns.index(name): value for name, value in zip(names, values, strict=True)}
 
 
 def _write_images(output: Path, images: Tensor, levels: int, columns: int | None) -> None:

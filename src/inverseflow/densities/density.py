@@ -160,6 +160,68 @@ class Density(nn.Module, ABC):
         return samples.reshape(len(contexts), n, *samples.shape[1:])
 
     @property
+    def given_order(self) -> Sequence[int] | None:
+        """The order, as indices into the flat event, whose first elements `sample_given` takes; None: it takes none."""
+        return None
+
+    @torch.no_grad()
+    def sample_given(
+        self,
+        n: int,
+        given: Mapping[int, float],
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Draw n data from the conditional density of the other elements given some, without gradients.
+
+        It is exact, which takes a density that is a product of conditionals in one order, with the given elements
+        first: an autoregressive density of one network, or a flow whose layers are all autoregressive in one order.
+
+        Args:
+            n: number of samples.
+            given: the values of some elements by their indices in the flat event, such as the columns of a table.
+            context: as for `sample`.
+            temperature: as for `sample`.
+            generator: source of the noise.
+
+        Raises:
+            ValueError: if the density has no such order, or other elements come before those that are given.
+
+        Example:
+            >>> MAF((3,), steps=1).sample_given(2, {0: 1.5})[:, 0]
+            tensor([1.5000, 1.5000])
+        """
+        order = self.given_order
+        if order is None:
+            raise ValueError(
+                f"{type(self).__name__} can't be sampled given some of its elements: they must come first in one order "
+                "of all its layers, as in MAF((D,), steps=1) or MADE; or train it with them as context"
+            )
+        first = list(order[: len(given)])
+        if {*first} != {*given}:
+            raise ValueError(
+                f"elements can be given if they come first in the order {list(order[:8])}{' ...' * (len(order) > 8)}, "
+                f"got {sorted(given)}; give all before the last of them, or train with them as context"
+            )
+        n, context, temperature = self._sampling_args(n, context, temperature)
+        values = [finite_number(f"the given element {place}", given[place]) for place in first]
+        return self._sample_given(n, first, values, context, temperature, generator)
+
+    def _sample_given(
+        self,
+        n: int,
+        first: list[int],
+        values: list[float],
+        context: Tensor | None,
+        temperature: float,
+        generator: Generator | None,
+    ) -> Tensor:
+        """Draw data whose first elements in `given_order` have these values, where that is not None."""
+        raise NotImplementedError
+
+    @property
     def has_rsample(self) -> bool:
         """Whether `rsample` is available."""
         return False

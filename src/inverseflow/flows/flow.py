@@ -1,7 +1,7 @@
 """A density model: preprocessing, a bijection, and a base density."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,19 +10,24 @@ from torch import Generator, Tensor, nn
 from typing_extensions import Self
 
 from inverseflow.bijections import (
+    ActNorm,
+    Autoregressive,
     Bijection,
     CheckpointedCompose,
     Compose,
     Dequantize,
     DequantizeColumns,
+    Inverse,
     Multiscale,
     Residual,
+    Standardize,
     initialize_from_data,
 )
 from inverseflow.bijections.coupling import warn_about_idle_elements
 from inverseflow.densities import Density, DensityDistribution, Likelihood, load, save
 from inverseflow.densities.density import example_context_shape
 from inverseflow.distributions import Base, StandardNormal
+from inverseflow.distributions.independent import Independent
 from inverseflow.errors import LayerError
 
 
@@ -151,6 +156,37 @@ class Flow(Density):
         z = self.base.sample(n, temperature=temperature, generator=generator)
         x, log_det = self._from_latent(z, context)
         return x, self.base.log_prob(z) - log_det
+
+    @property
+    def given_order(self) -> Sequence[int] | None:
+        """The order of the layers of a flow of vectors if all that mix elements are autoregressive in this one."""
+        orders = {layer._places if isinstance(layer, Autoregressive) else None for layer in _mixing(self.bijection)}
+        orders |= {None for _ in _mixing(self.preprocessing)}
+        if len(self.event_shape) > 1 or not isinstance(self.base, Independent) or len(orders) != 1:
+            return None
+        return orders.pop()
+
+    def _sample_given(
+        self,
+        n: int,
+        first: list[int],
+        values: list[float],
+        context: Tensor | None,
+        temperature: float,
+        generator: Generator | None,
+    ) -> Tensor:
+        if whole := {*first} & {*self.integer_columns}:
+            raise ValueError(
+                f"columns of whole numbers can't be given, got {sorted(whole)}; train with them as context"
+            )
+        x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
+        given = torch.tensor(values, dtype=x.dtype, device=x.device)
+        x[:, first] = given
+        z = self.base.sample(n, temperature=temperature, generator=generator)
+        z[:, first] = self._to_latent(x, context)[0][:, first]  # which the other elements of x don't change
+        x, _ = self._from_latent(z, context)
+        x[:, first] = given
+        return x
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the latent of each datum, flat and of all scales, so that ``decode(encode(x)) == x``.
@@ -283,6 +319,17 @@ class Flow(Density):
             if tensor.is_floating_point():
                 return tensor.dtype
         return torch.get_default_dtype()
+
+
+def _mixing(bijection: Bijection) -> Iterator[Bijection]:
+    """Yield the layers in which an element depends on others."""
+    if isinstance(bijection, Inverse):
+        yield from _mixing(bijection.bijection)
+    elif isinstance(bijection, Compose):
+        for layer in bijection.layers:
+            yield from _mixing(layer)
+    elif not isinstance(bijection, (ActNorm, Standardize)):
+        yield bijection
 
 
 def _name_failing_layer(error: LayerError, model: nn.Module) -> None:

@@ -201,6 +201,25 @@ class AutoregressiveDensity(Density):
         z = self._draw(rows, context, _Completion(self.head, temperature, generator, given=given))
         return z if self.standardize is None else self.standardize.inverse(z)[0].where(~known, x)
 
+    @property
+    def given_order(self) -> Sequence[int] | None:
+        """`element_order`."""
+        return self.element_order
+
+    def _sample_given(
+        self,
+        n: int,
+        first: list[int],
+        values: list[float],
+        context: Tensor | None,
+        temperature: float,
+        generator: Generator | None,
+    ) -> Tensor:
+        x, known = self._blank(n), torch.zeros(self.event_shape, dtype=torch.bool, device=self._blank(1).device)
+        x.view(n, -1)[:, first] = torch.tensor(values, device=x.device).to(x.dtype)
+        known.view(-1)[first] = True
+        return self.complete(x, known, context, temperature=temperature, generator=generator)
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set the shift and the scale of data and context from a batch, if there are such and they are not yet set.
 

@@ -104,6 +104,11 @@ class MADE(AutoregressiveDensity):
         """The order of the elements, as indices into the flat event; of several, the first."""
         return self._order
 
+    @property
+    def given_order(self) -> Sequence[int] | None:
+        """`element_order`, None of a mixture of several networks."""
+        return self._order if self._networks == 1 else None
+
     def parameters_of(self, x: Tensor, context: Tensor | None = None, *, network: int = 0) -> Tensor:
         """Return the parameters of the head for every element, ``(B, P, *event_shape)``.
 
