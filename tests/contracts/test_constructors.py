@@ -64,7 +64,8 @@ from inverseflow.bijections import (
     Standardize,
     Woodbury,
 )
-from inverseflow.distributions import StandardLogistic, StandardNormal
+from inverseflow.densities import MADE, PixelRNN
+from inverseflow.distributions import Categorical, GaussianMixture, LogisticMixture, StandardLogistic, StandardNormal
 from inverseflow.nets import (
     MLP,
     ContextMaps,
@@ -151,6 +152,17 @@ COMPLETE = {
     Checkerboard: {"parity": 1},
     StandardLogistic: {"dims": 3},
     StandardNormal: {"dims": 3},
+    Categorical: {"levels": 5},
+    GaussianMixture: {"components": 2},
+    LogisticMixture: {"levels": 5, "components": 2},
+    MADE: {
+        **{"event_shape": (3,), "levels": 3, "width": 4, "depth": 1, "components": 2, "orders": 2, "connectivities": 2},
+        "context_channels": 2,
+    },
+    PixelRNN: {
+        **{"event_shape": (1, 2, 2), "levels": 3, "width": 4, "depth": 1, "kernel_size": 3, "first_kernel_size": 3},
+        **{"components": 2, "context_channels": 2},
+    },
     ZeroConv: {"kernel_size": 3, **NETWORK},
 }
 """A value for every numeric argument of every layer and network."""
@@ -170,6 +182,7 @@ REAL |= {"max_lipschitz", "reconstruction_weight", "scale", "shift", "tolerance"
 SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
 NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "solver", "split", "allow_constant", "direct", "log_det"}
+NO_NUMBERS |= {"cell", "standardize"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
 PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}

@@ -161,6 +161,7 @@ def test_impossible_options_are_refused(options, message):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_diagonal_layers_learn_digits_as_well_as_a_pixelcnn_of_equal_size():
     splits = load_images("digits")
     train, test = (images.tensor() // 5 for images in (splits.train, splits.test))  # 4 levels
