@@ -82,8 +82,9 @@ forward and backward on the inputs that they receive in that step. All take turn
 """
 _DENSITIES = """
 Flows of vectors beside those of zuko, nflows and normflows: five transforms, networks of two hidden layers of 64 units,
-splines of eight bins, put together as each package recommends. Between couplings stand linear maps if the package has
-them. normflows has no masked autoregressive flow, only the inverse one.
+splines of eight bins. Couplings change one half of the columns after the other, without linear maps between them;
+those of normflows with splines change every other column, and have a spline for the others too. normflows has no masked
+autoregressive flow, only the inverse one.
 """
 _LIKELIHOODS = """
 Mean log-likelihood of held-out points, in nats of standardized columns, with its standard error, and the number of

@@ -1,7 +1,7 @@
 """Flows of vectors of this library and of its peers, of equal numbers of layers, hidden units and bins.
 
-Each is put together as its package recommends: between couplings stand linear maps where the package has them, and
-between autoregressive layers the order changes. Numbers of parameters are recorded with each measurement.
+Couplings change one half of the columns after the other, without linear maps between them. Between autoregressive
+layers the order changes. Numbers of parameters are recorded with each measurement.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def contenders(model: str, columns: int) -> dict[str, Contender]:
 def _ours(model: str, columns: int) -> Contender:
     spline: dict[str, Any] = {"spline_bins": BINS, "spline_bound": BOUND}
     classes: dict[str, Any] = {
-        "realnvp": RealNVP,
+        "realnvp": partial(RealNVP, linear="none"),
         "maf": MAF,
         "iaf": IAF,
-        "nsf": partial(NSF, **spline),
+        "nsf": partial(NSF, linear="none", **spline),
         "nsf-ar": partial(AutoregressiveNSF, **spline),
     }
     flow = classes[model]((columns,), steps=STEPS, width=WIDTH, depth=2, standardize=False)
@@ -106,7 +106,6 @@ def _nflows(model: str, columns: int) -> Contender | None:
     layers: list[Any] = []
     for index in range(STEPS):
         if model in ("realnvp", "nsf"):
-            layers += [transforms.LULinear(columns)] if index and columns > 2 else []
             mask = create_mid_split_binary_mask(columns)
             arguments = (mask if index % 2 else 1 - mask, _Net)
             if model == "nsf":
@@ -136,12 +135,11 @@ def _normflows(model: str, columns: int) -> Contender | None:
     layers: list[Any] = []
     for index in range(STEPS):
         if model == "realnvp":
-            layers += [flows.LULinearPermute(columns) if columns > 2 else flows.Permute(2, "swap")] if index else []
+            layers += [flows.Permute(columns, "swap")] if index else []
             half = columns - columns // 2
             sizes = [half, WIDTH, WIDTH, 2 * (columns - half)]
             layers.append(flows.AffineCouplingBlock(normflows.nets.MLP(sizes, init_zeros=True)))
         elif model == "nsf":
-            layers += [flows.LULinearPermute(columns)] if index and columns > 2 else []
             layer = flows.CoupledRationalQuadraticSpline(columns, 1, WIDTH, **spline, reverse_mask=bool(index % 2))
             coupling = layer.prqct  # the wrapper knows residual networks only
             predicted = coupling.num_transform_features * coupling._transform_dim_multiplier()

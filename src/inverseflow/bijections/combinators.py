@@ -75,7 +75,11 @@ class Compose(Chain):
     def __init__(self, *layers: Bijection) -> None:
         super().__init__(*layers)
 
-    # Each layer checks its own input, so that every check is made once, however deep the nesting.
+    # Each layer checks its own input and results, so that every check is made once, however deep the nesting.
+
+    def _run(self, direction: Direction, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z, log_det = direction(x, context)
+        return (z, log_det) if isinstance(log_det, Tensor) else super()._run(direction, x, context)
 
     def _check_forward(self, x: Tensor, context: Tensor | None) -> None:
         if not self.layers:

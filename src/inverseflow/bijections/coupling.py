@@ -96,8 +96,8 @@ class Coupling(Bijection):
                 f"the network of a coupling that changes {tuple(changed.shape)} must return {expected}, "
                 f"got {tuple(prediction.shape)}"
             )
-        parameters: Tensor = prediction.to(changed.dtype).unflatten(1, (self.map.num_parameters, self._predicted))
-        return parameters
+        sizes = self.map.num_parameters, self._predicted
+        return prediction.to(changed.dtype).view(prediction.shape[0], *sizes, *prediction.shape[2:])
 
     def _check_shape(self, shape: Shape) -> None:
         super()._check_shape(shape)

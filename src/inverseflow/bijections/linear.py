@@ -1,6 +1,7 @@
 """Invertible linear maps across channels."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inverseflow.bijections.base import Bijection, LogDet
@@ -159,5 +160,7 @@ def _random_rotation(channels: int) -> Tensor:
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
     """Multiply the channels of every pixel by a matrix."""
+    if x.ndim == 2:
+        return F.linear(x, matrix)
     mixed: Tensor = matrix @ x.reshape(*x.shape[:2], pixels(x))
     return mixed.view(x.shape)

@@ -91,8 +91,8 @@ def elementwise_spline(
     sizes, derivatives = parameters.split([2 * bins, bins - 1], dim=1)
 
     def slopes_at(ends: Tensor) -> Tensor:
-        inner = derivatives.gather(1, ends.clamp(0, bins - 2))
-        return _slopes(inner.masked_fill((ends < 0) | (ends > bins - 2), 0.0))
+        inner = ends.clamp(0, bins - 2)
+        return _slopes(derivatives.gather(1, inner).masked_fill(inner != ends, 0.0))
 
     # The bins stay on their axis: moving it behind the others would copy all parameters.
     value, log_derivative = _evaluate(x[:, None], sizes.unflatten(1, (2, bins)), slopes_at, 1, bound, inverse)
