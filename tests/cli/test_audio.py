@@ -137,3 +137,18 @@ def test_settings_that_cannot_work_are_refused_in_one_sentence(folder, run, tmp_
     assert code == 2
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_flow_of_sequences_trains_on_audio_too_but_draws_segments_only(folder, run, tmp_path):
+    settings = tmp_path / "flow.yaml"
+    settings.write_text(
+        "{max_steps: 1, batch_size: 4, initialization_images: 8, evaluation_draws: 1, accelerator: cpu, "
+        "segment_length: 256, model: {name: inverse-flow, scales: 1, steps: 1, width: 4}}"
+    )
+    code, out, _ = run("train", "audio", "--data", folder, "--config", settings, "--out", tmp_path / "flow")
+    assert code == 0
+    assert "bits/sample (upper bound)" in out
+    assert "samples come back exactly" in out
+    code, _, error = run("sample", tmp_path / "flow", "--length", 100)
+    assert code == 2
+    assert "InverseFlow draws segments of 256 samples only" in error

@@ -109,7 +109,7 @@ def sample(
     if length is not None:
         if not isinstance(density, WaveNet):
             raise OptionError(
-                f"a {type(density).__name__} draws segments of {data.event_shape[1]} samples only; leave --length out, "
+                f"{type(density).__name__} draws segments of {data.event_shape[1]} samples only; leave --length out, "
                 "or train a wavenet"
             )
         density = density.with_length(length)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inverseflow.bijections import Compose
 from inverseflow.data import Batch, Examples
-from inverseflow.densities import BITS_PER_DIM, Density, Likelihood
+from inverseflow.densities import BITS_PER_DIM, BITS_PER_SAMPLE, Density, Likelihood
 from inverseflow.errors import DataError, LayerError, NonFiniteError
 from inverseflow.flows import Flow
 from inverseflow.training.words import noun
@@ -82,7 +82,8 @@ class Evaluation:
             return "there is no inverse"
         error, levels = self.max_reconstruction_error, self.metric == BITS_PER_DIM.name
         if self.changed_examples == 0 and error is not None:
-            return "pixels come back exactly" if levels else f"values come back within {error:.0e} standard deviations"
+            what = "samples" if self.unit == BITS_PER_SAMPLE.unit else "pixels"
+            return f"{what} come back exactly" if levels else f"values come back within {error:.0e} standard deviations"
         unit = f"gray level{'s' * (error != 1)}" if levels else "standard deviations"
         by = "some not as finite numbers" if error is None else f"by up to {error:.3g} {unit}"
         return (
