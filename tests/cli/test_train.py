@@ -45,6 +45,32 @@ def test_a_run_tells_its_progress_and_closes_with_a_comparison_with_the_baseline
     assert "the baseline pixel histogram, 2.4" in text and "the baseline gaussian, 2.9" in text
 
 
+def test_made_is_trained_on_binarized_images_and_measured_in_nats_too(run, tmp_path):
+    words = [
+        "--preset",
+        "mnist-binary",
+        "--max-steps",
+        "3",
+        "--batch-size",
+        "50",
+        "--model.width",
+        "8",
+        "--model.orders",
+        "2",
+    ]
+    code, text, _ = run("train", "digits", *words, "--out", tmp_path / "run")
+    report = json.loads(Run(tmp_path / "run").report.read_text())
+
+    assert code == 0
+    assert text.startswith("digits (binarized): ")
+    assert "bits/dim (exact) on 360 test images" in text.splitlines()[0]
+    assert f"{report['evaluation']['nats_per_image']:.2f} nats an image" in text
+    assert report["likelihood"] == "exact"
+    code, text, _ = run("evaluate", tmp_path / "run", "-n", 50)
+    assert code == 0
+    assert "nats an image" in text
+
+
 def test_help_tells_the_exit_code_of_ctrl_c_and_what_resuming_changes(run):
     text = " ".join(run("train", "--help")[1].split())
 
