@@ -73,6 +73,7 @@ from inverseflow.nets import (
     LipschitzConv,
     LipschitzLinear,
     LipschitzNet,
+    LipSwish,
     MaskedMLP,
     ResNet,
     ZeroConv,
@@ -144,6 +145,7 @@ COMPLETE = {
         **{"width": 4, "depth": 1, "max_lipschitz": 0.5, "kernel_size": 3, "context_channels": 2},
         **NETWORK,
     },
+    LipSwish: {"beta": 2},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
     MaskedMLP: {"in_channels": 2, "out_channels": 4, "width": 4, "depth": 1, "degree_seed": 3, "context_channels": 2},
     ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
@@ -178,7 +180,7 @@ REAL = {
     "max_row_sum",
     "max_spectral_norm",
 }
-REAL |= {"max_lipschitz", "reconstruction_weight", "scale", "shift", "tolerance"}
+REAL |= {"beta", "max_lipschitz", "reconstruction_weight", "scale", "shift", "tolerance"}
 SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "columns"}
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
 NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "solver", "split", "allow_constant", "direct", "log_det"}

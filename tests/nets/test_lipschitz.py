@@ -52,9 +52,9 @@ def test_training_evaluation_and_loading_see_the_same_scale():
 
 def test_the_activation_has_slopes_of_at_most_one_and_tells_them():
     x = torch.linspace(-80, 80, 4001, dtype=torch.float64, requires_grad=True)
-    for raw_beta in (-3.0, 0.5, 3.0):
-        activation = LipSwish().double()
-        nn.init.constant_(activation.raw_beta, raw_beta)
+    for beta in (0.05, 1.0, 3.0):
+        activation = LipSwish(beta).double()
+        assert nn.functional.softplus(activation.raw_beta).item() == pytest.approx(beta, rel=1e-6)
         (slope,) = torch.autograd.grad(activation(x).sum(), x)
         value, told = activation.with_slope(x)
         torch.testing.assert_close((value, told), (activation(x), slope))
@@ -74,6 +74,15 @@ def test_the_jacobian_of_a_network_has_the_norm_that_it_promises_and_its_lineari
     columns = push(torch.eye(x.numel(), dtype=torch.float64).view(-1, 1, *x.shape))
     torch.testing.assert_close(columns.flatten(1).T, dense)
     torch.testing.assert_close(value, net(x[None]))
+
+
+def test_a_network_starts_at_zero_with_hidden_layers_of_flat_spectra():
+    net = LipschitzNet(3, 3, width=8, max_lipschitz=0.9)
+    assert torch.equal(net(torch.randn(2, 3)), torch.zeros(2, 3))
+    for layer in [*net.layers][:2]:
+        values = torch.linalg.svdvals(layer.scaled_weight().detach())
+        torch.testing.assert_close(values, values[:1].expand_as(values))
+        assert 0.9 ** (1 / 3) / 1.01 < values[0] <= 0.9 ** (1 / 3) * (1 + 1e-6)
 
 
 def test_a_context_moves_the_network_without_limit_but_not_its_constant():

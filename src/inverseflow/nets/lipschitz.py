@@ -116,6 +116,9 @@ class LipSwish(nn.Module):
 
     Its second derivative does not vanish, which the gradient of a log-determinant needs.
 
+    Args:
+        beta: β at the start.
+
     Reference:
         Chen et al., Residual Flows for Invertible Generative Modeling, 2019, section 3.2,
         https://arxiv.org/abs/1906.02735.
@@ -125,9 +128,10 @@ class LipSwish(nn.Module):
         [0.0, 0.0]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
-        self.raw_beta = nn.Parameter(torch.tensor(0.5))
+        beta = finite_number("beta", beta, above=0)
+        self.raw_beta = nn.Parameter(torch.tensor(beta + math.log(-math.expm1(-beta))))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply it to each element."""
@@ -148,7 +152,9 @@ class LipschitzNet(nn.Module):
 
     Each W is a `LipschitzConv` of constant :math:`\text{max\_lipschitz}^{1/(d+1)}`, and φ is `LipSwish`. The first and
     the last have kernels of side `kernel_size`, those between are pointwise. The maps C of the context c are free: the
-    inverse of a residual layer needs a contraction in x alone.
+    inverse of a residual layer needs a contraction in x alone. Hidden layers start orthogonal, and so with flat
+    spectra. They keep the norm of x, so that a unit sees numbers in proportion to
+    :math:`\sqrt{\text{in\_channels} / \text{width}}`; β starts at 4 divided by that.
 
     Args:
         in_channels: channels of the input.
@@ -205,9 +211,11 @@ class LipschitzNet(nn.Module):
             )
             for index, (inputs, outputs) in enumerate(pairwise([in_channels, *inner, out_channels]))
         )
+        for layer in [*self.layers][:depth]:
+            nn.init.orthogonal_(layer.weight)
         for parameter in self.layers[depth].parameters():
             nn.init.zeros_(parameter)
-        self.activations = nn.ModuleList(LipSwish() for _ in range(depth))
+        self.activations = nn.ModuleList(LipSwish(4 * math.sqrt(width / in_channels)) for _ in range(depth))
         self.context = None if context_channels is None else nn.Linear(context_channels, width * depth, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

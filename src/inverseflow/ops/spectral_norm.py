@@ -124,12 +124,12 @@ def conv_spectral_norm_bound(weight: Tensor, size: Sequence[int], *, squarings: 
         matrix = matrix.mH  # its Gram matrix is the smaller one
     norms, powers = [], []
     for step in range(squarings + 1):
-        if step % 2 == 0 or step == squarings:  # two squarings lose no digit that counts
-            norms.append(torch.linalg.matrix_norm(matrix).clamp_min(tiny))  # of a tiny norm it may round to zero
+        if step % 4 == 0 or step == squarings:  # of rank r, four squarings take a norm of 1 to at least r⁻⁸
+            norms.append(torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True).clamp_min(tiny))
             powers.append(0.5**step)
-            matrix = matrix / norms[-1][..., None, None]
+            matrix = matrix / norms[-1]
         if step < squarings:
             matrix = matrix.mH @ matrix
-    log_bounds = torch.stack([norm.log() * power for norm, power in zip(norms, powers, strict=True)]).sum(0)
-    bound: Tensor = largest * log_bounds.exp().amax()
+    log_bounds = (torch.cat(norms, -1).log() * weight.new_tensor(powers)).sum(-1)
+    bound: Tensor = largest * log_bounds.amax().exp()
     return bound

@@ -79,7 +79,7 @@ class TestTwoMoons:
         torch.manual_seed(0)
         flow = IResNet((2,), steps=8, width=48, max_lipschitz=0.97)
         flow.initialize(data[0])
-        optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
+        optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
         for _ in range(400):
             optimizer.zero_grad()
