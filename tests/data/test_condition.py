@@ -55,3 +55,11 @@ def test_a_condition_is_the_same_after_a_file(condition):
 def test_what_is_no_condition_is_refused(mapping):
     with pytest.raises(DataError, match=r"describes no condition|unknown kind of condition 'size'"):
         condition_from_mapping(mapping)
+
+
+def test_of_many_classes_the_first_ten_and_their_number_are_named():
+    condition = LabelCondition(tuple(map(str, range(300))))
+    with pytest.raises(
+        DataError, match=r"no class 'x': choose one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\. \(300 in all\)$"
+    ):
+        condition.encode(["x"])

@@ -42,3 +42,14 @@ def test_what_is_done_to_the_context_is_shown_with_its_shape_and_parameters():
     lines = architecture(Flow(coupling, (2,), embedding=nn.Linear(5, 3), context_shape=(5,))).splitlines()
     assert lines[2].split(maxsplit=4)[:3] == ["├─", "context:", "Linear(in_features=5,"]
     assert lines[2].split()[-2:] == ["(3,)", "18"]
+
+
+def test_steps_of_a_flow_of_vectors_are_shown_once_although_their_halves_take_turns():
+    lines = architecture(flows.create("nsf", (7,), steps=5, width=8)).splitlines()
+    assert [line.split("  ")[0].split("(")[0].strip() for line in lines] == [
+        "layer", "NSF", "├─ Standardize", "├─ Compose", "│", "│", "│", "│", "└─ base StandardNormal",
+    ]  # fmt: skip
+    assert lines[4].lstrip("│ ").startswith("├─ Coupling(") and "└─ 4 × step" in lines[5]
+    step = flows.create("nsf", (7,), steps=5, width=8).bijection.layers[1:]
+    total = sum(parameter.numel() for layer in step for parameter in layer.parameters())
+    assert lines[5].split()[-1] == f"{total:,}"

@@ -21,3 +21,18 @@ def test_it_has_as_many_hidden_layers_as_asked(depth):
 def test_a_network_without_hidden_units_is_refused(width):
     with pytest.raises(ValueError, match=f"width.* at least 1, got {width}"):
         MLP(3, 5, width=width)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            (2, 3, 8, 8),
+            r"takes vectors \(B, 3\), got shape \(2, 3, 8, 8\); take a ConvNet for events with spatial axes",
+        ),
+        ((2, 4), r"takes vectors \(B, 3\), got shape \(2, 4\); build it for this length"),
+    ],
+)
+def test_what_is_no_batch_of_its_vectors_is_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        MLP(3, 5, width=4)(torch.randn(shape))

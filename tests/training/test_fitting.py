@@ -12,7 +12,7 @@ import torch
 import inverseflow
 from inverseflow import flows
 from inverseflow.bijections import ActNorm, Compose, LUConv1x1
-from inverseflow.errors import DataError, InverseFlowError, NonFiniteError, OptionError, RunError
+from inverseflow.errors import CheckpointError, DataError, InverseFlowError, NonFiniteError, OptionError, RunError
 from inverseflow.flows import Flow
 from inverseflow.training import Loss, MaximumLikelihood, fitting
 from inverseflow.training.loop.callbacks import Recorder
@@ -116,8 +116,17 @@ def test_with_a_folder_it_trains_to_the_same_weights_and_writes_a_run(tmp_path):
 def test_a_folder_with_a_run_is_refused_and_resumed_when_asked(tmp_path):
     x = line()[0]
     trained(nsf(), x, out=tmp_path / "run", schedule="constant")
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(
+        RunError, match="holds a run already; resume=True continues it, overwrite=True deletes it, out ch"
+    ):
         trained(nsf(), x, out=tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"build that one, or train into another folder \(out\)"):
+        other = flows.create("nsf", (2,), **{**NSF, "width": 4})
+        trained(other, x, out=tmp_path / "run", schedule="constant", resume=True)
+    with pytest.raises(
+        OptionError, match="schedule is constant in the run .*; fit the density with other settings into"
+    ):
+        trained(nsf(), x, out=tmp_path / "run", resume=True)
     resumed, whole = nsf(), nsf()
     result = trained(resumed, x, out=tmp_path / "run", schedule="constant", max_steps=30, validate_every=1, resume=True)
     trained(whole, x, schedule="constant", max_steps=30, validate_every=1)

@@ -28,6 +28,7 @@ def _facts(run: Run) -> dict[str, str]:
     import json
 
     from inverseflow.cli.loading import unfinished
+    from inverseflow.data.condition import few
     from inverseflow.training.words import IN_WORDS
 
     options, data = run.options(), run.description()
@@ -52,7 +53,7 @@ def _facts(run: Run) -> dict[str, str]:
     if data is not None and data.condition is not None:
         kind = data.condition.to_mapping()
         given = kind["classes"] if kind["kind"] == "label" else kind["columns"]
-        facts["condition"] = f"{'label, one of' if kind['kind'] == 'label' else 'columns'} {', '.join(given)}"
+        facts["condition"] = f"{'label, one of' if kind['kind'] == 'label' else 'columns'} {few(given)}"
     state = unfinished(run)
     if state is not None:
         facts["state"] = f"{state}; --resume continues it"

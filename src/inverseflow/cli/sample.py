@@ -153,7 +153,7 @@ def _contexts(data: Description, labels: tuple[str, ...], contexts: tuple[str, .
     if isinstance(condition, LabelCondition):
         if contexts or not labels:
             raise OptionError(
-                f"the samples of this run need --label: one of {', '.join(condition.classes)}, or all for every class"
+                f"the samples of this run need --label: one of {condition.listed}, or all for every class"
             )
         return condition.encode(condition.classes if "all" in labels and "all" not in condition.classes else labels)
     if isinstance(condition, ColumnCondition):

@@ -42,6 +42,11 @@ class LabelCondition:
         """Number of classes."""
         return len(self.classes)
 
+    @property
+    def listed(self) -> str:
+        """The names of the classes in messages: of many the first ten and their number."""
+        return few(self.classes)
+
     def encode(self, names: Sequence[Any]) -> Tensor:
         """Return the contexts ``(N, size)`` of classes by name; 7 means ``"7"``.
 
@@ -50,7 +55,7 @@ class LabelCondition:
         """
         for name in names:
             if category_name(name) not in self.classes:
-                raise DataError(f"there is no class {name!r}: choose one of {', '.join(self.classes)}")
+                raise DataError(f"there is no class {name!r}: choose one of {self.listed}")
         numbers = [self.classes.index(category_name(name)) for name in names]
         return self.one_hot(torch.tensor(numbers, dtype=torch.long))
 
@@ -118,9 +123,7 @@ class ColumnCondition:
             if name in self.categories:
                 categories = self.categories[name]
                 if category_name(value) not in categories:
-                    raise DataError(
-                        f"the column {name!r} has no category {value!r}: choose one of {', '.join(categories)}"
-                    )
+                    raise DataError(f"the column {name!r} has no category {value!r}: choose one of {few(categories)}")
                 context += [float(category_name(value) == category) for category in categories]
             else:
                 context.append(_number(name, value))
@@ -168,6 +171,16 @@ def condition_from_mapping(mapping: Mapping[str, Any]) -> Condition:
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{mapping!r} describes no condition: write it with to_mapping()") from error
     raise DataError(f"unknown kind of condition {mapping['kind']!r}: choose label or columns")
+
+
+def few(names: Sequence[str]) -> str:
+    """Return names for a message: all, or of many the first ten and their number.
+
+    Example:
+        >>> few([str(n) for n in range(300)])
+        '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (300 in all)'
+    """
+    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])}, ... ({len(names)} in all)"
 
 
 def category_name(value: Any) -> str:

@@ -7,7 +7,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from inverseflow.bijections import Compose, Multiscale
+from inverseflow.bijections import CheckpointedCompose, Compose, Multiscale
 from inverseflow.densities.density import example_context_shape
 from inverseflow.flows import Flow
 
@@ -34,11 +34,14 @@ def architecture(flow: Flow) -> str:
 
 
 def _branch(alike: list[nn.Module], prefix: str, indent: str, last: bool, shapes: dict[nn.Module, str]) -> list[_Line]:
+    while isinstance(alike[0], CheckpointedCompose) and len(alike[0].layers) == 1:  # a step of one layer is the layer
+        alike = [module.layers[0] for module in alike if isinstance(module, Compose)]
     module = alike[0]
-    count = _count(module)
-    times = prefix if prefix.endswith("× ") else ""
+    counts = [_count(each) for each in alike]
+    count = f"{counts[0]:,}" if len({*counts}) == 1 else f"{sum(counts):,}"
+    times = prefix if prefix.endswith("× ") and len({*counts}) == 1 else ""
     label = f"{indent}{'└─ ' if last else '├─ '}{prefix}{_label(alike)}"
-    lines = [(label, shapes.get(module, ""), f"{times}{count:,}" if count else "")]
+    lines = [(label, shapes.get(module, ""), f"{times}{count}" if any(counts) else "")]
     below = indent + ("   " if last else "│  ")
     children = _children(alike)
     for number, (name, child) in enumerate(children, start=1):
@@ -58,17 +61,18 @@ def _children(alike: list[nn.Module]) -> list[tuple[str, list[nn.Module]]]:
     return [(f"{len(run)} × " if len(run) > 1 else "", [layer for place in run for layer in place]) for run in runs]
 
 
-def _signature(module: nn.Module) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Return the types and shapes inside a module. Modules with equal signatures differ only in values."""
-    types = tuple(type(part).__name__ for part in module.modules())
-    return types, tuple(tuple(value.shape) for value in module.state_dict().values())
+def _signature(module: nn.Module) -> tuple[str, ...]:
+    """Return the types inside a module. Modules with equal signatures are shown once."""
+    return tuple(type(part).__name__ for part in module.modules())
 
 
 def _label(alike: list[nn.Module]) -> str:
     name = type(alike[0]).__name__
     if isinstance(alike[0], (Compose, Multiscale)):
-        return name
+        return "step" if name == "CheckpointedCompose" else name
     details = [re.split(r", (?=\w+=)", module.extra_repr()) for module in alike]
+    if len({*map(len, details)}) > 1:
+        return name
     same = [
         values.pop() if len(values) == 1 else f"{values.pop().partition('=')[0]}=varies"
         for values in map(set, zip(*details, strict=True))

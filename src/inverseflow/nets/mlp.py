@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from inverseflow.utils.arguments import whole_number
 
@@ -18,6 +18,9 @@ class MLP(nn.Sequential):
 
     Shape:
         x: ``(B, in_features)``; y: ``(B, out_features)``.
+
+    Raises:
+        ValueError: if x is no batch of such vectors.
 
     Example:
         >>> MLP(2, 4, width=16)(torch.randn(3, 2)).shape
@@ -36,3 +39,13 @@ class MLP(nn.Sequential):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         super().__init__(*hidden, last)
+        self.in_features = sizes[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of a batch of vectors."""
+        if x.ndim > 2 or x.shape[-1] != self.in_features:
+            remedy = "take a ConvNet for events with spatial axes" if x.ndim > 2 else "build it for this length"
+            raise ValueError(f"an MLP takes vectors (B, {self.in_features}), got shape {tuple(x.shape)}; {remedy}")
+        for layer in self:
+            x = layer(x)
+        return x

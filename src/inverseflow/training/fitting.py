@@ -1,6 +1,8 @@
 """Train a density from Python: `fit`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +11,7 @@ import torch
 
 from inverseflow.data import LabelCondition, Splits, as_splits
 from inverseflow.densities import Density
-from inverseflow.errors import NonFiniteError, OptionError, TrainingInterrupted
+from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
 from inverseflow.training.loop.checkpoints import BestModel
 from inverseflow.training.loop.loop import Loop, quiet, tell
@@ -23,6 +25,16 @@ from inverseflow.training.run.folder import read_metrics, validated
 from inverseflow.training.trainer import check_batch, initialize, train_in_folder
 from inverseflow.utils.arguments import whole_number
 
+_ARGUMENTS = {
+    "; to train its weights further with other settings, start another run with --init-from": "; fit the density with "
+    "other settings into another folder",
+    ", and --init-from starts another run from it": "",
+    "`train --resume`": "fit(..., resume=True)",
+    "--resume": "resume=True",
+    "--overwrite": "overwrite=True",
+    "--out": "out",
+    "--max-steps": "max_steps",
+}
 _BATCH = 256
 _VALIDATIONS = 20
 _ROWS = 200
@@ -204,7 +216,8 @@ def _fit_in_folder(
     density: Density, data: Splits[Any], options: TrainOptions, objective: Objective, run: Run
 ) -> FitResult:
     try:
-        report = train_in_folder(options, run, data, density, objective)
+        with _python_words():
+            report = train_in_folder(options, run, data, density, objective)
     except (TrainingInterrupted, NonFiniteError) as error:
         path = run.best if run.best.is_file() else run.last
         if path.is_file():
@@ -218,6 +231,19 @@ def _fit_in_folder(
     assert report is not None
     rows = read_metrics(run.metrics)
     return FitResult(report.best_step, report.best_value, report.steps, report.stopped_early, False, rows)
+
+
+@contextmanager
+def _python_words() -> Iterator[None]:
+    """Let messages that name options of the command line name the arguments of `fit`."""
+    try:
+        yield
+    except InverseFlowError as error:
+        text = str(error)
+        for option, argument in _ARGUMENTS.items():
+            text = text.replace(option, argument)
+        error.args = (text, *error.args[1:])
+        raise
 
 
 def _check_density(density: Density) -> tuple[torch.device, torch.dtype]:

@@ -50,12 +50,18 @@ def find_start(run: Run, flow: nn.Module, options: TrainOptions) -> Start | None
         return None
     try:
         checkpoint = read_checkpoint(path)
-        check_architecture(flow, flow_weights(checkpoint), path)
-        check_resumable(checkpoint, path, flow, averaged=options.optimizer.ema is not None)
+        difference = shape_difference(flow, flow_weights(checkpoint))
+        if not difference:
+            check_resumable(checkpoint, path, flow, averaged=options.optimizer.ema is not None)
     except CheckpointError as error:
         if path == run.last and run.best.is_file():
             raise CheckpointError(f"{error}; delete it to continue from {run.best.name}") from error
         raise
+    if difference:
+        raise CheckpointError(
+            f"{path} is of another architecture: {difference}; a run resumes with the model that it was trained with: "
+            "build that one, or train into another folder (--out)"
+        )
     step = checkpoint["global_step"]
     if options.max_steps < step:
         raise OptionError(f"max_steps is {options.max_steps}, but the run has made {step} steps already")
