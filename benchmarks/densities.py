@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.machine import Machine, machine
-from benchmarks.peers import MODELS, PACKAGES, Contender, contenders, installed
+from benchmarks.peers import FITTED, PACKAGES, SAMPLED, Contender, contenders, installed
 from benchmarks.summary import geometric_mean
 from inverseflow.bijections import Autoregressive
 from inverseflow.data import load_toy
@@ -108,7 +108,7 @@ class _Budget:
 
 DENSITY_BUDGETS = {
     "smoke": _Budget(5, 3, 20, (6,), ("two-moons",)),
-    "default": _Budget(500, 100, 1000, (6, 21, 63), ("two-moons", *_TABLES)),
+    "default": _Budget(400, 100, 800, (6, 21, 63), ("two-moons", *_TABLES)),
 }
 
 TIMED = {"log_prob": "log_prob", "step": "training step", "sample": "sample"}
@@ -133,14 +133,14 @@ def bench_densities(
             on_part(f"{data} is left out: its folder is not in $INVERSEFLOW_DATA")
             continue
         train, test = (part.to(where) for part in splits)
-        for model in MODELS[:-1]:
+        for model in FITTED:
             on_part(f"training {model} on {data}")
             for package, contender in contenders(model, train.shape[1]).items():
                 likelihoods.append(
                     _likelihood_row(data, model, package, contender, train, test, options.training_steps)
                 )
     for columns in options.columns:
-        for model in MODELS:
+        for model in FITTED + SAMPLED:
             on_part(f"timing {model} of {columns} columns")
             times += _time_rows(columns, model, where, options)
         on_part(f"inverting maf of {columns} columns")
@@ -219,7 +219,7 @@ def _time_rows(columns: int, model: str, where: torch.device, options: _Budget) 
     for package, contender in models.items():
         contender.module.to(where)
         functions[f"{package} sample"] = torch.no_grad()(partial(contender.sample, _BATCH))
-        if model != "iaf":
+        if model in FITTED:
             functions[f"{package} log_prob"] = torch.no_grad()(partial(contender.log_prob, x))
             functions[f"{package} step"] = _step(contender.module, contender.log_prob, x)
     timings = time_in_turn(functions, rounds=options.rounds, at_least_ms=0, at_most_ms=options.at_most_ms, device=where)

@@ -84,7 +84,7 @@ _DENSITIES = """
 Flows of vectors beside those of zuko, nflows and normflows: five transforms, networks of two hidden layers of 64 units,
 splines of eight bins. Couplings change one half of the columns after the other, without linear maps between them;
 those of normflows with splines change every other column, and have a spline for the others too. normflows has no masked
-autoregressive flow, only the inverse one.
+autoregressive flow, only the inverse one. zuko has no NICE and, like nflows, no planar and radial flows.
 """
 _LIKELIHOODS = """
 Mean log-likelihood of held-out points, in nats of standardized columns, with its standard error, and the number of
@@ -93,7 +93,8 @@ parameters. All flows of a line were trained on the same batches of 256 points b
 """
 _DENSITY_TIMES = """
 Batches of 256 normal vectors. After a peer's time stands our time / it. log_prob and sample take no gradients; a
-training step is log-likelihood, backward and a step of Adam. An inverse autoregressive flow is only sampled.
+training step is log-likelihood, backward and a step of Adam. Inverse autoregressive, planar
+and radial flows are only sampled, because a peer computes no density of data, or slowly.
 """
 _INVERSES = """
 Our masked autoregressive flow, after a short training on synthetic correlated vectors. *sequential* finds one column

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inverseflow.flows import IAF, MAF, NSF, AutoregressiveNSF, RealNVP
+from inverseflow.flows import IAF, MAF, NICE, NSF, AutoregressiveNSF, RealNVP, VectorPlanarFlow, VectorRadialFlow
 from inverseflow.nets import MLP
 
 PACKAGES = ("inverseflow", "zuko", "nflows", "normflows")
 """This library and its peers, which are optional."""
-MODELS = ("realnvp", "maf", "nsf", "nsf-ar", "iaf")
-"""The models that a peer has. Inverse autoregressive flows are only sampled."""
+FITTED = ("realnvp", "nice", "maf", "nsf", "nsf-ar")
+"""The models of data that a peer has."""
+SAMPLED = ("iaf", "planar", "radial")
+"""The models that are only sampled, as in variational inference: a peer computes no density of data, or slowly."""
 
 STEPS, WIDTH, BINS, BOUND = 5, 64, 8, 5.0
 
@@ -51,7 +53,7 @@ def contenders(model: str, columns: int) -> dict[str, Contender]:
     """Return the flow of each installed package that has the model, by package.
 
     Args:
-        model: one of `MODELS`.
+        model: one of `FITTED` or `SAMPLED`.
         columns: length of a vector.
     """
     builders = {"inverseflow": _ours, "zuko": _zuko, "nflows": _nflows, "normflows": _normflows}
@@ -68,6 +70,9 @@ def _ours(model: str, columns: int) -> Contender:
     spline: dict[str, Any] = {"spline_bins": BINS, "spline_bound": BOUND}
     classes: dict[str, Any] = {
         "realnvp": partial(RealNVP, linear="none"),
+        "nice": partial(NICE, base="normal", mask="halves"),
+        "planar": partial(VectorPlanarFlow, explicit="sample"),
+        "radial": partial(VectorRadialFlow, explicit="sample"),
         "maf": MAF,
         "iaf": IAF,
         "nsf": partial(NSF, linear="none", **spline),
@@ -80,6 +85,8 @@ def _ours(model: str, columns: int) -> Contender:
 def _zuko(model: str, columns: int) -> Contender | None:
     import zuko
 
+    if model in ("nice", "planar", "radial"):
+        return None
     sizes = {"transforms": STEPS, "hidden_features": (WIDTH, WIDTH)}
     flow: Any
     if model == "realnvp":
@@ -99,19 +106,25 @@ def _zuko(model: str, columns: int) -> Contender | None:
 def _nflows(model: str, columns: int) -> Contender | None:
     import nflows.flows
     from nflows import transforms
+
+    if model in ("planar", "radial"):
+        return None
     from nflows.utils.torchutils import create_mid_split_binary_mask
 
     masked = {"features": columns, "hidden_features": WIDTH, "num_blocks": 1, "use_residual_blocks": False}
     spline = {"num_bins": BINS, "tails": "linear", "tail_bound": BOUND}
     layers: list[Any] = []
     for index in range(STEPS):
-        if model in ("realnvp", "nsf"):
+        if model in ("realnvp", "nice", "nsf"):
             mask = create_mid_split_binary_mask(columns)
             arguments = (mask if index % 2 else 1 - mask, _Net)
             if model == "nsf":
                 layers.append(transforms.PiecewiseRationalQuadraticCouplingTransform(*arguments, **spline))
             else:
-                layers.append(transforms.AffineCouplingTransform(*arguments))
+                affine = (
+                    transforms.AffineCouplingTransform if model == "realnvp" else transforms.AdditiveCouplingTransform
+                )
+                layers.append(affine(*arguments))
             continue
         layers += [transforms.ReversePermutation(columns)] if index else []
         if model == "nsf-ar":
@@ -119,6 +132,7 @@ def _nflows(model: str, columns: int) -> Contender | None:
         else:
             layer = transforms.MaskedAffineAutoregressiveTransform(**masked)
             layers.append(transforms.InverseTransform(layer) if model == "iaf" else layer)
+    layers += [transforms.ActNorm(columns)] if model == "nice" else []
     flow = nflows.flows.Flow(transforms.CompositeTransform(layers), nflows.distributions.StandardNormal([columns]))
     return Contender(flow, flow.log_prob, flow.sample)
 
@@ -134,11 +148,14 @@ def _normflows(model: str, columns: int) -> Contender | None:
     spline = {"num_bins": BINS, "tail_bound": BOUND}
     layers: list[Any] = []
     for index in range(STEPS):
-        if model == "realnvp":
+        if model in ("planar", "radial"):
+            layers.append((flows.Planar if model == "planar" else flows.Radial)((columns,)))
+        elif model in ("realnvp", "nice"):
             layers += [flows.Permute(columns, "swap")] if index else []
             half = columns - columns // 2
-            sizes = [half, WIDTH, WIDTH, 2 * (columns - half)]
-            layers.append(flows.AffineCouplingBlock(normflows.nets.MLP(sizes, init_zeros=True)))
+            predicted = (columns - half) * (2 if model == "realnvp" else 1)
+            net = normflows.nets.MLP([half, WIDTH, WIDTH, predicted], init_zeros=True)
+            layers.append(flows.AffineCouplingBlock(net, scale=model == "realnvp"))
         elif model == "nsf":
             layer = flows.CoupledRationalQuadraticSpline(columns, 1, WIDTH, **spline, reverse_mask=bool(index % 2))
             coupling = layer.prqct  # the wrapper knows residual networks only
@@ -153,6 +170,7 @@ def _normflows(model: str, columns: int) -> Contender | None:
         else:
             layers += [flows.Permute(columns)] if index else []
             layers.append(flows.MaskedAffineAutoregressive(columns, **masked))
+    layers = [flows.AffineConstFlow((columns,)), *layers] if model == "nice" else layers
     base = normflows.distributions.DiagGaussian(columns, trainable=False)
     flow = normflows.NormalizingFlow(base, layers)
     return Contender(flow, flow.log_prob, flow.sample)
