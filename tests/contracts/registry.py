@@ -29,6 +29,7 @@ from inverseflow.bijections import (
     CausalConv1d,
     CausalConv2d,
     CausalConv3d,
+    CDFTransform,
     Channels,
     Checkerboard,
     CheckpointedCompose,
@@ -71,6 +72,7 @@ from inverseflow.bijections import (
     RationalConv3d,
     RationalQuadratic,
     Residual,
+    Rosenblatt,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -94,6 +96,7 @@ from inverseflow.flows import (
     IResNet,
     PlanarFlow,
     RealNVP,
+    RosenblattFlow,
     VectorPlanarFlow,
     VectorRadialFlow,
 )
@@ -114,6 +117,8 @@ class Case:
     """Shape of the context of one event, None for an unconditional layer."""
     unit: bool = False
     """Whether its data lie in (0, 1), not on the whole real line."""
+    unit_latents: bool = False
+    """Whether its latents lie in (0, 1)."""
     levels: int | None = None
     """Grey levels of integer data, None for floating-point data."""
     integer_columns: tuple[int, ...] = ()
@@ -402,6 +407,26 @@ LAYERS = [
         idle=("net.layers.0.weight",),
         iterative=True,
     ),
+    Case(
+        "CDFTransform",
+        partial(CDFTransform, 4, components=2, epsilon=1e-6),
+        IMAGE,
+        unit_latents=True,
+        iterative=True,
+    ),
+    Case(
+        "CDFTransform-logistic",
+        partial(CDFTransform, 3, components=3, kind="logistic", epsilon=1e-6),
+        (3,),
+        unit_latents=True,
+        iterative=True,
+    ),
+    Case(
+        "Rosenblatt",
+        lambda: Rosenblatt([0.4, 0.6], [[-0.5, 0, 1], [0.5, 1, 0]], torch.eye(3) + 0.3 * torch.ones(2, 3, 3)),
+        (3,),
+        iterative=True,
+    ),
     Case("Residual", partial(Residual, 4, partial(LipschitzNet, width=5, depth=1)), VECTOR, iterative=True),
     Case(
         "Residual-conditional-image",
@@ -607,6 +632,13 @@ FLOWS = [
         "realnvp-image-sequence",
         partial(ImageRealNVP, (1, 8), levels=None, scales=3, steps=1, width=3, depth=1),
         (1, 8),
+    ),
+    Case("rosenblatt", partial(RosenblattFlow, (3,), width=4, components=2), (3,)),
+    Case(
+        "rosenblatt-conditional",
+        partial(RosenblattFlow, (2,), width=8, components=2, context_channels=2),
+        (2,),
+        context=(2,),
     ),
     Case("iresnet", partial(IResNet, (3,), steps=2, width=4), (3,)),
     Case("iresnet-conditional", partial(IResNet, (1,), steps=2, width=4, context_channels=2), (1,), context=(2,)),

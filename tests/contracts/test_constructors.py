@@ -15,11 +15,13 @@ from inverseflow.bijections import (
     AffineCoupling,
     Autoregressive,
     BatchNorm,
+    Bernstein,
     Bijection,
     Butterfly,
     CausalConv1d,
     CausalConv2d,
     CausalConv3d,
+    CDFTransform,
     Channels,
     Checkerboard,
     ContextAffine,
@@ -45,6 +47,8 @@ from inverseflow.bijections import (
     MaskedConvFlow,
     MemoryEfficientWoodbury,
     MintNet,
+    MixtureCDF,
+    MonotoneNetwork,
     Multiscale,
     PeriodicConv2d,
     Permute,
@@ -56,6 +60,7 @@ from inverseflow.bijections import (
     RationalConv3d,
     RationalQuadratic,
     Residual,
+    Rosenblatt,
     Scale,
     SelfNormalizingConv2d,
     SplineActivation,
@@ -111,6 +116,8 @@ COMPLETE = {
     InverseConv1d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     InverseConv3d: {"kernel_size": 3, "max_row_sum": 0.5, "groups": 2, **CHANNELS},
     LUConv1x1: CHANNELS,
+    CDFTransform: {"components": 3, "epsilon": 0.01, **CHANNELS},
+    Rosenblatt: {},
     Logit: {"alpha": 0.25},
     MaCow: {"kernel_size": (2, 3), "width": 3, **CHANNELS},
     MaskedConvFlow: {"kernel_size": (2, 3), "width": 3, "max_raw_scale": 2, **CHANNELS},
@@ -150,6 +157,9 @@ COMPLETE = {
     MaskedMLP: {"in_channels": 2, "out_channels": 4, "width": 4, "depth": 1, "degree_seed": 3, "context_channels": 2},
     ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
     Affine: {"max_log_scale": 2},
+    Bernstein: {"degree": 3, "bound": 2},
+    MixtureCDF: {"components": 3},
+    MonotoneNetwork: {"width": 3},
     Channels: {"conditioning": (0, 2)},
     Checkerboard: {"parity": 1},
     StandardLogistic: {"dims": 3},
@@ -185,9 +195,11 @@ SEQUENCES = {"size", "factors", "permutation", "event_shape", "conditioning", "c
 NO_NUMBERS = {"net", "build_net", "scales", "swap", "shared", "corner", "inverse_corner", "diagonal", "conv1x1"}
 NO_NUMBERS |= {"gradient", "order", "conditioner", "map", "solver", "split", "allow_constant", "direct", "log_det"}
 NO_NUMBERS |= {"cell", "standardize"}
+NO_NUMBERS |= {"kind", "weights", "means", "covariances"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
 PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}
+PARTS_OF_COUPLINGS |= {"Bernstein", "MixtureCDF", "MonotoneNetwork"}
 PARTS_OF_COUPLINGS |= {"Channels", "Checkerboard", "Halves", "Mask", "Split"}
 
 ARGUMENTS = [(build, name) for build, options in COMPLETE.items() for name in options if name not in NO_NUMBERS]

@@ -20,9 +20,9 @@ each_batch = pytest.mark.parametrize(
 
 
 def latents(case, layer, batch, device, precision, context):
-    """Draw any latents; for a layer on (0, 1) the latents of data, because float32 rounds far from the center."""
+    """Draw any latents; where data or latents lie in (0, 1) those of data, as float32 rounds far from the center."""
     x = case.data(batch, device, precision)
-    return layer(x, context)[0].detach() if case.unit else torch.randn_like(layer(x, context)[0])
+    return layer(x, context)[0].detach() if case.unit or case.unit_latents else torch.randn_like(layer(x, context)[0])
 
 
 @each_batch

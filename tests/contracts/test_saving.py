@@ -42,6 +42,11 @@ def test_it_computes_the_same_to_the_bit(case, way, device):
     torch.testing.assert_close(outputs(other, x, context), outputs(module, x, context), rtol=0, atol=0)
 
 
+KNOWN = {"initialized", "mean", "deviation", "variance", "permutation", "unpermutation", "signs"}
+KNOWN |= {"log_weights", "means", "factors"}  # of a known mixture
+"""Buffers that hold what was given, drawn or learned from data."""
+
+
 @each(ONE_OF_EACH_CLASS + KINDS_OF_FLOWS)
 def test_a_copy_shares_nothing_with_the_original(case):
     module = case.perturbed("cpu", torch.float64)
@@ -57,7 +62,7 @@ def test_only_parameters_and_what_was_drawn_or_learned_from_data_is_saved(case):
     module = case.build()
     parameters = {name for name, _ in module.named_parameters()}
     extra = {name.rpartition(".")[2] for name in set(module.state_dict()) - parameters}
-    assert extra <= {"initialized", "mean", "deviation", "variance", "permutation", "unpermutation", "signs"}
+    assert extra <= KNOWN
 
 
 @each_flow

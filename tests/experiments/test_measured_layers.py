@@ -7,6 +7,7 @@ from inverseflow import bijections
 from inverseflow.bijections import (
     Autoregressive,
     Bijection,
+    CDFTransform,
     CheckpointedCompose,
     ContextAffine,
     Coupling,
@@ -14,6 +15,7 @@ from inverseflow.bijections import (
     DequantizeColumns,
     Planar,
     Radial,
+    Rosenblatt,
     Standardize,
 )
 
@@ -28,7 +30,7 @@ NOT_MEASURED = {
     "noise": [Dequantize, DequantizeColumns],
     "measured by another name": [CheckpointedCompose, Coupling],
     "context": [ContextAffine],
-    "vectors and tables": [Autoregressive, Planar, Radial, Standardize],
+    "vectors and tables": [Autoregressive, CDFTransform, Planar, Radial, Rosenblatt, Standardize],
     "sequences and volumes": [layer for layer in EXPORTED if layer.__name__.endswith(("1d", "3d"))],
 }
 

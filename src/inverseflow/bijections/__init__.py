@@ -4,6 +4,7 @@ from inverseflow.bijections.actnorm import ActNorm, initialize_from_data
 from inverseflow.bijections.autoregressive import Autoregressive
 from inverseflow.bijections.base import Bijection, Shape
 from inverseflow.bijections.batchnorm import BatchNorm
+from inverseflow.bijections.cdf import CDFTransform
 from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
 from inverseflow.bijections.context_affine import ContextAffine
 from inverseflow.bijections.convolution.butterfly import Butterfly
@@ -42,6 +43,7 @@ from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
 from inverseflow.bijections.reshape import Permute, Squeeze
 from inverseflow.bijections.residual import Residual
+from inverseflow.bijections.rosenblatt import Rosenblatt
 from inverseflow.bijections.spline_activation import SplineActivation
 from inverseflow.bijections.splits import Channels, Checkerboard, Halves, Mask, Split
 from inverseflow.bijections.tables import DequantizeColumns, Standardize
@@ -59,6 +61,7 @@ __all__ = [
     "Bijection",
     "BijectionTransform",
     "Butterfly",
+    "CDFTransform",
     "CausalConv1d",
     "CausalConv2d",
     "CausalConv3d",
@@ -106,6 +109,7 @@ __all__ = [
     "RationalConv3d",
     "RationalQuadratic",
     "Residual",
+    "Rosenblatt",
     "Scale",
     "SelfNormalizingConv2d",
     "Shape",

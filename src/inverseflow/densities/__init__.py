@@ -4,6 +4,7 @@ from inverseflow.densities.autoregressive import MADE, AutoregressiveDensity, Pi
 from inverseflow.densities.density import BITS_PER_DIM, BITS_PER_SAMPLE, NATS, Density, Likelihood, Metric
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
+from inverseflow.densities.gaussian_mixture import GaussianMixture
 from inverseflow.densities.pretrained import load, save
 from inverseflow.densities.registry import create, density_class, names, option_names, register
 
@@ -15,6 +16,7 @@ __all__ = [
     "AutoregressiveDensity",
     "Density",
     "DensityDistribution",
+    "GaussianMixture",
     "Likelihood",
     "Metric",
     "PixelCNN",

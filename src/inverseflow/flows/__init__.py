@@ -31,6 +31,7 @@ from inverseflow.flows.vector.flow import VectorFlow, VectorOptions
 from inverseflow.flows.vector.iresnet import IResNet
 from inverseflow.flows.vector.nice import NICE
 from inverseflow.flows.vector.planar import VectorPlanarFlow, VectorRadialFlow
+from inverseflow.flows.vector.rosenblatt import RosenblattFlow
 
 __all__ = [
     "IAF",
@@ -57,6 +58,7 @@ __all__ = [
     "PeriodicFlow",
     "PlanarFlow",
     "RealNVP",
+    "RosenblattFlow",
     "SelfNormalizingFlow",
     "Step",
     "StepOptions",

@@ -56,7 +56,11 @@ def gaussian_mixture(x: Tensor, log_weights: Tensor, means: Tensor, scales: Tens
         >>> z, slope
         (tensor([-1.0000e+06,  2.0000e+00]), tensor([1., 1.]))
     """
-    u = (x - means) / scales
+    return standardized_gaussian_mixture((x - means) / scales, log_weights, scales)
+
+
+def standardized_gaussian_mixture(u: Tensor, log_weights: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `gaussian_mixture` does, of ``(x - means) / scales`` for each component, ``(K, *shape)``."""
     log_cdf, shares_below = _log_sum_and_shares(log_weights + log_normal_cdf(u))
     log_survival, shares_above = _log_sum_and_shares(log_weights + log_normal_cdf(-u))
     is_left = log_cdf <= log_survival

@@ -24,7 +24,7 @@ class Root:
     residual: float
     r"""The largest :math:`|f(x) - z| / \max(1, |z|)`, measured before a last step of Newton's method."""
     error: float
-    r"""How far the rounding of z may move x: the largest :math:`\epsilon |z| / f'(x)`, relative to max(1, \|x\|)."""
+    r"""How far rounding f may move x: the largest :math:`\epsilon \max(1, |z|) / f'(x)`, relative to max(1, \|x\|)."""
     evaluations: int
     """Number of evaluations of f."""
 
@@ -110,7 +110,7 @@ def _search(
         close = (size <= tolerance * resolution) & (residual.abs() <= tolerance * (1 + z.abs()))
         found = pending & (close | (upper - lower <= 2 * eps * resolution) | residual.isnan())
         answer = torch.where(close, target, torch.where(residual.isnan(), residual, x))
-        quality = residual.abs() / z.abs().clamp_min(1), eps * z.abs() / slope / x.abs().clamp_min(1)
+        quality = residual.abs() / z.abs().clamp_min(1), eps * z.abs().clamp_min(1) / slope / x.abs().clamp_min(1)
         results = torch.where(found, torch.stack([answer, *quality]), results)
         pending = pending & ~found
         left = int(unwrap_functorch(pending).sum())

@@ -51,8 +51,8 @@ class ModelOptions:
             of their steps; image, which takes any layer; planar, layers and splines without couplings; mintnet, its
             layers alone; realnvp-image, couplings of a checkerboard's colors and of channels; iresnet-image, residual
             layers. Flows of vectors, which are points and rows of a table: nice, nsf, realnvp, maf, iaf, nsf-ar,
-            iresnet, planar-flow, radial-flow. Densities without an inverse: made, pixelcnn and pixelrnn of images,
-            wavenet of audio. A model of your own is found by the name that it was registered with.
+            iresnet, planar-flow, radial-flow, rosenblatt. Densities without an inverse: made, pixelcnn and pixelrnn of
+            images, wavenet of audio. A model of your own is found by the name that it was registered with.
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
         depth: hidden layers of the networks (flows of vectors, realnvp-image and iresnet-image, densities without an
@@ -83,7 +83,8 @@ class ModelOptions:
         linear: the map that mixes columns between the steps of a flow of vectors: LU factors, orthogonal, or none.
         base: density of the latent of nice.
         components: components of a mixture, for each element: of logistics if the data are levels, else of normals. By
-            default one logit for each level, or one normal; of wavenet with over 256 levels 10 components.
+            default one logit for each level, or one normal; of wavenet with over 256 levels 10 components; of
+            rosenblatt 8 normals.
         orders: number of orders of made, whose mixture it is.
         connectivities: number of random connectivities of made, whose mixture it is.
         cell: how the LSTM cells of pixelrnn scan the image.

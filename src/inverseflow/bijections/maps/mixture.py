@@ -51,7 +51,7 @@ class MixtureCDF(RootMap):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "components", whole_number("components", self.components, at_least=1))
-        one_of("kind", self.kind, get_args(Kind))
+        checked_kind(self.kind)
 
     @property
     def num_parameters(self) -> int:
@@ -68,6 +68,11 @@ class MixtureCDF(RootMap):
     def _evaluate(self, x: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor]:
         z, slope = MIXTURES[self.kind](x, *prepared)
         return (1 - MIN_SLOPE) * z + MIN_SLOPE * x, (1 - MIN_SLOPE) * slope + MIN_SLOPE
+
+
+def checked_kind(kind: Kind) -> Kind:
+    """Return the kind of a mixture, or raise ValueError if there is no such kind."""
+    return one_of("kind", kind, get_args(Kind))
 
 
 def mixture_parameters(parameters: Tensor, kind: Kind) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from inverseflow.bijections.maps.base import ElementwiseMap
 from inverseflow.errors import ConvergenceError
-from inverseflow.ops import monotone_root
+from inverseflow.ops import Root, monotone_root
 from inverseflow.ops.precision import at_least_single
 
 MIN_SLOPE = 0.02
@@ -32,12 +32,7 @@ class RootMap(ElementwiseMap):
         exact, prepared = at_least_single(z), self._prepared(parameters)
         start, reach = self._bracket(exact.detach(), *(tensor.detach() for tensor in prepared))
         root = monotone_root(self._evaluate, exact, *prepared, start=start, reach=reach)
-        if root.error > MAX_ERROR:
-            raise ConvergenceError(
-                f"rounding z in {exact.dtype} alone moves the inverse of {self} by a share of {root.error:.1g}; "
-                "compute in float64, or keep the parameters smaller"
-            )
-        x = root.value
+        x = determined(root, self)
         return x.to(z.dtype), -self._evaluate(x, *prepared)[1].log().to(z.dtype)
 
     def _prepared(self, parameters: Tensor) -> tuple[Tensor, ...]:
@@ -54,3 +49,13 @@ class RootMap(ElementwiseMap):
     @abstractmethod
     def _bracket(self, z: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor | float]:
         """Return where to look for the root first, and how far from there it may be."""
+
+
+def determined(root: Root, map: object) -> Tensor:
+    """Return the value of a root, or raise ConvergenceError if rounding of its equation leaves it undetermined."""
+    if root.error > MAX_ERROR:
+        raise ConvergenceError(
+            f"rounding z in {root.value.dtype} alone moves the inverse of {map} by a share of {root.error:.1g}; "
+            "compute in float64, or keep the parameters smaller"
+        )
+    return root.value

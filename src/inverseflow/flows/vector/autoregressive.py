@@ -38,7 +38,7 @@ class MAF(VectorFlow):
     """
 
     def __init__(self, event_shape: Sequence[int], **options: Unpack[VectorKwargs]) -> None:
-        super().__init__(event_shape, _alternating(Affine()), mixing=False, **options)
+        super().__init__(event_shape, alternating(Affine()), mixing=False, **options)
 
 
 @register("iaf")
@@ -59,7 +59,7 @@ class IAF(VectorFlow):
     """
 
     def __init__(self, event_shape: Sequence[int], **options: Unpack[VectorKwargs]) -> None:
-        layer = _alternating(Affine())
+        layer = alternating(Affine())
         super().__init__(event_shape, lambda *arguments: Inverse(layer(*arguments)), mixing=False, **options)
 
 
@@ -94,11 +94,11 @@ class AutoregressiveNSF(VectorFlow):
         spline_bound: float = 5.0,
         **options: Unpack[VectorKwargs],
     ) -> None:
-        layer = _alternating(RationalQuadratic(spline_bins, spline_bound))
+        layer = alternating(RationalQuadratic(spline_bins, spline_bound))
         super().__init__(event_shape, layer, mixing=False, **options)
 
 
-def _alternating(map: ElementwiseMap) -> Callable[[int, int, VectorOptions], Bijection]:
+def alternating(map: ElementwiseMap) -> Callable[[int, int, VectorOptions], Bijection]:
     """Return the builder of autoregressive layers in the natural and the reversed order by turns."""
 
     def build(channels: int, index: int, options: VectorOptions) -> Bijection:
