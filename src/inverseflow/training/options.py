@@ -87,6 +87,7 @@ class ModelOptions:
             rosenblatt 8 normals.
         orders: number of orders of made, whose mixture it is.
         connectivities: number of random connectivities of made, whose mixture it is.
+        gated: whether pixelcnn has two gated stacks, or (--model.gated=false) one plain stack, which has a blind spot.
         cell: how the LSTM cells of pixelrnn scan the image.
         stacks: number of stacks of wavenet. The dilations of a stack are 1, 2, 4 …, one for each of its layers.
     """
@@ -122,6 +123,7 @@ class ModelOptions:
     components: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
     orders: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
     connectivities: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
+    gated: bool | None = field(default=None, metadata=_NO_INVERSE)
     cell: Literal["diagonal", "row"] | None = field(default=None, metadata=_NO_INVERSE)
     stacks: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_NO_INVERSE)
 
