@@ -31,6 +31,15 @@ def test_the_architecture_of_the_paper_is_a_ground_that_other_options_stand_on()
     assert isinstance(paper, CInCFlow)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"), [("realnvp", "realnvp-image"), ("nsf", "pixelcnn, or a flow such as inverse-flow")]
+)
+def test_a_model_of_rows_refuses_gray_levels_and_names_one_of_images(name, instead):
+    digits = Description("digits", (1, 8, 8), levels=17)
+    with pytest.raises(OptionError, match=f"models rows of real numbers, not 17 levels; take {instead}$"):
+        build_density(ModelOptions(name=name), digits, seed=0)
+
+
 @pytest.mark.parametrize("name", ["arma", "image"])
 def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
     message = f"cannot build {name} for images .* no publication describes it, so paper_options has no effect"

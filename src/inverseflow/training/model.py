@@ -40,6 +40,7 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
     if data.condition is not None:
         given["context_channels"] = data.condition.size
     try:
+        _check_levels(options.name, data)
         _check_whole_numbers(options.name, data, whole)
         paper = getattr(densities.density_class(options.name), "paper_options", None) if options.paper_options else {}
         if paper is None:
@@ -59,6 +60,16 @@ def without_preset(options: ModelOptions, preset: Mapping[str, Any]) -> ModelOpt
     lacking = [] if known is None else [name for name in preset if name in options.given() and name not in known]
     dropped: dict[str, Any] = {name: None for name in lacking if getattr(options, name) == preset[name]}
     return replace(options, **dropped)
+
+
+def _check_levels(name: str, data: Splits[Any] | Description) -> None:
+    """Refuse gray levels if a density has no place for them."""
+    options = densities.option_names(name)
+    if data.levels is not None and options is not None and "levels" not in options:
+        of_images = f"{name}-image"
+        exact = "pixelcnn" if len(data.event_shape) == 3 else "wavenet"
+        instead = of_images if of_images in densities.names() else f"{exact}, or a flow such as inverse-flow"
+        raise ValueError(f"it models rows of real numbers, not {data.levels} levels; take {instead}")
 
 
 def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: list[int]) -> None:
