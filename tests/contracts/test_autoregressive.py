@@ -249,6 +249,17 @@ def test_it_comes_back_from_copies_pickles_and_folders(case, tmp_path):
     )
 
 
+@each_density
+def test_it_is_whole_once_its_state_is_loaded_if_it_was_built_without_memory(case):
+    density = in_evaluation(case, torch.float32)
+    with torch.device("meta"):
+        other = case.build()
+    other = other.to_empty(device="cpu").eval()
+    other.load_state_dict(density.state_dict())
+    x, context = case.data(3, "cpu", torch.float32), case.draw_context(3, "cpu", torch.float32)
+    torch.testing.assert_close(other(x, context), density(x, context), rtol=0, atol=0)
+
+
 @each(CONTINUOUS)
 def test_a_continuous_density_is_in_the_units_of_the_data(case):
     density = in_evaluation(case).train()

@@ -81,7 +81,7 @@ class MaskedConv(nn.Module):
         ]
         self.weight = nn.Parameter(torch.empty(self.out_channels, self.in_channels, *stored))
         self.register_buffer("mask", self._derive_mask(), persistent=False)
-        bound = max(1.0, self.mask.flatten(1).sum(1).mean().item()) ** -0.5
+        bound = max(1.0, self._support().float().flatten(1).sum(1).mean().item()) ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         self.bias = nn.Parameter(torch.empty(self.out_channels).uniform_(-bound, bound)) if bias else None
 
@@ -101,12 +101,16 @@ class MaskedConv(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, {kind}"
 
     def _derive_mask(self) -> Tensor:
+        return self._support().to(self.weight)
+
+    def _support(self) -> Tensor:
+        """Return which weights are not masked, on the CPU wherever the layer lives."""
         offsets = torch.zeros((), dtype=torch.long, device="cpu")  # by how much a tap lies before the pixel
         for taps, size in zip(self.weight.shape[2:], self.kernel_size, strict=True):
             offsets = offsets[..., None] * size + torch.arange(taps, device="cpu") - size // 2
         source, target = (torch.arange(n, device="cpu") % self.colors for n in (self.in_channels, self.out_channels))
         own = target[:, None] > source if self.strict else target[:, None] >= source
-        return torch.where(offsets == 0, own[(...,) + (None,) * offsets.ndim], offsets < 0).to(self.weight)
+        return torch.where(offsets == 0, own[(...,) + (None,) * offsets.ndim], offsets < 0)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
