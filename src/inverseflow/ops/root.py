@@ -15,6 +15,10 @@ Increasing = Callable[..., tuple[Tensor, Tensor]]
 """A function of x and parameters that returns f(x) and f'(x), both of x's shape."""
 
 
+FEW = 2048
+"""Fewer elements are evaluated again sooner than they are told apart."""
+
+
 @dataclass(frozen=True)
 class Root:
     """The solution of f(x) = z, and how well it solves the equation."""
@@ -129,7 +133,7 @@ def _search(
         stride = torch.where(inside | bounded, stride, 2 * stride)
         new = torch.where(inside, target, fallback)
         x, last = new, (new - x).abs()
-        if 2 * left <= places.numel() and not transforms_active():
+        if 2 * left <= places.numel() >= FEW and not transforms_active():
             everything = _put(results, places, everything)
             index = pending.flatten().nonzero()[:, 0]
             parameters = [_select(tensor, x.shape, index) for tensor in parameters]

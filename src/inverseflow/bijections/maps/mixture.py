@@ -92,5 +92,8 @@ def mixture_bracket(z: Tensor, log_weights: Tensor, means: Tensor, scales: Tenso
     """Return where to start looking for a quantile, and how far from there it may be."""
     quantiles = means + scales * z  # of each component: the quantile of the mixture lies between them
     low, high = quantiles.aminmax(dim=0)
-    start = (log_weights.exp() * quantiles).sum(0)
+    weights = log_weights.exp()
+    mean = (weights * means).sum(0)
+    deviation = (weights * ((means - mean) ** 2 + scales**2)).sum(0).sqrt()
+    start = torch.minimum(torch.maximum(mean + deviation * z, low), high)
     return start, torch.maximum(high - start, start - low)

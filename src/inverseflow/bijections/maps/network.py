@@ -64,7 +64,10 @@ class MonotoneNetwork(RootMap):
 
     def _bracket(self, z: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor]:
         linear, *_, last, _ = prepared
-        return z / linear, last.sum(0) / linear
+        bound = last.sum(0)
+        low, high = (z - bound) / linear, (z + bound) / linear
+        start = torch.minimum(torch.maximum(z, low), high)  # where the map is the identity, or as near as it can be
+        return start, torch.maximum(high - start, start - low)
 
     def _evaluate(self, x: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor]:
         linear, first, bias, hidden_bias, last, hidden = prepared
