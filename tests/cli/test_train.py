@@ -153,6 +153,14 @@ def test_another_model_takes_those_options_of_a_preset_that_it_has(run, data, mo
     assert {name: settings[name] for name in kept} == kept
 
 
+@pytest.mark.parametrize("model", ["realnvp", "iresnet"])
+def test_a_flow_of_vectors_names_its_form_for_images(run, model):
+    code, _, error = run("train", "digits", "--model", model)
+
+    assert code == 2
+    assert f"{model} models vectors, not events (1, 8, 8); take {model}-image" in error
+
+
 def test_an_option_that_another_model_lacks_is_refused_if_it_was_asked_for(run):
     code, _, error = run("train", "rings", "--model", "maf", "--model.spline-bound", 4)
 

@@ -39,6 +39,8 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
         given["integer_columns"] = whole
     if data.condition is not None:
         given["context_channels"] = data.condition.size
+    if len(event_shape) > 1 and f"{options.name}-image" in densities.names():
+        raise OptionError(f"{options.name} models vectors, not events {event_shape}; take {options.name}-image")
     try:
         _check_levels(options.name, data)
         _check_whole_numbers(options.name, data, whole)
