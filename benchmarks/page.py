@@ -93,8 +93,8 @@ parameters. All flows of a line were trained on the same batches of 256 points b
 """
 _DENSITY_TIMES = """
 Batches of 256 normal vectors. After a peer's time stands our time / it. log_prob and sample take no gradients; a
-training step is log-likelihood, backward and a step of Adam. Inverse autoregressive, planar
-and radial flows are only sampled, because a peer computes no density of data, or slowly.
+training step is log-likelihood, backward and a step of Adam. Inverse autoregressive, planar and radial flows are only
+sampled, because a peer computes no density of data, or slowly.
 """
 _INVERSES = """
 Our masked autoregressive flow, after a short training on synthetic correlated vectors. *sequential* finds one column

@@ -183,5 +183,5 @@ class _Net(MLP):
         super().__init__(in_features, out_features, width=WIDTH)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        y: Tensor = super().forward(x)
         return y
