@@ -335,5 +335,5 @@ def example_context_shape(density: Density) -> Shape | None:
     """Return the shape of a context that a density takes, a vector if several would do; None if it takes none."""
     if density.context_shape is not None:
         return density.context_shape
-    found = (getattr(module, "context_channels", None) for module in density.modules())
+    found = [density._context_channels, *(getattr(module, "context_channels", None) for module in density.modules())]
     return next(((channels,) for channels in found if channels is not None), None)

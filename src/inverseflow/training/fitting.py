@@ -266,7 +266,7 @@ def _context_length(density: Density) -> int | None:
     if density.context_shape is not None:
         return density.context_shape[0]
     if not isinstance(density, Flow):
-        return None
+        return density._context_channels
     sizes = (getattr(module, "context_channels", None) for module in density.modules())
     return next((size for size in sizes if size), None)
 

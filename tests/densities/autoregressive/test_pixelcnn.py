@@ -9,6 +9,7 @@ import torch
 from inverseflow import fit
 from inverseflow.data import load_images
 from inverseflow.densities import MADE, AutoregressiveDensity, PixelCNN
+from inverseflow.errors import OptionError
 from tests.contracts.registry import perturb
 
 SMALL = {"levels": 4, "width": 12, "depth": 2, "kernel_size": 3, "first_kernel_size": 3}
@@ -139,6 +140,14 @@ def test_a_context_vector_is_a_spatial_context_that_is_the_same_everywhere(gated
     everywhere = context[..., None, None].expand(-1, -1, 3, 4)
     torch.testing.assert_close(density.log_prob(x, context), density.log_prob(x, everywhere))
     assert (density.log_prob(x, context) - density.log_prob(x, context.flip(0))).abs().max() > 0.01
+
+
+def test_it_is_fitted_to_labels_and_told_of_their_number():
+    density = PixelCNN((1, 3, 3), levels=4, width=4, depth=1, context_channels=3)
+    x, labels = torch.randint(4, (40, 1, 3, 3), dtype=torch.uint8), torch.arange(40) % 3
+    assert fit(density, x, labels, max_steps=2, progress=False).steps == 2
+    with pytest.raises(OptionError, match="takes contexts of length 3: give one context for each example"):
+        fit(density, x, max_steps=2, progress=False)
 
 
 @pytest.mark.parametrize(
