@@ -332,3 +332,22 @@ def test_the_options_of_the_model_are_by_default_those_of_the_run_to_start_from(
     settings = yaml.safe_load(capsys.readouterr().out)
 
     assert settings["model"]["steps"] == 7 and settings["init_from"] == str(source.path)
+
+
+def test_a_density_without_an_inverse_is_trained_and_refuses_what_takes_one(run, tmp_path):
+    folder = tmp_path / "made"
+    words = ["--model", "made", "--model.width", 8, "--max-steps", 2, "--validate-every", 2, "--accelerator", "cpu"]
+    code, text, error = run("train", "digits", *words, "--quiet", "--out", folder)
+
+    assert code == 0, error
+    assert "bits/dim (exact) on 360 test images" in text and "there is no inverse" in text
+    report = json.loads(Run(folder).report.read_text())
+    assert report["likelihood"] == report["evaluation"]["likelihood"] == "exact"
+    assert not Run(folder).reconstructions.exists() and Run(folder).samples.exists()
+    for command, done in {"reconstruct": "reconstructed", "interpolate": "interpolated"}.items():
+        code, _, error = run(command, folder)
+        assert code == 2 and f"a made has no inverse, so that no images can be {done}; train a flow" in error
+    code, _, error = run("evaluate", folder, "--importance-samples", 5)
+    assert code == 2 and "the likelihood of this model is exact, no bound to tighten" in error
+    code, _, error = run("train", "digits", *words, "--gradient-checkpointing", "--out", tmp_path / "other")
+    assert code == 2 and "made recomputes no activations; leave gradient_checkpointing out" in error

@@ -2,6 +2,7 @@
 
 import pytest
 
+from inverseflow.data import Lattice
 from inverseflow.errors import OptionError
 from inverseflow.flows import CInCFlow, PlanarFlow
 from inverseflow.training.model import build_density
@@ -67,3 +68,12 @@ def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
 def test_an_option_that_a_flow_cannot_honour_is_refused(options, message):
     with pytest.raises(OptionError, match=message):
         build(**options)
+
+
+def test_a_density_without_dequantization_refuses_columns_of_whole_numbers():
+    data = Description("table", (2,), None, columns=("a", "b"), lattices={"b": Lattice(0.5)})
+    with pytest.raises(
+        OptionError, match=r"cannot build made for rows \(2,\): it can't dequantize .* \('b'\); take a fl"
+    ):
+        build_density(ModelOptions(name="made"), data, seed=0)
+    assert build_density(ModelOptions(name="nsf"), data, seed=0).integer_columns == (1,)

@@ -80,8 +80,8 @@ def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: li
     if columns and options is not None and "integer_columns" not in options:
         names = listed_columns([data.columns[place] for place in columns])
         raise ValueError(
-            f"it can't model whole numbers or categories ({names}) next to real numbers; leave these columns out, make "
-            "them context (context_columns, --context-columns), or take a flow such as nsf"
+            f"it can't dequantize whole numbers or categories ({names}); take a flow such as nsf, make these columns "
+            "context (--context-columns), or model numbers as continuous nevertheless (--lattice ignore)"
         )
 
 
