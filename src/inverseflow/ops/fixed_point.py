@@ -174,8 +174,8 @@ def invert_residual(
         Behrmann et al., Invertible Residual Networks, 2019, section 2, https://arxiv.org/abs/1811.00995.
 
     Example:
-        >>> invert_residual(lambda x: 0.5 * x, torch.tensor([[3.0]])).value
-        tensor([[2.]])
+        >>> invert_residual(lambda x: 0.5 * x, torch.tensor([[3.0]])).value.item()
+        2.0
     """
     invert = torch.compiler.disable(_invert_residual) if torch.compiler.is_compiling() else _invert_residual
     solution: FixedPoint = invert(g, z, tolerance, max_iterations)
