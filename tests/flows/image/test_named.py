@@ -19,7 +19,7 @@ ASKED_FOR = {
     *("inverse-flow", "glow", "cinc", "finc", "emerging", "periodic", "exponential", "self-normalizing", "woodbury"),
     *("macow", "butterfly", "mintnet", "arma", "planar"),
 }
-OF_VECTORS = {"nice", "nsf", "realnvp", "maf", "iaf", "nsf-ar", "iresnet", "planar-flow", "radial-flow"}
+OF_VECTORS = {"nice", "nsf", "realnvp", "maf", "iaf", "nsf-ar", "iresnet", "planar-flow", "radial-flow", "rosenblatt"}
 
 
 def step(name, **options):
