@@ -128,7 +128,7 @@ def test_a_length_is_refused_of_images(trained, run):
         ((), "the data set 'audio' needs a folder of WAV files: give data_dir (--data-dir)"),
         (("--segment-length", "900"), "segment_length is 900, but the longest recording in"),
         (("--segment-length", "0"), "segment_length must be between 1 and"),
-        (("--segment-length", "300", "--model", "maf", "--model.stacks", "2"), "has no option stacks"),
+        (("--segment-length", "300", "--model", "glow", "--model.stacks", "2"), "has no option stacks"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_sentence(folder, run, tmp_path, words, message):

@@ -111,15 +111,6 @@ def test_a_new_density_is_the_distribution_of_its_head():
     torch.testing.assert_close(WaveNet((1, 50), **TINY).bits_per_dim(x), torch.full((3,), 8.0))
 
 
-def test_a_new_mixture_lies_around_the_element_before():
-    density = WaveNet((1, 40), levels=1000, components=1, **TINY)
-    x = torch.randint(1000, (2, 1, 40))
-    _, mean, log_scale = density.parameters_of(x).unbind(1)
-    torch.testing.assert_close(mean[..., 1:], 2 * x[..., :-1].float() / 999 - 1)
-    assert not mean[..., 0].any()
-    assert not log_scale.any()
-
-
 def test_every_parameter_receives_a_gradient():
     density = prepared(context_channels=2)
     density.log_prob(torch.randint(256, (2, 1, 30)), torch.randn(2, 2)).sum().backward()

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from inverseflow.densities.autoregressive.base import AutoregressiveDensity, Choose
 from inverseflow.densities.registry import register
-from inverseflow.distributions.heads import LogisticMixture, head_for
+from inverseflow.distributions.heads import head_for
 from inverseflow.utils.arguments import whole_number
 
 _ELEMENTS = 2**16  # evaluated at a time without gradients, to bound the memory
@@ -33,7 +33,7 @@ class WaveNet(AutoregressiveDensity):
         event_shape: ``(1, T)``, one channel.
         levels: number of levels, such as 256 of μ-law audio or 65536 of 16-bit audio.
         components: components of a mixture of logistics for each element; None for a categorical distribution of up to
-            256 levels, and 10 components beyond. Means of a mixture are counted from the element before.
+            256 levels, and 10 components beyond.
         width: channels of the hidden layers. The sum over the layers has twice as many.
         depth: layers of a stack; the last one has dilation :math:`2^{\text{depth} - 1}`.
         stacks: number of stacks.
@@ -102,14 +102,14 @@ class WaveNet(AutoregressiveDensity):
 
     def parameters_of(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters of the head for every element, ``(B, P, 1, T)``."""
-        before = F.pad(self._network_input(x), (1, -1))  # an element sees those before it
-        h = self.first(before)
+        h = self.first(F.pad(self._network_input(x), (1, -1)))  # an element sees those before it
         outputs = []
         for layer, term in zip(self.layers, self._context_terms(context), strict=True):
             h, z = layer(h, term)
             outputs.append(z)
         hidden = self.hidden(self.skip(torch.cat(outputs, 1)).relu()).relu()
-        return self._counted_from(before, self.last(hidden)).unsqueeze(2)
+        parameters: Tensor = self.last(hidden)
+        return parameters.unsqueeze(2)
 
     def with_length(self, length: int) -> Self:
         """Return the same density of sequences of another length; it shares all parameters with this one."""
@@ -129,17 +129,10 @@ class WaveNet(AutoregressiveDensity):
         cache = _Cache(self, rows, self._context_terms(context))
         previous = x.new_zeros(rows, dtype=self._weight_dtype())
         for t in range(x.shape[2]):
-            element = choose(self._counted_from(previous[:, None], cache.output_at(t, previous)))
+            element = choose(cache.parameters_at(t, previous))
             x[:, 0, t] = element
             previous = self._network_input(element)
         return x
-
-    def _counted_from(self, before: Tensor, parameters: Tensor) -> Tensor:
-        """Add the elements before ``(B, 1, *rest)`` to the means among the parameters ``(B, P, *rest)`` of mixtures."""
-        if not isinstance(self.head, LogisticMixture):
-            return parameters
-        logits, means, log_scales = parameters.chunk(3, 1)
-        return torch.cat([logits, means + before, log_scales], 1)
 
     def _context_terms(self, context: Tensor | None) -> Sequence[Tensor | None]:
         """Return what the context adds to each layer, ``(B, 2 width, 1 or T)``."""
@@ -209,8 +202,8 @@ class _Cache:
             for place, layer in enumerate(layers)
         ]
 
-    def output_at(self, t: int, previous: Tensor) -> Tensor:
-        """Return the output ``(rows, P)`` for element t, given the one before it ``(rows,)`` as the network sees it.
+    def parameters_at(self, t: int, previous: Tensor) -> Tensor:
+        """Return the parameters ``(rows, P)`` of element t, given the one before it ``(rows,)`` as the network sees it.
 
         Elements come in their order, from 0 on.
         """
