@@ -120,6 +120,15 @@ def test_a_file_of_wrong_settings_is_one_line(run, tmp_path, content, message):
     assert error.startswith(f"inverseflow: error: {config}") and message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(("words", "batch_size"), [([], 16), (["--preset", "mnist"], 100), (["--batch-size", "7"], 7)])
+def test_a_model_has_a_preset_of_its_own_for_some_data(run, words, batch_size):
+    _, text, _ = run("train", "mnist", "--model", "pixelcnn", *words, "--print-config")
+    settings = yaml.safe_load(text)
+
+    assert settings["batch_size"] == batch_size
+    assert settings["model"]["name"] == "pixelcnn"
+
+
 def test_a_preset_is_the_ground(run):
     _, text, _ = run("train", "mnist", "--preset", "mnist-paper", "--model.steps", 3, "--print-config")
     settings = yaml.safe_load(text)

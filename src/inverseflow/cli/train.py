@@ -54,9 +54,9 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
     ) -> None:
         """Train a density on images, points, a table or audio, and write all about the run into a folder.
 
-        The settings start from the preset of the data, or from --preset NAME; another model takes those of the preset's
-        model options that it has. Each --config FILE changes them, and the other options change them last. The value
-        null turns an optional setting off.
+        The settings start from --preset NAME, or else from the preset of the data and the model (mnist-pixelcnn) or of
+        the data alone. A model takes those of the preset's model options that it has. Each --config FILE changes the
+        settings, and the other options change them last. The value null turns an optional setting off.
 
         The run folder receives config.yaml, data.json, metrics.csv, TensorBoard events, checkpoints, the trained model,
         samples.png, curves.png and report.json; of a flow of images also reconstructions.png, of a flow of vectors
@@ -69,6 +69,7 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
             inverseflow train mnist --help       (shows the defaults for mnist)
             inverseflow train mnist --data-dir DIR --out runs/mnist --max-steps 3000 --batch-size 100
             inverseflow train mnist --model finc --out runs/finc
+            inverseflow train mnist --model pixelcnn --out runs/pixelcnn
             inverseflow train mnist --model.steps 8 --optimizer.learning-rate 5e-4 --optimizer.ema 0.999
             inverseflow train mnist --out runs/mnist --resume
             inverseflow train mnist --condition label --out runs/labeled
@@ -89,7 +90,7 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         values = asdict(settings)
         out = values["out"] or Path("runs") / (preset or data)
         chosen = TrainOptions.from_mapping({"data": data, **values, "out": out})
-        of_preset = _preset(preset or data).get("model", {})
+        of_preset = _preset(preset, data, chosen.model.name).get("model", {})
         if chosen.model.name != of_preset.get("name", ModelOptions().name):
             from inverseflow.training.model import without_preset
 
@@ -116,22 +117,25 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
         /,
         *,
         preset: str | None = None,
+        model: Annotated[str | None, Parameter(name=["--model", "--model.name"])] = None,
         config: Annotated[tuple[File, ...], Parameter(consume_multiple=False)] = (),
         out: File | None = None,
         resume: bool = False,
         init_from: Path | None = None,
     ) -> None:
-        found.update(preset=preset or data, config=config, out=out, resume=resume, init_from=init_from)
+        run = Run(out or Path("runs") / (preset or data))
+        settings = _preset(preset, data, model)
+        found.update(settings=settings, run=run, config=config, resume=resume, init_from=init_from)
 
     app = App(help_flags=(), version_flags=(), result_action="return_value", default_command=sources)
     command, bound, *_ = app.parse_known_args(argv)
     command(*bound.args, **bound.kwargs)
-    run = Run(found["out"] or Path("runs") / found["preset"])
+    run: Run = found["run"]
+    settings: dict[str, Any] = found["settings"]
     if found["resume"] and run.exists:
         run.options()  # raises if config.yaml is damaged
         settings = run.settings()
     else:
-        settings = _preset(found["preset"])
         source = None if found["init_from"] is None else Run(found["init_from"])
         if source is not None and source.exists:
             settings = {**settings, "model": source.settings()["model"]}
@@ -140,10 +144,11 @@ def _default_settings(argv: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _preset(name: str) -> dict[str, Any]:
-    """Return the settings of a preset or of the preset of a data set, none if it has none."""
-    name = "two-moons" if name in get_args(ToyName) else name
-    return load_preset(name) if name in _PRESET_NAMES else {}
+def _preset(preset: str | None, data: str, model: str | None) -> dict[str, Any]:
+    """Return the settings of the preset, else of the one for the data and the model, else of the one for the data."""
+    data = "two-moons" if data in get_args(ToyName) else data
+    names = (preset,) if preset else (f"{data}-{model}", data)
+    return next((load_preset(name) for name in names if name in _PRESET_NAMES), {})
 
 
 def _read(path: Path) -> dict[str, Any]:
