@@ -41,6 +41,13 @@ def test_what_is_clamped_is_said():
     assert ends.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "logistic"])
+def test_an_epsilon_below_the_resolution_still_keeps_quantiles_finite(kind):
+    x, log_det = CDFTransform(1, kind=kind, epsilon=1e-9).inverse(torch.tensor([[0.0], [1.0]]))
+    assert x.isfinite().all() and log_det.isfinite().all()
+    torch.testing.assert_close(x[0], -x[1])
+
+
 def test_numbers_that_are_no_probabilities_are_refused():
     with pytest.raises(ValueError, match="probabilities lie between 0 and 1, got 2 others of 3"):
         CDFTransform(1).inverse(torch.tensor([[-0.1], [0.5], [1.1]]))

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 from functools import partial
 
 import pytest
@@ -227,6 +228,8 @@ def test_a_network_of_ones_own_is_estimated_and_differentiated_like_ours(log_det
 def test_a_network_of_unknown_constant_is_refused_with_how_to_build_it():
     with pytest.raises(TypeError, match="Lipschitz constant of Linear is not known; take LipschitzNet, a Sequential"):
         Residual(4, nn.Linear(4, 4))
+    with pytest.raises(TypeError, match="constant of ELU is not known"):
+        Residual(4, nn.ELU(alpha=-5.0))
 
 
 def test_a_constant_of_one_or_more_is_refused():
@@ -240,6 +243,13 @@ def test_a_series_that_is_not_converged_is_refused_with_its_bound():
     message = r"a series of 5 terms may err by 0\.47 nats per element, above its tolerance of 0\.001; take 49 terms"
     with pytest.raises(ValueError, match=message):
         Residual(4, partial(LipschitzNet, width=3), log_det="series", terms=5)
+
+
+def test_a_tolerance_below_rounding_takes_more_terms_and_ends():
+    layer = Residual(4, partial(LipschitzNet, width=3), tolerance=1e-20)
+    exact = sum(Fraction(9, 10) ** k / k for k in range(600, 1500))  # the rest is below 1e-68
+    assert exact < layer.truncation_bound(1, terms=599) < 1.02 * exact
+    assert layer.truncation_bound(1) <= 1e-20
 
 
 def test_an_event_too_large_for_a_dense_jacobian_is_refused():

@@ -31,6 +31,15 @@ def test_the_log_determinant_and_a_normal_are_the_density():
     torch.testing.assert_close(normal + log_det, density.log_prob(x), rtol=1e-10, atol=1e-10)
 
 
+def test_no_rows_are_drawn_and_weights_that_were_rounded_add_up_to_one():
+    density = GaussianMixture([0.33333, 0.33333, 0.33333], MEANS, COVARIANCES)
+    assert density.sample(0).shape == (0, 2)
+    x = MEANS.float()
+    z, log_det = density.rosenblatt(x)
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(normal + log_det, density.log_prob(x), rtol=0, atol=2e-6)
+
+
 def test_the_map_is_the_integral_of_the_conditional_density():
     density, x = mixture(), torch.tensor([[-2.0, 0.5], [0.3, -1.0], [1.8, 2.0]], dtype=torch.float64)
     u = torch.special.ndtr(density.rosenblatt(x)[0])

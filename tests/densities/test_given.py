@@ -61,7 +61,10 @@ def test_standardized_continuous_data_are_given_in_their_own_units():
         (MAF((3,), steps=1), {7: 1.0}, r"got \[7\]"),
         (MAF((3,), steps=1, integer_columns=[0]), {0: 1.0}, "columns of whole numbers can't be given, got \\[0\\]"),
         (MAF((3,), steps=1), {0: float("nan")}, "the given element 0 must be finite, got nan"),
-        (MADE((3,), levels=2), {0: 5}, "5"),
+        (MADE((3,), levels=2), {0: 5}, "a given level must be a whole number from 0 to 1, got 5"),
+        (MADE((3,), levels=256), {0: 300}, "from 0 to 255, got 300"),
+        (MADE((3,), levels=256), {0: -1}, "got -1"),
+        (MADE((3,), levels=4), {0: 1.7}, "got 1.7"),
     ],
 )
 def test_what_cannot_be_given_is_refused(density, given, message):

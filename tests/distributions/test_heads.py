@@ -70,6 +70,23 @@ def test_a_level_far_in_the_tail_keeps_its_probability_and_a_gradient():
     assert parameters.grad[0, 1] > 0
 
 
+@pytest.mark.parametrize("log_scale", [50.0, 90.0, 1e4])
+def test_a_level_under_a_very_wide_mixture_keeps_its_probability_and_a_gradient(log_scale):
+    head = LogisticMixture(256, 1)
+    parameters = torch.tensor([[[0.0], [0.0], [log_scale]]], requires_grad=True)
+    log_prob = head.log_prob(torch.tensor([[100]]), parameters)
+    assert log_prob.item() == pytest.approx(math.log(2 / 255) - log_scale - math.log(4), rel=1e-6)  # width x density
+    log_prob.sum().backward()
+    assert parameters.grad[0, 2].item() == pytest.approx(-1)
+
+
+def test_a_uniform_number_that_is_rounded_to_zero_is_no_outlier(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda shape, **options: torch.zeros(shape, dtype=options["dtype"]))
+    level = LogisticMixture(2**16, 1).sample(torch.tensor([[[0.0], [0.0], [-3.0]]]))
+    expected = (1 + math.exp(-3) * scipy.stats.logistic.ppf(2.0**-25)) * (2**16 - 1) / 2
+    assert abs(level.item() - expected) < 1
+
+
 def test_no_scale_falls_below_its_floor():
     x = torch.zeros(1, 1)
     lowest, lower = (torch.tensor([[[0.0], [s]]]) for s in (-7.0, -60.0))

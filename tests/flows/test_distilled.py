@@ -97,3 +97,10 @@ def test_a_network_learns_the_inverse_of_a_masked_autoregressive_flow_of_a_real_
             sampler.sample(256)
         times[name] = time.perf_counter() - began
     assert times["fast"] < times["exact"]
+
+
+def test_the_flow_stays_in_evaluation_mode_and_a_missing_context_is_named():
+    fast = Distilled(random_flow(context_channels=2)).train()
+    assert fast.training and fast.net.training and not any(module.training for module in fast.flow.modules())
+    with pytest.raises(ValueError, match=r"Distilled is conditional: pass a context of shape \(4, 2\)"):
+        fast.sample(4)

@@ -32,8 +32,8 @@ class CDFTransform(Bijection):
         channels: number of channels C.
         components: number of components of each mixture, at least 1.
         kind: G, ``"gaussian"`` or ``"logistic"``.
-        epsilon: distance to 0 and 1, between 0 and 0.5; None for the square root of the dtype's resolution, 3e-4 in
-            float32 and 1e-8 in float64.
+        epsilon: distance to 0 and 1, between 0 and 0.5 and at least the dtype's resolution; None for the square root
+            of the resolution, 3e-4 in float32 and 1e-8 in float64.
 
     Shape:
         x: ``(B, C, *spatial)``; u: the same.
@@ -87,7 +87,8 @@ class CDFTransform(Bijection):
         return F.logsigmoid(z) + F.logsigmoid(-z)
 
     def _clamp(self, u: Tensor, *, warn: bool) -> Tensor:
-        epsilon = torch.finfo(u.dtype).eps ** 0.5 if self.epsilon is None else self.epsilon
+        resolution = torch.finfo(u.dtype).eps
+        epsilon = resolution**0.5 if self.epsilon is None else max(self.epsilon, resolution)  # 1 - epsilon is below 1
         outside = 0 if torch.compiler.is_compiling() else int(_outside(u, epsilon, 1 - epsilon))
         if outside and warn:
             warnings.warn(

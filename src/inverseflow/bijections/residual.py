@@ -269,15 +269,21 @@ def _roulette(sure: int, probability: float) -> list[float]:
 
 def _remainder(lipschitz: float, terms: int) -> float:
     """Return the sum of L^k / k over all k above n."""
-    return -math.log1p(-lipschitz) - math.fsum(lipschitz**k / k for k in range(1, terms + 1))
+    difference = -math.log1p(-lipschitz) - math.fsum(lipschitz**k / k for k in range(1, terms + 1))
+    return _above_rounding(difference, lipschitz, terms)
 
 
 def _terms_needed(lipschitz: float, tolerance: float) -> int:
-    remainder, terms = -math.log1p(-lipschitz), 0
-    while remainder > tolerance:
+    difference, terms = -math.log1p(-lipschitz), 0
+    while _above_rounding(difference, lipschitz, terms) > tolerance:
         terms += 1
-        remainder -= lipschitz**terms / terms
+        difference -= lipschitz**terms / terms
     return max(terms, 1)
+
+
+def _above_rounding(difference: float, lipschitz: float, terms: int) -> float:
+    """Return a remainder computed as a difference, or a bound of it by a geometric series where that is rounding."""
+    return difference if difference > 1e-12 else lipschitz ** (terms + 1) / ((terms + 1) * (1 - lipschitz))
 
 
 def _iterations_needed(lipschitz: float, dtype: torch.dtype) -> int:

@@ -61,7 +61,7 @@ class Rosenblatt(Bijection):
         factors, failures = torch.linalg.cholesky_ex(covariances)
         if not weights.is_meta:
             _check_values(weights, covariances, failures)
-        self.register_buffer("log_weights", weights.log())
+        self.register_buffer("log_weights", (weights / weights.sum()).log())
         self.register_buffer("means", means)
         self.register_buffer("factors", factors)  # lower triangular Cholesky factors
 

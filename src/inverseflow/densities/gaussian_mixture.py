@@ -66,6 +66,6 @@ class GaussianMixture(Density):
         means, factors = self.rosenblatt.means, self.rosenblatt.factors
         device = means.device if generator is None else generator.device
         weights = self.rosenblatt.log_weights.exp().to(device)
-        component = torch.multinomial(weights, n, replacement=True, generator=generator).to(means.device)
+        component = torch.multinomial(weights, max(n, 1), replacement=True, generator=generator)[:n].to(means.device)
         noise = torch.randn(n, self.dims, 1, dtype=means.dtype, device=device, generator=generator).to(means.device)
         return means[component] + temperature * (factors[component] @ noise).squeeze(-1)

@@ -261,7 +261,10 @@ class LogisticMixture(Head):
         # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^(a - b)), which neither cancels nor underflows.
         below = F.logsigmoid((centered + half) * precision).where(x < self.levels - 1, 0)
         above = F.logsigmoid((half - centered) * precision).where(x > 0, 0)
-        inside = (-torch.expm1(-2 * half * precision)).log().where((x > 0) & (x < self.levels - 1), 0)
+        width, eps = 2 * half * precision, torch.finfo(parameters.dtype).eps
+        inside = (-torch.expm1(-width.clamp_min(eps))).log()
+        inside = torch.where(width < eps, math.log(2 * half) - log_scale, inside)  # the logarithm of the width
+        inside = inside.where((x > 0) & (x < self.levels - 1), 0)
         return (log_weights + below + above + inside).logsumexp(1)
 
     def _sample(self, parameters: Tensor, temperature: float, generator: Generator | None) -> Tensor:
@@ -341,9 +344,9 @@ def _logistic(like: Tensor, generator: Generator | None) -> Tensor:
 
 
 def _open_uniform(like: Tensor, generator: Generator | None) -> Tensor:
-    """Draw uniform numbers from the open interval (0, 1)."""
-    info = torch.finfo(like.dtype)
-    return _noise(torch.rand, like, generator).clamp(info.tiny, 1 - info.eps / 2)
+    """Draw uniform numbers from the open interval (0, 1); those that `torch.rand` rounds to 0 are half of its step."""
+    eps = torch.finfo(like.dtype).eps
+    return _noise(torch.rand, like, generator).clamp(eps / 4, 1 - eps / 2)
 
 
 def _noise(draw: Callable[..., Tensor], like: Tensor, generator: Generator | None) -> Tensor:

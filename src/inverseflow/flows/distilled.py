@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import Generator, Tensor
+from typing_extensions import Self
 
 from inverseflow.densities import Density
 from inverseflow.densities.density import example_context_shape
@@ -66,8 +67,15 @@ class Distilled(Density):
         """Draw n data by one evaluation of the network; arguments and errors as for `Density.sample`."""
         n, context, temperature = self._sampling_args(n, context, temperature)
         z = self.flow.base.sample(n, temperature=temperature, generator=generator)
+        self._check_context(context, z)
         x, _ = self.flow.preprocessing.inverse(self.reverse(z, context))
         return x
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the network; the flow stays in evaluation mode."""
+        super().train(mode)
+        self.flow.eval()
+        return self
 
     def reverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return G(z), in deviations of the data if the flow standardizes them."""

@@ -321,7 +321,9 @@ def lipschitz_constant(net: nn.Module) -> float:
         return finite_number("max_lipschitz", own, above=0)
     if isinstance(net, nn.Sequential):
         return math.prod(map(lipschitz_constant, net))
-    if isinstance(net, (LipSwish, nn.Softplus, nn.Tanh, nn.Identity)) or (isinstance(net, nn.ELU) and net.alpha <= 1):
+    if isinstance(net, (LipSwish, nn.Softplus, nn.Tanh, nn.Identity)) or (
+        isinstance(net, nn.ELU) and abs(net.alpha) <= 1
+    ):
         return 1.0
     raise TypeError(
         f"the Lipschitz constant of {type(net).__name__} is not known; take LipschitzNet, a Sequential of "

@@ -138,7 +138,7 @@ class MaskedMLP(nn.Module):
                     torch.addmm(bias, weight, before, out=new).relu_()
             outputs = torch.addmm(last_biases[channel], last_weights[channel], units[-1])
             if past is not None:
-                outputs.addmm_(past[channel], units[0])
+                outputs = torch.addmm(outputs, past[channel], units[0])
             inputs[channel].copy_(step(channel, outputs))
         chosen: Tensor = units[0].T
         return chosen

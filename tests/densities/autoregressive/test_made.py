@@ -9,6 +9,7 @@ from inverseflow.data import load_images
 from inverseflow.densities import MADE, AutoregressiveDensity, create
 from inverseflow.densities.autoregressive import Choose
 from inverseflow.distributions import Bernoulli, Categorical, Gaussian, GaussianMixture, LogisticMixture
+from inverseflow.nets import MaskedMLP
 from tests.contracts.registry import perturb
 from tests.densities.autoregressive.fitting import fit
 
@@ -175,3 +176,21 @@ def test_a_mixture_refuses_to_complete_data():
     density, x = MADE((3,), levels=2, width=4, orders=2), torch.zeros(1, 3, dtype=torch.uint8)
     with pytest.raises(NotImplementedError, match="a mixture of orders or connectivities can't complete data"):
         density.complete(x, torch.tensor([True, False, False]))
+
+
+def test_with_many_levels_sampling_shows_the_network_what_the_likelihood_shows_it(monkeypatch):
+    density, seen = MADE((3,), levels=2**16, components=2, width=8), []
+    density.scaling = None
+    unroll = MaskedMLP.unroll
+    monkeypatch.setattr(MaskedMLP, "unroll", lambda *args: seen.append(unroll(*args)))
+    x = density.sample(50)
+    torch.testing.assert_close(seen[0], density._network_input(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+def test_samples_are_drawn_under_autocast(levels):
+    density = perturb(MADE((3,), levels=levels, width=8)).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x = density.sample(200, generator=torch.Generator().manual_seed(0))
+    exact = density.sample(200, generator=torch.Generator().manual_seed(0))
+    assert x.dtype == exact.dtype and (x.float() - exact.float()).abs().mean() < 0.1

@@ -215,6 +215,10 @@ class AutoregressiveDensity(Density):
         temperature: float,
         generator: Generator | None,
     ) -> Tensor:
+        if self.levels is not None:
+            for value in values:  # a conversion to uint8 would take any
+                if not (value.is_integer() and 0 <= value < self.levels):
+                    raise ValueError(f"a given level must be a whole number from 0 to {self.levels - 1}, got {value:g}")
         x, known = self._blank(n), torch.zeros(self.event_shape, dtype=torch.bool, device=self._blank(1).device)
         x.view(n, -1)[:, first] = torch.tensor(values, device=x.device).to(x.dtype)
         known.view(-1)[first] = True

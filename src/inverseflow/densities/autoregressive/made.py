@@ -150,8 +150,10 @@ class MADE(AutoregressiveDensity):
     def _draw_from(self, network: MaskedMLP, rows: int, context: Tensor | None, choose: Choose) -> Tensor:
         x = self._blank(rows)
         elements = x.view(rows, self.dims)
-        origin, one = (self._network_input(torch.full_like(self._blank(1), value)).flatten() for value in (0, 1))
-        unit = one - origin
+        # The network's input is an affine function of an element; of the largest level its slope is not rounding.
+        largest = 1 if self.levels is None else self.levels - 1
+        origin, end = (self._network_input(torch.full_like(self._blank(1), value)).flatten() for value in (0, largest))
+        unit = (end - origin) / largest
 
         def step(index: int, parameters: Tensor) -> Tensor:
             elements[:, index] = chosen = choose(parameters.T)
@@ -173,7 +175,7 @@ class MADE(AutoregressiveDensity):
             return self.net
         number, order = index % self.orders, self._order
         if number:
-            order = torch.randperm(self.dims, generator=torch.Generator().manual_seed(number)).tolist()
+            order = torch.randperm(self.dims, generator=torch.Generator().manual_seed(number), device="cpu").tolist()
         return self.net.remasked(order, self._degree_seed(index))
 
     def _degree_seed(self, index: int) -> int | None:
