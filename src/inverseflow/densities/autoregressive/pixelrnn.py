@@ -226,6 +226,7 @@ class _PixelwiseScan:
         assert isinstance(lstm, (_RowLSTM, _DiagonalLSTM))
         self.of_state, self.colors = lstm.of_state, lstm.of_input.colors
         self.of_input = _Pixelwise(lstm.of_input, images, width)
+        self.is_below = False  # whether there is a row above
         # The latest of each column: of this row up to the pixel, of the row above behind it.
         self.inputs, self.cells, self.states, self.states_from_right = (
             self.of_state.weight.new_zeros(width, scale * self.of_state.in_channels, images) for scale in (2, 1, 1, 1)
@@ -238,7 +239,9 @@ class _PixelwiseScan:
         else:
             above = self.of_state.weight[:, :, 0] @ self.states
             term = above.permute(2, 1, 0).unsqueeze(2)
-            self._scan_from_right(self.from_right)
+            if self.is_below:  # above the image there is nothing to scan, not even a bias
+                self._scan_from_right(self.from_right)
+        self.is_below = True
         self.of_input.start_row(term)
 
     def _scan_from_right(self, lstm: _DiagonalLSTM) -> None:
