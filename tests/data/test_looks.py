@@ -34,14 +34,21 @@ def test_the_coarsest_lattice_of_a_column_is_found_and_gives_its_values_back(ste
         "an atom": np.where(rng().random(ROWS) < 0.5, 0.0, rng().normal(size=ROWS)),
         "half of it on a lattice": np.where(rng().random(ROWS) < 0.5, rng().integers(9, size=ROWS), rng().random(ROWS)),
         "finer than a flow resolves": rng().integers(300, size=ROWS) * 1e-9 + rng().integers(3, size=ROWS),
-        "above what float32 holds": rng().integers(9, size=ROWS) * 1.0 + 2**25,
+        "more than float32 holds": (rng().integers(9, size=ROWS) + 2.0**25) * rng().choice([-1, 1], ROWS),
+        "an outlier that no integer holds": np.append(rng().integers(9, size=ROWS), 1e30),
         "constant": np.ones(ROWS),
     }.items(),
 )
 def test_a_column_without_a_lattice_has_none(name, values):
-    if name == "above what float32 holds":  # an offset would do, but whole numbers stay what they are
-        values = np.concatenate([values, -values])
     assert find_lattice(values) is None
+
+
+@pytest.mark.parametrize(("origin", "step"), [(1.7e9, 1.0), (1.7e9, 20.0), (1e6, 0.01)])
+def test_a_lattice_far_from_zero_is_counted_from_its_least_value(origin, step):
+    values = origin + rng().permutation(np.arange(ROWS) % 50) * step  # such as times in seconds
+    lattice = find_lattice(values)
+    assert lattice == Lattice(step, origin)
+    assert lattice.numbers(values).max() == 49
 
 
 def test_single_precision_hides_no_lattice():

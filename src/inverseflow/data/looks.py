@@ -20,6 +20,7 @@ continuous."""
 _ALL_DIFFERENT = 0.9  # a continuous column has as many values as rows; rounding and duplicates may cost a tenth
 _FINEST = 1e-4  # a flow resolves no finer steps, in deviations of the column
 _LARGEST = 2**24  # whole numbers below this are exact in float32
+_COUNTABLE = 2**53  # and below this in float64
 _ATOM, _FEWEST = 0.05, 5  # a value in more than this share and number of the rows is no accident
 _REPEATED = 1 / 3
 _DEPENDENT = 1e-6
@@ -81,11 +82,16 @@ def find_lattice(values: Floats, precision: float = 2.0**-52) -> Lattice | None:
         units, rounding = [1.0], 0.0
     for unit in units:
         numbers = (distinct - distinct[0]) / unit
-        if rounding > 0.05 * unit or np.abs(numbers - np.round(numbers)).max() > max(rounding / unit, 1e-6):
+        if rounding > 0.05 * unit or numbers[-1] > _COUNTABLE:
+            continue
+        if np.abs(numbers - np.round(numbers)).max() > max(rounding / unit, 1e-6):
             continue
         step = float(f"{unit * int(np.gcd.reduce(np.round(numbers).astype(np.int64))):.12g}")
         first = distinct[0] / step
         on_zero = abs(first - round(first)) * step <= max(rounding, 1e-6 * step)
+        on_zero = (
+            on_zero and np.abs(distinct).max() < _LARGEST * step
+        )  # far from zero, numbers are counted from the least
         lattice = Lattice(step, 0.0 if on_zero else float(f"{distinct[0]:.12g}"))
         fits = step >= _FINEST * deviation and np.abs(lattice.numbers(distinct)).max() < _LARGEST
         return lattice if fits else None
