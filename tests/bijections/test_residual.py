@@ -120,8 +120,8 @@ def gradient_of_evaluation(layer, gradient):
     return exact
 
 
-def saved_elements(layer, x):
-    """Return how many numbers a call stores for the backward pass."""
+def saved_bytes(layer, x):
+    """Return how many bytes a call stores for the backward pass."""
     sizes = {}
 
     def pack(tensor):
@@ -137,8 +137,8 @@ def saved_elements(layer, x):
 def test_the_memory_of_the_gradient_does_not_grow_with_the_number_of_terms():
     net = perturb(LipschitzNet(4, 4, width=16)).double()
     x = torch.randn(50, 4, dtype=torch.float64)
-    few, many = (saved_elements(Residual(4, net, log_det="series", terms=terms, tolerance=10), x) for terms in (2, 40))
-    assert many == few
+    few, many = (saved_bytes(Residual(4, net, log_det="series", terms=terms, tolerance=10), x) for terms in (2, 40))
+    assert many <= 1.01 * few
 
 
 def test_evaluation_is_exact_for_small_events_and_a_converged_series_for_large_ones():

@@ -89,7 +89,7 @@ def test_version_is_told(run):
         (["sample", "nowhere"], "nowhere does not exist; `inverseflow train DATA --out nowhere` makes one"),
         (
             ["sample", "nowhere", "-o", "picture.bmp"],
-            "--output must end in .png, .npz, .pt, .csv, .parquet or .npy, got picture.bmp",
+            "--output must end in .png, .npz, .pt, .csv, .parquet, .npy or .wav, got picture.bmp",
         ),
         (["sample", "nowhere", "--temperature", "-1"], "--temperature must be at least 0, got -1"),
         (["evaluate", "nowhere", "--draws", "0"], "--draws must be at least 1, got 0"),

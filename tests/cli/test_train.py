@@ -167,7 +167,7 @@ def test_a_flow_of_vectors_names_its_form_for_images(run, model):
     code, _, error = run("train", "digits", "--model", model)
 
     assert code == 2
-    assert f"{model} models vectors, not events (1, 8, 8); take {model}-image" in error
+    assert f"cannot build {model} for images (1, 8, 8): it models vectors; take {model}-image" in error
 
 
 def test_an_option_that_another_model_lacks_is_refused_if_it_was_asked_for(run):

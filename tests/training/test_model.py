@@ -33,11 +33,15 @@ def test_the_architecture_of_the_paper_is_a_ground_that_other_options_stand_on()
 
 
 @pytest.mark.parametrize(
-    ("name", "instead"), [("realnvp", "realnvp-image"), ("nsf", "pixelcnn, or a flow such as inverse-flow")]
+    ("name", "message"),
+    [
+        ("realnvp", "it models vectors; take realnvp-image"),
+        ("nsf", "it models real numbers, not 17 levels; take pixelcnn, or a flow such as inverse-flow"),
+    ],
 )
-def test_a_model_of_rows_refuses_gray_levels_and_names_one_of_images(name, instead):
+def test_a_model_of_vectors_refuses_images_and_names_a_model_of_them(name, message):
     digits = Description("digits", (1, 8, 8), levels=17)
-    with pytest.raises(OptionError, match=f"models rows of real numbers, not 17 levels; take {instead}$"):
+    with pytest.raises(OptionError, match=f"cannot build {name} for images .*: {message}$"):
         build_density(ModelOptions(name=name), digits, seed=0)
 
 

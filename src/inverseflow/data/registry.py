@@ -77,7 +77,7 @@ def load_data(
         >>> load_data("digits", condition="label").train.batch([0, 1]).context.shape
         torch.Size([2, 10])
         >>> load_data("two-moons").validation
-        TensorExamples(1000 × (2,))
+        TensorExamples(5000 × (2,))
     """
     if name not in DATA_SETS:
         raise DataError(f"unknown data set {name!r}: choose one of {', '.join(DATA_SETS)}")

@@ -191,6 +191,7 @@ class GaussianMixture(Head):
         components: number of components k.
 
     Example:
+        >>> from inverseflow.distributions import GaussianMixture
         >>> GaussianMixture(components=1).log_prob(torch.zeros(1, 1), torch.zeros(1, 3, 1))
         tensor([[-0.9189]])
     """

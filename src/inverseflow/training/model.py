@@ -39,10 +39,8 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
         given["integer_columns"] = whole
     if data.condition is not None:
         given["context_channels"] = data.condition.size
-    if len(event_shape) > 1 and f"{options.name}-image" in densities.names():
-        raise OptionError(f"{options.name} models vectors, not events {event_shape}; take {options.name}-image")
     try:
-        _check_levels(options.name, data)
+        _check_event(options.name, data)
         _check_whole_numbers(options.name, data, whole)
         paper = getattr(densities.density_class(options.name), "paper_options", None) if options.paper_options else {}
         if paper is None:
@@ -64,14 +62,16 @@ def without_preset(options: ModelOptions, preset: Mapping[str, Any]) -> ModelOpt
     return replace(options, **dropped)
 
 
-def _check_levels(name: str, data: Splits[Any] | Description) -> None:
-    """Refuse gray levels if a density has no place for them."""
-    options = densities.option_names(name)
+def _check_event(name: str, data: Splits[Any] | Description) -> None:
+    """Refuse events with axes, or with gray levels, if a density models vectors of real numbers."""
+    options, of_images = densities.option_names(name), f"{name}-image"
+    if of_images in densities.names() and len(data.event_shape) > 1:
+        raise ValueError(f"it models vectors; take {of_images}")
     if data.levels is not None and options is not None and "levels" not in options:
-        of_images = f"{name}-image"
         exact = "pixelcnn" if len(data.event_shape) == 3 else "wavenet"
-        instead = of_images if of_images in densities.names() else f"{exact}, or a flow such as inverse-flow"
-        raise ValueError(f"it models rows of real numbers, not {data.levels} levels; take {instead}")
+        raise ValueError(
+            f"it models real numbers, not {data.levels} levels; take {exact}, or a flow such as inverse-flow"
+        )
 
 
 def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: list[int]) -> None:
