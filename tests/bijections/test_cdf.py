@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from scipy import special, stats
@@ -39,6 +40,22 @@ def test_what_is_clamped_is_said():
     assert u.flatten().tolist() == pytest.approx([1 - 2**-11.5, 0.5])
     ends, _ = layer.inverse(torch.tensor([[0.0], [1.0]]))
     assert ends.isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "scipy"), [("gaussian", stats.norm), ("logistic", stats.logistic)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_density_of_a_wide_gap_is_as_small_as_it_is(kind, scipy, dtype):
+    layer = CDFTransform(1, components=2, kind=kind)
+    with torch.no_grad():
+        layer.mixture[2:4] = torch.tensor([[-300.0], [300.0]])
+    log_weights, means, scales = (value.flatten() for value in layer._mixture(torch.zeros(1, 1)))
+    x = torch.tensor([[0.0], [40.0]])
+    log_density = layer.to(dtype)(x.to(dtype))[1]
+    of_components = scipy(means.detach().double(), scales.detach().double()).logpdf(x.double())
+    expected = np.logaddexp(*(of_components + log_weights.detach().double().numpy()).T)
+    torch.testing.assert_close(log_density.double(), torch.from_numpy(expected), rtol=1e-5, atol=0)
+    log_density.sum().backward()
+    assert layer.mixture.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "logistic"])

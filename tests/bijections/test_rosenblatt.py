@@ -31,6 +31,17 @@ def test_the_log_determinant_and_a_normal_are_the_density():
     torch.testing.assert_close(normal + log_det, density.log_prob(x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("distance", [10.0, 40.0, 1e3])
+def test_the_log_determinant_of_a_wide_gap_is_that_of_the_density(distance):
+    means = torch.tensor([[-distance, 0.0], [distance, 1.0]], dtype=torch.float64)
+    density = GaussianMixture([1e-3, 0.999], means, COVARIANCES[:2])
+    x = torch.tensor([[0.0, 0.5], [-0.9 * distance, 3.0], [0.1, -2.0]], dtype=torch.float64, requires_grad=True)
+    z, log_det = density.rosenblatt(x)
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(normal + log_det, density.log_prob(x), rtol=1e-8, atol=1e-7)
+    assert torch.autograd.grad(log_det.sum(), x)[0].isfinite().all()
+
+
 def test_no_rows_are_drawn_and_weights_that_were_rounded_add_up_to_one():
     density = GaussianMixture([0.33333, 0.33333, 0.33333], MEANS, COVARIANCES)
     assert density.sample(0).shape == (0, 2)

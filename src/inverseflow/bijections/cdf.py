@@ -63,9 +63,10 @@ class CDFTransform(Bijection):
         self.mixture = nn.Parameter(torch.zeros(3 * self.components, channels))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        z, slope = MIXTURES[self.kind](x, *self._mixture(x))
+        mixture = self._mixture(x)
+        z, _ = MIXTURES[self.kind](x, *mixture)
         cdf = log_normal_cdf(z).exp() if self.kind == "gaussian" else z.sigmoid()
-        return self._clamp(cdf, warn=True), sum_event(slope.log() + self._log_density(z))
+        return self._clamp(cdf, warn=True), sum_event(self._log_density(x, *mixture))
 
     def _inverse(self, u: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         u, mixture = self._clamp(u, warn=False), self._mixture(u)
@@ -73,18 +74,20 @@ class CDFTransform(Bijection):
         start, reach = mixture_bracket(z.detach(), *(tensor.detach() for tensor in mixture))
         root = monotone_root(MIXTURES[self.kind], z, *mixture, start=start, reach=reach)
         x = determined(root, self)
-        _, slope = MIXTURES[self.kind](x, *mixture)
-        return x, -sum_event(slope.log() + self._log_density(z))
+        return x, -sum_event(self._log_density(x, *mixture))
 
     def _mixture(self, x: Tensor) -> list[Tensor]:
         parameters = mixture_parameters(at_least_single(self.mixture), self.kind)
         return [tensor.view(-1, 1, x.shape[1], *[1] * (x.ndim - 2)) for tensor in parameters]
 
-    def _log_density(self, z: Tensor) -> Tensor:
-        """Return the logarithm of G's density."""
+    def _log_density(self, x: Tensor, log_weights: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+        """Return the logarithm of the mixture's density, which the slope of G⁻¹(F) would lose in flat gaps."""
+        u = (x - means) / scales
         if self.kind == "gaussian":
-            return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
-        return F.logsigmoid(z) + F.logsigmoid(-z)
+            of_components = -0.5 * u**2 - 0.5 * math.log(2 * math.pi)
+        else:
+            of_components = F.logsigmoid(u) + F.logsigmoid(-u)
+        return (log_weights + of_components - scales.log()).logsumexp(0)
 
     def _clamp(self, u: Tensor, *, warn: bool) -> Tensor:
         resolution = torch.finfo(u.dtype).eps

@@ -42,8 +42,9 @@ class Residual(Bijection):
         The gradient has none either. Every further term is taken with probability L, so that the variance is finite.
 
     The stochastic ways store one derivative of g for the backward pass, whatever the number of terms. Their estimates
-    of a likelihood are neither exact nor bounds of it. In evaluation mode, events of up to `max_exact` elements are
-    computed exactly, and larger ones by a series whose bias is at most `tolerance` per element.
+    of a likelihood are neither exact nor bounds of it. They draw from PyTorch's default generator, also when a flow is
+    sampled with another one; the samples do not depend on these draws. In evaluation mode, events of up to `max_exact`
+    elements are computed exactly, and larger ones by a series whose bias is at most `tolerance` per element.
 
     Args:
         channels: number of channels C.

@@ -13,7 +13,12 @@ from inverseflow.bijections.maps.root import MAX_ERROR
 from inverseflow.errors import ConvergenceError
 from inverseflow.ops import monotone_root
 from inverseflow.ops.fixed_point import default_tolerance
-from inverseflow.ops.mixture import gaussian_mixture, log_normal_cdf, standardized_gaussian_mixture
+from inverseflow.ops.mixture import (
+    gaussian_mixture,
+    log_normal_cdf,
+    standardized_gaussian_mixture,
+    standardized_log_slope,
+)
 from inverseflow.ops.torch_internals import unwrap_functorch
 
 
@@ -70,8 +75,9 @@ class Rosenblatt(Bijection):
         before = F.pad(log_densities[:, :-1].cumsum(1), (0, 0, 1, 0))
         log_weights = self.log_weights.to(x)[:, None, None] + before
         deviations = self.factors.to(x).diagonal(dim1=1, dim2=2)[..., None]
-        z, slope = standardized_gaussian_mixture(u, log_weights.log_softmax(0), deviations)
-        return z.T, slope.log().sum(0)
+        mixture = u, log_weights.log_softmax(0), deviations
+        z, _ = standardized_gaussian_mixture(*mixture)
+        return z.T, standardized_log_slope(z, *mixture).sum(0)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         means, factors = self.means.to(z), self.factors.to(z)

@@ -70,6 +70,14 @@ def standardized_gaussian_mixture(u: Tensor, log_weights: Tensor, scales: Tensor
     return torch.where(is_left, z, -z), slope
 
 
+def standardized_log_slope(z: Tensor, u: Tensor, log_weights: Tensor, scales: Tensor) -> Tensor:
+    """Return log(dz/dx) for the z of `standardized_gaussian_mixture`, also in gaps where dz/dx itself underflows."""
+    near = torch.where(z <= 0, u, -u)
+    log_shares = (log_weights + log_normal_cdf(near)).log_softmax(0)
+    log_hazards = log_shares + _log_normal_hazard(near) - scales.log()
+    return log_hazards.logsumexp(0) - _log_normal_hazard(-z.abs())
+
+
 def _log_sum_and_shares(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithm of the sum of exponentials, and the share of each in it.
 
@@ -90,10 +98,15 @@ def log_normal_cdf(x: Tensor) -> Tensor:
 
 
 def normal_hazard(x: Tensor) -> Tensor:
-    r"""Return :math:`\varphi(x) / \Phi(x)`, the derivative of `log_normal_cdf`."""
+    r"""Return :math:`\varphi(x) / \Phi(x)`, the derivative of `log_normal_cdf`; from 12 on it stays at 2e-32."""
     bound = _FAR[x.dtype]
     near = math.sqrt(2 / math.pi) / torch.special.erfcx(x.clamp(bound, _LARGEST) / -math.sqrt(2))
     return torch.where(x < bound, _far_hazard(x.clamp_max(bound)), near)
+
+
+def _log_normal_hazard(x: Tensor) -> Tensor:
+    tail = -0.5 * x**2 - 0.5 * math.log(2 * math.pi)  # where Φ is 1
+    return torch.where(x > _LARGEST, tail, normal_hazard(x).log())
 
 
 def _far_hazard(x: Tensor) -> Tensor:

@@ -123,7 +123,9 @@ def test_it_is_saved_and_loaded_by_its_name(tmp_path):
     x = torch.randint(2**16, (2, 1, 30))
     loaded = densities.load(tmp_path, WaveNet)
     assert torch.equal(loaded.log_prob(x), density.log_prob(x))
-    assert loaded.with_length(99).sample(1).shape == (1, 1, 99)
+    densities.save(loaded.with_length(99), tmp_path / "longer")
+    assert densities.load(tmp_path / "longer", WaveNet).sample(1).shape == (1, 1, 99)
+    assert loaded.config == density.config
 
 
 def test_other_shapes_and_contexts_are_refused():

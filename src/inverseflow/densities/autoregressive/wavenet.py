@@ -115,6 +115,9 @@ class WaveNet(AutoregressiveDensity):
         """Return the same density of sequences of another length; it shares all parameters with this one."""
         other = copy.copy(self)
         other.event_shape = (1, whole_number("length", length, at_least=1))
+        if self.config is not None:
+            options = {**self.config["options"], "event_shape": other.event_shape}
+            other.config = {**self.config, "options": options}
         return other
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
