@@ -80,6 +80,13 @@ def test_a_level_under_a_very_wide_mixture_keeps_its_probability_and_a_gradient(
     assert parameters.grad[0, 2].item() == pytest.approx(-1)
 
 
+@pytest.mark.parametrize("head", [Gaussian(), GaussianMixture(1), LogisticMixture(256, 1)], ids=str)
+def test_temperature_zero_gives_the_mean_of_a_scale_that_overflows(head):
+    parameters = torch.zeros(1, head.num_parameters, 1)
+    parameters[:, -1] = 1e4
+    assert head.sample(parameters, temperature=0.0).item() in (0, 128)
+
+
 def test_a_uniform_number_that_is_rounded_to_zero_is_no_outlier(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda shape, **options: torch.zeros(shape, dtype=options["dtype"]))
     level = LogisticMixture(2**16, 1).sample(torch.tensor([[[0.0], [0.0], [-3.0]]]))

@@ -177,7 +177,7 @@ class Gaussian(Head):
 
     def _sample(self, parameters: Tensor, temperature: float, generator: Generator | None) -> Tensor:
         mean, log_scale = _location_and_log_scale(parameters)
-        return mean + temperature * log_scale.exp() * _noise(torch.randn, mean, generator)
+        return mean + _spread(log_scale, temperature) * _noise(torch.randn, mean, generator)
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class GaussianMixture(Head):
 
     def _sample(self, parameters: Tensor, temperature: float, generator: Generator | None) -> Tensor:
         mean, log_scale = _choose_component(parameters, MIN_LOG_SCALE, temperature, generator)
-        return mean + temperature * log_scale.exp() * _noise(torch.randn, mean, generator)
+        return mean + _spread(log_scale, temperature) * _noise(torch.randn, mean, generator)
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class LogisticMixture(Head):
 
     def _sample(self, parameters: Tensor, temperature: float, generator: Generator | None) -> Tensor:
         mean, log_scale = _choose_component(parameters, self._min_log_scale, temperature, generator)
-        y = mean + temperature * log_scale.exp() * _logistic(mean, generator)
+        y = mean + _spread(log_scale, temperature) * _logistic(mean, generator)
         return ((y + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1)
 
     @property
@@ -342,6 +342,11 @@ def _choose(logits: Tensor, temperature: float, generator: Generator | None) -> 
 
 def _logistic(like: Tensor, generator: Generator | None) -> Tensor:
     return _open_uniform(like, generator).logit()
+
+
+def _spread(log_scale: Tensor, temperature: float) -> Tensor:
+    """Return scales times the temperature, zero at temperature 0 even if a scale is infinite."""
+    return temperature * log_scale.exp() if temperature else torch.zeros_like(log_scale)
 
 
 def _open_uniform(like: Tensor, generator: Generator | None) -> Tensor:

@@ -166,7 +166,7 @@ def invert_residual(
         max_iterations: most evaluations of g.
 
     Raises:
-        ConvergenceError: if the residual of an event is above the tolerance, or nan, where its steps stop to become
+        ConvergenceError: if the residual of an event is above the tolerance, or nan, where its steps stop getting
             shorter or after the last iteration.
         RuntimeError: if a third derivative is taken.
 

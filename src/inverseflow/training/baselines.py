@@ -91,8 +91,9 @@ def gaussian_nats(train: Tensor, test: Tensor) -> float:
 def histogram_nats(train: Tensor, test: Tensor) -> float:
     """Return the nats of independent elements, each with a histogram that counts every bin once more.
 
-    The bins are of the width of Freedman and Diaconis, at most 1,000, over the range of the training data and a tenth
-    more on each side. Values beyond count for the outermost bin; that is to the baseline's advantage.
+    There are as many bins as the rule of Freedman and Diaconis gives for the range of the training data, at most 1,000.
+    They are spread over this range and a tenth more on each side. Values beyond count for the outermost bin; that is to
+    the baseline's advantage.
     """
     total = 0.0
     for known, new in zip(train.flatten(1).double().numpy().T, test.flatten(1).double().numpy().T, strict=True):
@@ -111,7 +112,10 @@ def histogram_nats(train: Tensor, test: Tensor) -> float:
 
 
 def mixture_nats(train: Tensor, test: Tensor, components: int = 10) -> float:
-    """Return the nats of a mixture of Gaussians with full covariances, fitted by scikit-learn; infinite if it fails."""
+    """Return the nats of a mixture of Gaussians with full covariances, infinite if it fails.
+
+    scikit-learn fits it to the first 20,000 rows.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 

@@ -20,7 +20,7 @@ class RosenblattFlow(VectorFlow):
     Args:
         event_shape: the shape ``(D,)`` of a vector.
         components: components of each mixture.
-        options: as for `MAF`, but with 1 of ``steps``.
+        options: as for `MAF`, but ``steps`` is 1.
 
     Raises:
         ValueError: if the event is no vector, or an argument is out of its range.
