@@ -1,7 +1,9 @@
 """The residual layer: the identity plus a contraction."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,6 +22,19 @@ Push = Callable[[Tensor], Tensor]
 ResidualLogDet = Literal["auto", "exact", "series", "roulette"]
 _SURE_TERMS = 2
 _CHUNK = 64  # columns of a large Jacobian that are computed at once
+
+
+_log_det_is_wanted = ContextVar("_log_det_is_wanted", default=True)
+
+
+@contextmanager
+def without_log_det() -> Iterator[None]:
+    """Let the inverses of residual layers return log-determinants of zero, because they take most of the time."""
+    token = _log_det_is_wanted.set(False)
+    try:
+        yield
+    finally:
+        _log_det_is_wanted.reset(token)
 
 
 class Residual(Bijection):
@@ -42,9 +57,9 @@ class Residual(Bijection):
         The gradient has none either. Every further term is taken with probability L, so that the variance is finite.
 
     The stochastic ways store one derivative of g for the backward pass, whatever the number of terms. Their estimates
-    of a likelihood are neither exact nor bounds of it. They draw from PyTorch's default generator, also when a flow is
-    sampled with another one; the samples do not depend on these draws. In evaluation mode, events of up to `max_exact`
-    elements are computed exactly, and larger ones by a series whose bias is at most `tolerance` per element.
+    of a likelihood are neither exact nor bounds of it. They draw from PyTorch's default generator. In evaluation mode,
+    events of up to `max_exact` elements are computed exactly, and larger ones by a series whose bias is at most
+    `tolerance` per element.
 
     Args:
         channels: number of channels C.
@@ -163,6 +178,8 @@ class Residual(Bijection):
                 x = z - g(x)
         else:
             x = invert_residual(g, z, max_iterations=self.max_iterations).value
+        if not (torch.compiler.is_compiling() or _log_det_is_wanted.get()):
+            return x, 0.0
         return x, -self._evaluate(g, x)[1]
 
     def _bind(self, x: Tensor, context: Tensor | None) -> "BoundNet | _Differentiated":

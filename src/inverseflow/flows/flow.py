@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from inverseflow.bijections import (
     initialize_from_data,
 )
 from inverseflow.bijections.coupling import warn_about_idle_elements
+from inverseflow.bijections.residual import without_log_det
 from inverseflow.densities import Density, DensityDistribution, Likelihood, load, save
 from inverseflow.densities.density import example_context_shape
 from inverseflow.distributions import Base, StandardNormal
@@ -125,7 +127,10 @@ class Flow(Density):
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
         """Draw n data, without gradients; arguments as for `Density.sample`."""
-        x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
+        n, context, temperature = self._sampling_args(n, context, temperature)
+        z = self.base.sample(n, temperature=temperature, generator=generator)
+        with nullcontext() if torch.compiler.is_compiling() else without_log_det():
+            x, _ = self._from_latent(z, context)
         return x
 
     @property

@@ -93,3 +93,14 @@ def test_it_learns_digits_better_than_the_baselines():
         bits = flow.eval().bits_per_dim(test).mean().item()
     assert bits < min(baseline_bits(train, test, 17).values()) - 0.05
     assert torch.equal(flow.decode(flow.encode(test)), test)
+
+
+def test_samples_take_no_log_determinant_and_leave_the_default_generator_alone():
+    flow = strong((1, 16, 16), levels=None, steps=1, width=8).eval()
+    before = torch.random.get_rng_state()
+    x = flow.sample(2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    same, log_prob = flow.sample_with_log_prob(2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(x, same)
+    assert not torch.equal(torch.random.get_rng_state(), before)
+    torch.testing.assert_close(log_prob, flow.log_prob(same), rtol=0.05, atol=5)  # two estimates
