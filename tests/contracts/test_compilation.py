@@ -122,13 +122,27 @@ def test_every_layer_is_exported_with_a_batch_of_any_size(case, device, dtype):
     check_export(case, device, dtype)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo hides it when printed
-@each([case for case in ONE_OF_EACH_CLASS if case.iterative])
-def test_an_inverse_that_iterates_does_so_outside_of_the_graph(case, device, dtype):
+def check_iterated_inverse(case, device, dtype):
     function = there_and_back(case.perturbed(device, dtype))
     x, context = case.data(2, device, dtype), case.draw_context(2, device, dtype)
     fast = compiled(function, "eager", fullgraph=False)
     torch.testing.assert_close(outputs(fast, x, context), outputs(function, x, context))
+
+
+dynamo_hides_a_warning = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+@dynamo_hides_a_warning
+@named(LAYERS, "MintNet", "Planar")
+def test_an_inverse_that_iterates_does_so_outside_of_the_graph(case, device, dtype):
+    check_iterated_inverse(case, device, dtype)
+
+
+@pytest.mark.slow
+@dynamo_hides_a_warning
+@each([case for case in ONE_OF_EACH_CLASS if case.iterative])
+def test_every_inverse_that_iterates_does_so_outside_of_the_graph(case, device, dtype):
+    check_iterated_inverse(case, device, dtype)
 
 
 @named(FLOWS, "inverse-flow-discrete-conditional")
