@@ -228,8 +228,9 @@ def test_a_network_of_ones_own_is_estimated_and_differentiated_like_ours(log_det
 def test_a_network_of_unknown_constant_is_refused_with_how_to_build_it():
     with pytest.raises(TypeError, match="Lipschitz constant of Linear is not known; take LipschitzNet, a Sequential"):
         Residual(4, nn.Linear(4, 4))
-    with pytest.raises(TypeError, match="constant of ELU is not known"):
-        Residual(4, nn.ELU(alpha=-5.0))
+    for net in (nn.ELU(alpha=-5.0), nn.Softplus(threshold=0)):
+        with pytest.raises(TypeError, match=f"constant of {type(net).__name__} is not known"):
+            Residual(4, net)
 
 
 def test_a_constant_of_one_or_more_is_refused():

@@ -219,7 +219,7 @@ class LipschitzNet(nn.Module):
         self.context = None if context_channels is None else nn.Linear(context_channels, width * depth, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return y for an input and the context, which there must be if the network is built for one."""
+        """Return y; a network that is built with `context_channels` needs a context, and no other takes one."""
         check_axes(self, x, self.spatial_axes)
         return self.bind(x.shape[2:], context)(x)
 
@@ -321,9 +321,10 @@ def lipschitz_constant(net: nn.Module) -> float:
         return finite_number("max_lipschitz", own, above=0)
     if isinstance(net, nn.Sequential):
         return math.prod(map(lipschitz_constant, net))
-    if isinstance(net, (LipSwish, nn.Softplus, nn.Tanh, nn.Identity)) or (
-        isinstance(net, nn.ELU) and abs(net.alpha) <= 1
-    ):
+    is_tame = (isinstance(net, nn.ELU) and abs(net.alpha) <= 1) or (
+        isinstance(net, nn.Softplus) and net.threshold >= 20  # where it jumps to the identity
+    )
+    if is_tame or isinstance(net, (LipSwish, nn.Tanh, nn.Identity)):
         return 1.0
     raise TypeError(
         f"the Lipschitz constant of {type(net).__name__} is not known; take LipschitzNet, a Sequential of "

@@ -16,8 +16,8 @@ from inverseflow.nets import LipschitzNet
 class IResNet(VectorFlow):
     """Invertible residual network: each step adds a contraction of all columns to them, behind an `ActNorm`.
 
-    No column is copied and none comes first. One column is enough. Sampling iterates, about as long as `log_prob` of
-    up to 64 columns takes. Up to there the likelihood is exact, above it is an estimate; see `Residual`.
+    No column is copied and none comes first. One column is enough. Sampling iterates each step to its fixed point. The
+    likelihood of up to 64 columns is exact, that of more is an estimate; see `Residual`.
 
     Args:
         event_shape: the shape ``(D,)`` of a vector.
