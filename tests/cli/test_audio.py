@@ -63,6 +63,9 @@ def test_a_report_compares_exact_bits_per_sample_with_baselines_on_the_same_leve
     assert "bits/sample" in out
     assert f"{report['test_bits_per_dim']:.4f}" in out
     assert "segments" in out
+    code, out, _ = run("info", mu_law)
+    assert code == 0
+    assert "bits/sample" in out and "test segments" in out and f"parameters {report['parameters']:,}" in out
 
 
 def test_a_sample_of_any_length_is_a_wav_file_of_the_rate_of_the_data(mu_law, run, tmp_path):
@@ -105,6 +108,8 @@ def test_a_run_goes_on_only_with_the_same_rate(folder, mu_law, run, tmp_path):
     ("words", "message"),
     [
         (("--length", 0), "--length must be at least 1, got 0"),
+        (("--length", 10**14), "there is no memory for 1 sample of --length 100000000000000; draw less"),
+        (("--given", "a=1"), "--given is of columns of a table"),
         (("-o", "out.mp3"), "--output must end in"),
         (("-o", "out.csv"), "--output must end in .wav, .npz or .pt, got out.csv"),
         (("--label", "7"), "was trained without a condition; leave --label out"),

@@ -296,8 +296,15 @@ def test_rows_are_sampled_given_their_first_columns(table, points, run, tmp_path
     rows = [row.split(",") for row in out.read_text().splitlines()]
 
     assert rows[0] == ["a", "b"] and {row[0] for row in rows[1:]} == {"6.5"} and len({row[1] for row in rows}) == 21
-    for given, message in {"b=1": "takes the first columns in the order a, b, got 'b=1'", "a": "no '=' in 'a'"}.items():
+    refused = {
+        "": "takes the first columns in the order a, b, got ''",
+        "b=1": "takes the first columns in the order a, b, got 'b=1'",
+        "a=1,a=2": "takes the first columns in the order a, b, got 'a=1,a=2'",
+        "a": "--given 'a' has no '=' in 'a'",
+        "a=x": "the column 'a' of --given must be a finite number, got 'x'",
+    }
+    for given, message in refused.items():
         code, _, error = run("sample", folder, "--given", given, "-o", out)
         assert code == 2 and message in error
     code, _, error = run("sample", points, "--context", "t=0.5,site=north", "--given", "a=1", "-o", out)
-    assert code == 2 and "this model can't be sampled given columns: train made, or maf" in error
+    assert code == 2 and "this model can't be sampled given columns: train made, rosenblatt, or maf" in error

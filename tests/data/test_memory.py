@@ -117,7 +117,9 @@ def test_whole_numbers_stay_so_for_a_density_of_levels_only(dtype):
     assert kept.levels == 17
     with pytest.raises(DataError, match="x must be whole numbers from 0 to 3, got values from 0 to 16"):
         as_splits(images, levels=4)
-    with pytest.raises(DataError, match="from 0 to 16, got torch.float32: convert it to uint8"):
+    with pytest.raises(
+        DataError, match="from 0 to 16, got torch.float32: convert it to uint8, or build the density for"
+    ):
         as_splits(images.float(), levels=17)
 
 

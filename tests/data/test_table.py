@@ -167,6 +167,7 @@ def test_columns_that_do_not_fit_are_refused(write, options, message):
         ([f"name {row}" for row in range(20)], "20 different categories such as 'name 0' in 20 rows"),
         (['"1,5"', '"2,5"'] * 10, "decimal comma such as '1,5': write them with a point"),
         (range(9), "table.csv has 9 rows, too few to split: at least 10 are needed"),
+        ([0.3, 1.9], "table.csv has 2 rows, too few to split: at least 10 are needed"),
     ],
 )
 def test_values_that_no_flow_can_learn_are_refused(write, values, message):

@@ -57,7 +57,7 @@ def test_only_flows_are_built_by_the_name_of_a_flow(coins):
     assert "coins" in densities.names()
     assert "coins" not in flows.names()
     assert "glow" in densities.names()
-    with pytest.raises(ValueError, match="unknown flow 'coins': choose one of arma, "):
+    with pytest.raises(ValueError, match="'coins' is no flow but another density: build it by densities.create"):
         flows.create("coins", (3, 2))
 
 

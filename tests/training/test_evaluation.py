@@ -137,6 +137,18 @@ def test_a_density_without_an_inverse_is_measured_too(images):
     assert (measured.likelihood, measured.draws, measured.draw_std) == ("exact", 1, None)
     assert (measured.changed_examples, measured.round_trip_examples) == (None, 0)
     assert measured.round_trip == "there is no inverse"
+    assert measured.sampling.startswith("100 samples in ")
+
+
+def test_of_a_slow_density_one_sample_is_timed(images, monkeypatch):
+    monkeypatch.setattr("inverseflow.training.evaluation._SLOW_MS", 0.0)
+    density, drawn = Uniform((1, 4, 4), LEVELS), []
+    monkeypatch.setattr(density, "sample", lambda n, context=None: drawn.append(n))
+    measured = evaluate(density, images)
+
+    assert drawn == [1]
+    assert measured.sample_ms_per_100 is None and measured.sample_ms_of_one > 0
+    assert measured.sampling == f"1 sample in {measured.sample_ms_of_one / 1e3:.1f} s"
 
 
 def test_a_wrong_inverse_is_found_out(flow, images, monkeypatch):

@@ -81,3 +81,13 @@ def test_a_density_without_dequantization_refuses_columns_of_whole_numbers():
     ):
         build_density(ModelOptions(name="made"), data, seed=0)
     assert build_density(ModelOptions(name="nsf"), data, seed=0).integer_columns == (1,)
+    texts = Description("table", (1,), None, columns=("a",), categories={"a": ("x", "y")})
+    with pytest.raises(OptionError, match=r"\('a'\); take a flow such as nsf, or .* context \(--context-columns\)$"):
+        build_density(ModelOptions(name="made"), texts, seed=0)
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "pixelrnn", "wavenet", "glow"])
+def test_a_model_of_images_or_audio_refuses_rows_and_names_a_model_of_them(name):
+    points = Description("points", (2,), None, columns=("x", "y"))
+    with pytest.raises(OptionError, match=rf"cannot build {name} for rows \(2,\): .*(MADE|nsf)"):
+        build_density(ModelOptions(name=name), points, seed=0)

@@ -127,8 +127,7 @@ def _print(measured: Evaluation, unit: str, noun: str, labeled: LabelEvaluation 
         _line("round trip", f"log-determinants {agreement}")
         _line("", measured.round_trip)
         _line("", f"(largest errors over {measured.round_trip_examples} of the {noun}s)")
-    time = measured.sample_ms_per_100
-    _line("sampling", "fails: an inverse does not converge" if time is None else f"{time:.0f} ms for 100 {noun}s")
+    _line("sampling", measured.sampling)
 
 
 def _with_error(value: float, error: float | None, noun: str) -> str:

@@ -18,7 +18,8 @@ def info(run: RunFolder, /) -> None:
     from inverseflow.flows.summary import architecture
 
     density = training.load_density(run)
-    for name, text in _facts(run).items():
+    parameters = sum(parameter.numel() for parameter in density.parameters())
+    for name, text in {**_facts(run), "parameters": f"{parameters:,}"}.items():
         print(f"{name:<11}{text}")
     print()
     print(architecture(density) if isinstance(density, Flow) else density)
@@ -45,7 +46,8 @@ def _facts(run: Run) -> dict[str, str]:
             split, _, metric = name.partition("_")
             value, error = report[name], report[f"{name}_stderr"]
             deviation = "" if error is None else f" ± {error:.3f}"
-            unit, noun = ("bits/dim", "images") if metric == "bits_per_dim" else (metric, "examples")
+            unit = report.get("evaluation", {}).get("unit", metric.replace("bits_per_dim", "bits/dim"))
+            noun = {"bits/dim": "images", "bits/sample": "segments"}.get(unit, "examples")
             is_what = f" ({IN_WORDS[report['likelihood']]})" if "likelihood" in report else ""
             facts |= {"data": report["title"], unit: f"{value:.3f}{deviation}{is_what} on {split} {noun}"}
         except (ValueError, TypeError, KeyError, StopIteration) as damage:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from inverseflow.cli.arguments import Number, Output, Real, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
-from inverseflow.errors import OptionError, RunError
+from inverseflow.errors import DataError, OptionError, RunError
 from inverseflow.utils.arguments import listed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def sample(
     label: _Words = (),
     context: _Words = (),
     given: Annotated[str | None, Parameter(show_default=False)] = None,
-    length: Number | None = None,
+    length: Whole | None = None,
     temperature: Real = 1.0,
     output: Output | None = None,
     seed: Whole = 0,
@@ -64,11 +64,11 @@ def sample(
             --context-columns; may be given several times. A part that holds a comma stands in double quotes.
         given: values of columns that the model has learned with the others, NAME=VALUE separated by commas; the others
             are drawn from their conditional density. Models do this whose columns follow in one order, if the first
-            ones in it are given: made, and maf and nsf-ar with --model.steps 1.
+            ones in it are given: made, rosenblatt, and maf and nsf-ar with --model.steps 1.
         length: length of audio, in samples of its sampling rate, for a model that generates any (wavenet). By default
             that of a segment.
-        temperature: standard deviation of the latent noise. 1 samples the model itself; a smaller value draws fewer
-            unlikely samples.
+        temperature: standard deviation of the latent noise of a flow; of a density without an inverse it divides the
+            logits and multiplies the scales. 1 samples the model itself; a smaller value draws fewer unlikely samples.
         output: of images a picture (.png), a NumPy archive with the array "images" (.npz), or a PyTorch tensor (.pt).
             The archive and the tensor hold gray levels, uint8, (N, C, H, W). By default samples.png. Of points and rows
             a table (.csv, .parquet, .npz with an array for each column), an array (.npy), a tensor (.pt), or a picture
@@ -89,6 +89,7 @@ def sample(
     from inverseflow import training
     from inverseflow.cli.loading import load_density
     from inverseflow.densities import WaveNet
+    from inverseflow.training.words import counted
 
     data = training.describe(run)
     contexts = _contexts(data, label, context)  # (conditions, K)
@@ -121,7 +122,8 @@ def sample(
     try:
         samples = torch.empty(total, *density.event_shape, dtype=dtype)
     except RuntimeError as error:
-        raise OptionError(f"--number is {number}; so many samples do not fit into memory") from error
+        of_length = "" if length is None else f" of --length {length}"
+        raise OptionError(f"there is no memory for {counted(total, 'sample')}{of_length}; draw less") from error
     if contexts is not None:
         contexts = contexts.repeat_interleave(each, 0).to(where)
     for start in range(0, total, batch_size):
@@ -140,7 +142,8 @@ def sample(
         from inverseflow.cli.tables import write_rows
 
         write_rows(output, samples, data)
-    print(f"{total} samples at temperature {temperature:g} are in {output}")
+    are = "is" if total == 1 else "are"
+    print(f"{counted(total, 'sample')} at temperature {temperature:g} {are} in {output}")
 
 
 def _contexts(data: Description, labels: tuple[str, ...], contexts: tuple[str, ...]) -> Tensor | None:
@@ -189,15 +192,17 @@ def _given(density: Density, data: Description, text: str) -> dict[int, float]:
 
     whole = [name for name in data.columns if name in data.categories or name in data.lattices]
     order = density.given_order
-    names = [name.partition("=")[0].strip() for name in listed(text)]
-    if order is None or not data.columns:
+    if not data.columns:
+        raise OptionError(f"--given is of columns of a table; {data.title} has none, leave it out")
+    if order is None:
         raise OptionError(
-            "this model can't be sampled given columns: train made, or maf or nsf-ar with --model.steps 1, or name the "
-            "columns in --context-columns"
+            "this model can't be sampled given columns: train made, rosenblatt, or maf or nsf-ar with --model.steps 1, "
+            "or name the columns in --context-columns"
         )
+    names = [name.partition("=")[0].strip() for name in listed(text)]
     in_order = [data.columns[place] for place in order]
     first = in_order[: len(names)]
-    if {*names} != {*first} or len(names) > len(first):
+    if not names or sorted(names) != sorted(first):
         raise OptionError(
             f"--given takes the first columns in the order {', '.join(in_order)}, got {text!r}; give all before the "
             "last of them, or train with them as --context-columns"
@@ -205,7 +210,10 @@ def _given(density: Density, data: Description, text: str) -> dict[int, float]:
     if wrong := [name for name in names if name in whole]:
         names_of = ", ".join(wrong)
         raise OptionError(f"--given takes no whole numbers or categories ({names_of}); train with them as context")
-    values = ColumnCondition(tuple(names)).parse(text)[0].tolist()
+    try:
+        values = ColumnCondition(tuple(names)).parse(text)[0].tolist()
+    except DataError as error:
+        raise OptionError(str(error).replace("the context", "--given")) from error
     return {data.columns.index(name): value for name, value in zip(names, values, strict=True)}
 
 

@@ -130,7 +130,10 @@ def _tensor_examples(tensor: Tensor, levels: int | None, dtype: torch.dtype) -> 
     if levels is not None:
         levels = whole_number("levels", levels, at_least=2)
         if tensor.is_floating_point() or tensor.dtype == torch.bool:
-            raise DataError(f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: convert it to uint8")
+            raise DataError(
+                f"x must be whole numbers from 0 to {levels - 1}, got {tensor.dtype}: convert it to uint8, or build "
+                "the density for real numbers, without levels"
+            )
         low, high = (int(value) for value in tensor.long().aminmax()) if tensor.numel() else (0, 0)
         if low < 0 or high >= levels:
             raise DataError(f"x must be whole numbers from 0 to {levels - 1}, got values from {low} to {high}")

@@ -107,6 +107,8 @@ def load_table(
     if not names:
         raise DataError(f"{where} has no column left to model: name fewer context_columns")
 
+    if (count := len(table[names[0]])) < MIN_ROWS:
+        raise DataError(f"{where} has {count} rows, too few to split: at least {MIN_ROWS} are needed")
     refuse_missing({name: table[name] for name in (*names, *context_names)}, where)
     modeled = encode_columns(table, names, categorical, where)
     context = encode_columns(table, context_names, categorical, where)
@@ -125,8 +127,6 @@ def load_table(
         ),
     )
     rows = np.concatenate([modeled.values, context.values], 1)
-    if len(rows) < MIN_ROWS:
-        raise DataError(f"{where} has {len(rows)} rows, too few to split: at least {MIN_ROWS} are needed")
     parts = split_rows(rows, HELD_OUT, HELD_OUT, seed=split_seed)
     for encoded in (modeled, context):
         encoded.refuse_constant(parts[0].numpy(), where)

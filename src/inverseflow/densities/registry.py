@@ -74,7 +74,9 @@ def density_class(name: str, kind: type[DensityT] = Density) -> type[DensityT]: 
         ValueError: if the name is unknown; the message lists the names.
     """
     cls = _DENSITIES.get(name)
-    if cls is None or not issubclass(cls, kind):
+    if cls is not None and not issubclass(cls, kind):
+        raise ValueError(f"{name!r} is no {kind.__name__.lower()} but another density: build it by densities.create")
+    if cls is None:
         raise ValueError(f"unknown {kind.__name__.lower()} {name!r}: choose one of {', '.join(names(kind))}")
     return cls
 

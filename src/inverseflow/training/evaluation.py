@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from inverseflow.flows import Flow
 from inverseflow.training.words import noun
 from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.seeding import derived_seed, seed_generators, seeded
-from inverseflow.utils.timing import time_in_turn
+from inverseflow.utils.timing import time_in_turn, time_once
 
+_SLOW_MS = 1000.0
 _LOST = 1e-3  # standard deviations by which a continuous value may come back changed
 
 
@@ -72,8 +74,10 @@ class Evaluation:
     round_trip_examples: int = 0
     """Number of examples taken through the latent and back for these three; 0 if there is no inverse."""
     sample_ms_per_100: float | None = None
-    """Time to draw 100 examples in milliseconds: the median of three, or one of a
-    density without an inverse, after a warm-up; None if sampling fails."""
+    """Time to draw 100 examples at a time, in milliseconds: the median of three, or one of a density without an
+    inverse; None if sampling fails, or one example takes over a second."""
+    sample_ms_of_one: float | None = None
+    """Time to draw one example of a density without an inverse, in milliseconds, if that is over a second."""
 
     @property
     def round_trip(self) -> str:
@@ -83,7 +87,9 @@ class Evaluation:
         error, levels = self.max_reconstruction_error, self.metric == BITS_PER_DIM.name
         if self.changed_examples == 0 and error is not None:
             what = "samples" if self.unit == BITS_PER_SAMPLE.unit else "pixels"
-            return f"{what} come back exactly" if levels else f"values come back within {error:.0e} standard deviations"
+            if levels or error == 0:
+                return f"{what if levels else 'values'} come back exactly"
+            return f"values come back within {error:.0e} standard deviations"
         unit = f"gray level{'s' * (error != 1)}" if levels else "standard deviations"
         by = "some not as finite numbers" if error is None else f"by up to {error:.3g} {unit}"
         return (
@@ -91,6 +97,15 @@ class Evaluation:
             f"CHANGED, {by}: decode(encode(x)) has lost x in this precision; train at a lower optimizer.learning_rate, "
             "bound the layers (model.max_row_sum), or compute in float64"
         )
+
+    @property
+    def sampling(self) -> str:
+        """How long sampling takes, in words."""
+        if self.sample_ms_of_one is not None:
+            return f"1 sample in {self.sample_ms_of_one / 1e3:.1f} s"
+        if self.sample_ms_per_100 is None:
+            return "fails: an inverse does not converge"
+        return f"100 samples in {self.sample_ms_per_100:.0f} ms"
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the fields for JSON, with the name of the metric in the names of its values."""
@@ -182,7 +197,7 @@ def evaluate(
         if isinstance(density, Flow):
             few = examples.select(range(min(round_trip_examples, len(examples))))
             round_trip = _round_trip(density, few, batch_size, device)
-        sample_ms = _sample_ms_per_100(density, examples, device)
+        sample_ms = _sample_ms(density, examples, device)
 
     importance = torch.cat(weighted) if weighted else None  # (N,)
     return Evaluation(
@@ -199,7 +214,8 @@ def evaluate(
         importance_value=None if importance is None else float(importance.mean()),
         importance_stderr=None if importance is None else _standard_error(importance),
         importance_samples=importance_samples,
-        sample_ms_per_100=sample_ms,
+        sample_ms_per_100=sample_ms.get(100),
+        sample_ms_of_one=sample_ms.get(1),
         **round_trip,
     )
 
@@ -343,12 +359,17 @@ def _errors(flow: Flow, batch: Batch, spread: Tensor | None) -> Tensor:
     return ((back - batch.x).double() / spread).abs().flatten(1).amax(1).nan_to_num(math.inf)
 
 
-def _sample_ms_per_100(density: Density, examples: Examples, device: torch.device) -> float | None:
-    context = examples.batch(torch.arange(100) % len(examples)).context
-    context = None if context is None else context.to(device)
-    sampling = {"": lambda: density.sample(100, context)}
-    rounds = 3 if isinstance(density, Flow) else 1  # one element after another takes long
+def _sample_ms(density: Density, examples: Examples, device: torch.device) -> dict[int, float]:
+    """Return the milliseconds to draw 100 examples, or one of a slow density, by their number; none if that fails."""
+    contexts = examples.batch(torch.arange(100) % len(examples)).to(device).context
+
+    def draw(number: int = 100) -> object:
+        return density.sample(number, None if contexts is None else contexts[:number])
+
     try:
-        return time_in_turn(sampling, rounds=rounds, at_least_ms=0, at_most_ms=0, device=device)[""].median
+        if isinstance(density, Flow):
+            return {100: time_in_turn({"": draw}, rounds=3, at_least_ms=0, at_most_ms=0, device=device)[""].median}
+        one = time_once(partial(draw, 1), 1, device)  # also the warm-up
+        return {1: one} if one > _SLOW_MS else {100: time_once(draw, 1, device)}
     except LayerError:
-        return None
+        return {}

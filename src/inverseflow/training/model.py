@@ -78,11 +78,12 @@ def _check_whole_numbers(name: str, data: Splits[Any] | Description, columns: li
     """Refuse a table with columns of whole numbers or categories if a density can't dequantize them."""
     options = densities.option_names(name)
     if columns and options is not None and "integer_columns" not in options:
-        names = listed_columns([data.columns[place] for place in columns])
-        raise ValueError(
-            f"it can't dequantize whole numbers or categories ({names}); take a flow such as nsf, make these columns "
-            "context (--context-columns), or model numbers as continuous nevertheless (--lattice ignore)"
-        )
+        found = [data.columns[place] for place in columns]
+        numbers = [column for column in found if column not in data.categories]
+        remedy = "take a flow such as nsf, or make these columns context (--context-columns)"
+        if numbers:
+            remedy += f", or model {listed_columns(numbers)} as continuous nevertheless (--lattice ignore)"
+        raise ValueError(f"it can't dequantize whole numbers or categories ({listed_columns(found)}); {remedy}")
 
 
 def load_data(options: TrainOptions) -> Splits[Examples]:

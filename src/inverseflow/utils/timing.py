@@ -35,9 +35,9 @@ def time_in_turn(
     """
     repeats, own_rounds = {}, {}
     for name, function in functions.items():
-        once = max(_once(function, 1, device), 1e-3)
+        once = max(time_once(function, 1, device), 1e-3)
         if _FEWEST_ROUNDS * once < at_most_ms:
-            once = max(_once(function, 1, device), 1e-3)
+            once = max(time_once(function, 1, device), 1e-3)
         repeats[name] = max(1, round(at_least_ms / once))
         affordable = int(at_most_ms / (repeats[name] * once))
         own_rounds[name] = min(rounds, max(_FEWEST_ROUNDS, affordable))
@@ -45,11 +45,12 @@ def time_in_turn(
     for number in range(rounds):
         for name, function in functions.items():
             if number < own_rounds[name]:
-                times[name].append(_once(function, repeats[name], device))
+                times[name].append(time_once(function, repeats[name], device))
     return {name: _summary(values) for name, values in times.items()}
 
 
-def _once(function: Callable[[], object], repeats: int, device: torch.device) -> float:
+def time_once(function: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Return the mean milliseconds of a call without a warm-up, over repeated calls."""
     _wait(device)
     began = time.perf_counter()
     for _ in range(repeats):

@@ -105,6 +105,15 @@ def test_a_histogram_of_few_values_has_a_bin_for_each(tmp_path, figures):
     assert heights.sum() == pytest.approx(1)
 
 
+def test_a_histogram_of_a_few_different_numbers_has_bins_of_equal_width(tmp_path, figures):
+    save_points(tmp_path / "p.png", None, torch.randn(30, 1).double(), ("a",), "few")
+    axes = figures[0].axes[0]
+    _, edges, _ = axes.patches[0].get_data()
+
+    assert len(edges) == 41 and np.allclose(np.diff(edges), edges[1] - edges[0])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("a", "density")
+
+
 def test_the_density_of_uniform_numbers_lies_in_the_band_and_another_outside(tmp_path, figures):
     uniform = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0))
     uniform[:, 1] **= 2

@@ -78,7 +78,9 @@ class PixelRNN(AutoregressiveDensity):
         head = head_for(levels, components)
         super().__init__(event_shape, head, context_channels=context_channels, spatial_context=True)
         if len(self.event_shape) != 3:
-            raise ValueError(f"PixelRNN models images (C, H, W), got event_shape={self.event_shape}")
+            raise ValueError(
+                f"PixelRNN models images (C, H, W), got event_shape={self.event_shape}; MADE models any shape"
+            )
         colors = self.event_shape[0]
         width = divisible_by_colors("width", width, colors)
         depth = whole_number("depth", depth, at_least=1)

@@ -73,7 +73,10 @@ class WaveNet(AutoregressiveDensity):
         head = head_for(levels, 10 if components is None and levels > 256 else components)
         super().__init__(event_shape, head, context_channels=context_channels, spatial_context=True)
         if len(self.event_shape) != 2 or self.event_shape[0] != 1:
-            raise ValueError(f"WaveNet takes sequences of one channel, event_shape (1, T), got {self.event_shape}")
+            raise ValueError(
+                f"WaveNet takes sequences of one channel, event_shape (1, T), got {self.event_shape}; PixelCNN models "
+                "images, and MADE any shape"
+            )
         self.width = width = whole_number("width", width, at_least=1)
         depth = whole_number("depth", depth, at_least=1, at_most=24)
         stacks = whole_number("stacks", stacks, at_least=1)

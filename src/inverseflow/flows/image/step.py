@@ -113,7 +113,8 @@ def image_shape(event_shape: Shape, scales: int, steps: int) -> Shape:
     """Return the shape of a sequence, an image or a volume as a tuple, or raise; there are scales and steps."""
     if len(event_shape) not in (2, 3, 4):
         raise ValueError(
-            f"a sequence has the shape (C, T), an image (C, H, W) and a volume (C, D, H, W), got {tuple(event_shape)}"
+            f"a sequence has the shape (C, T), an image (C, H, W) and a volume (C, D, H, W), got {tuple(event_shape)}; "
+            "of vectors take a flow such as nsf or maf"
         )
     whole_number("scales", scales, at_least=1)
     whole_number("steps", steps, at_least=1, at_most=10_000)

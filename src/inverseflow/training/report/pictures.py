@@ -129,7 +129,7 @@ def save_points(
     size, first = min(samples.shape[1], _CORNER), next(iter(shown.values()))
     names = [columns[place] if place < len(columns) else str(place) for place in range(size)]
     bounds = [_bounds(values) for values in first.T]
-    figure = Figure(figsize=(4.5 * len(shown), 4.5) if size == 2 else (2 + 1.5 * size, 2 + 1.5 * size))
+    figure = Figure(figsize=(4.5 * len(shown), 4.5) if size == 2 else (max(5, 2 + 1.5 * size), 2 + 1.5 * size))
     figure.set_layout_engine("constrained")
     figure.suptitle(title)
     if size == 2:
@@ -204,7 +204,7 @@ def _corner(
         if row == size - 1:
             axes.set_xlabel(names[column])
         if column == 0:
-            axes.set_ylabel(names[row])
+            axes.set_ylabel(names[row] if size > 1 else "density")
         axes.tick_params(labelsize=8)
     places = {"data": "data (above)", "samples": "samples" if one else "samples (below)"}
     handles = [Line2D([], [], color=_COLORS[name], label=places[name]) for name in shown]
@@ -222,10 +222,10 @@ def _bounds(values: Tensor) -> tuple[float, float]:
 
 
 def _edges(values: Tensor, low: float, high: float) -> Any:
-    """Return the edges of a histogram's bins: one for each value if there are few, else 40 of equal width."""
+    """Return the edges of a histogram's bins: one for each value if they are few and repeat, else 40 of equal width."""
     distinct = np.unique(values.double().numpy())
     distinct = distinct[(distinct >= low) & (distinct <= high)]
-    if not 1 < len(distinct) <= _BINS:
+    if not 1 < len(distinct) <= min(_BINS, len(values) / 2):  # continuous values hardly repeat
         return np.linspace(low, high, _BINS + 1)
     middles = (distinct[1:] + distinct[:-1]) / 2
     return np.concatenate([[2 * distinct[0] - middles[0]], middles, [2 * distinct[-1] - middles[-1]]])

@@ -266,12 +266,11 @@ def closing_lines(report: Report, run: Run) -> str:
         verdict = "below" if value < baseline else "NOT below"
         lines.append(f"  {verdict} the baseline {name.replace('_', ' ')}, {baseline:.3f}")
     step = "" if report.ms_per_step is None else f", {report.ms_per_step:.0f} ms/step"
-    sampling = "" if report.sample_ms_per_100 is None else f", 100 samples in {report.sample_ms_per_100:.0f} ms"
     exact = "the inverse is NOT exact" if measured.changed_examples else measured.round_trip
     early = f" (stopped early, best step {report.best_step})" if report.stopped_early else ""
     lines += [
         f"  {report.steps} steps{early} in {report.train_seconds:.0f} s{step}, {report.parameters:,} parameters",
-        f"  {exact}{sampling}",
+        f"  {exact}; sampling: {measured.sampling}",
         *(f"  WARNING: {problem}" for problem in report.problems),
         f"  pictures, report.json and the model are in {run.path}",
     ]
