@@ -117,6 +117,15 @@ def test_every_parameter_receives_a_gradient():
     assert all(bool((parameter.grad != 0).any()) for parameter in density.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_sees_16_bit_levels_on_their_scale(dtype):
+    density = prepared(levels=2**16, components=3).to(dtype)
+    x = torch.tensor([0, 32769, 65535]).expand(1, 1, 3)
+    seen = density._network_input(x)
+    assert seen.dtype == dtype
+    torch.testing.assert_close(seen[0, 0].float(), torch.tensor([-1, 3 / 65535, 1]), rtol=0.01, atol=0)
+
+
 def test_it_is_saved_and_loaded_by_its_name(tmp_path):
     density = prepared(levels=2**16, components=3).float()
     densities.save(density, tmp_path)

@@ -255,8 +255,11 @@ class AutoregressiveDensity(Density):
 
     def _network_input(self, x: Tensor) -> Tensor:
         """Return data as a network sees them: levels on [-1, 1], in the dtype of the weights."""
-        x = x.to(self._weight_dtype())
-        return x if self.levels is None else x * (2 / (self.levels - 1)) - 1
+        dtype = self._weight_dtype()
+        if self.levels is None:
+            return x.to(dtype)
+        x = x.to(torch.promote_types(dtype, torch.float32))  # half precision ends at 65504
+        return (x * (2 / (self.levels - 1)) - 1).to(dtype)
 
     def _blank(self, rows: int) -> Tensor:
         """Return data that are all zero."""
