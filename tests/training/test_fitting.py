@@ -237,6 +237,13 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(change, message):
     assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
 
 
+def test_categories_are_refused_by_a_density_of_real_numbers():
+    frame = {"a": np.random.default_rng(0).normal(size=60), "site": ["north", "south"] * 30}
+    with pytest.raises(OptionError, match=r"takes 'site' for real numbers, .* nsf with integer_columns=\[1\], pass"):
+        trained(nsf(), frame)
+    trained(nsf(integer_columns=[1]), frame, max_steps=2)
+
+
 def test_a_context_that_the_flow_would_ignore_is_refused():
     with pytest.raises(OptionError, match="takes no context: build it with context_channels=1, or leave the context"):
         trained(nsf(), *line())

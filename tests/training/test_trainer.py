@@ -378,6 +378,7 @@ def test_the_seed_decides_everything(whole, tmp_path):
 def test_mirroring_is_refused_where_it_makes_no_sense(tmp_path):
     with pytest.raises(ValueError, match="does not suit digits"):
         train(options(tmp_path / "run", horizontal_flip=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_accelerator_that_is_not_there_is_one_sentence(tmp_path):

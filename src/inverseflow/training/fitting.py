@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from inverseflow.data import LabelCondition, Splits, as_splits
+from inverseflow.data.looks import listed_columns
 from inverseflow.densities import Density
 from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
@@ -283,6 +284,12 @@ def _check_data(density: Density, data: Splits[Any]) -> None:
         raise OptionError(
             f"the density is built for examples of shape {density.event_shape}, and x has {data.event_shape}; "
             "build it for this shape, or reshape x"
+        )
+    words = [place for place, name in enumerate(data.columns) if name in data.categories]
+    if unknown := [data.columns[place] for place in words if place not in density.integer_columns]:
+        raise OptionError(
+            f"the density takes {listed_columns(unknown)} for real numbers, and the data frame has categories there: "
+            f"build a flow such as nsf with integer_columns={words}, pass these columns as context, or leave them out"
         )
     wanted, found = _context_length(density), None if data.condition is None else data.condition.size
     if wanted is not None and found is None:

@@ -57,8 +57,8 @@ class ModelOptions:
         width: hidden channels of the networks, and of the layers of mintnet.
         depth: hidden layers of the networks (flows of vectors, realnvp-image and iresnet-image, densities without an
             inverse); layers of a stack of wavenet.
-        kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image),
-            taps of a convolution (wavenet).
+        kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image;
+            pixelcnn, pixelrnn), taps of a convolution (wavenet).
         spline_bins: number of pieces of each spline (flows of images but mintnet, realnvp-image and
             iresnet-image; nsf, nsf-ar).
         spline_bound: half the interval on which a spline acts; it is the identity outside (as spline_bins).

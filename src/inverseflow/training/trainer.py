@@ -102,6 +102,7 @@ def _train(
     check_batch(options, data)
     if options.gradient_checkpointing and not isinstance(trained, Flow):
         raise OptionError(f"{options.model.name} recomputes no activations; leave gradient_checkpointing out")
+    augmentation = data.augmentation("horizontal_flip") if options.horizontal_flip else None
     start = find_start(run, trained, options) if options.resume and run.exists else None
     if start is None:
         initialize(trained, options, data)
@@ -128,7 +129,7 @@ def _train(
             options.optimizer,
             seed=options.seed,
             objective=objective,
-            augmentation=data.augmentation("horizontal_flip") if options.horizontal_flip else None,
+            augmentation=augmentation,
         )
         try:
             with nullcontext() if start is None else naming_damage(start.path, lambda: not checkpoints.started):
