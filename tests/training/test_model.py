@@ -47,7 +47,7 @@ def test_a_model_of_vectors_refuses_images_and_names_a_model_of_them(name, messa
 
 @pytest.mark.parametrize("name", ["arma", "image"])
 def test_a_flow_without_a_publication_has_no_architecture_of_the_paper(name):
-    message = f"cannot build {name} for images .* no publication describes it, so paper_options has no effect"
+    message = f"cannot build {name} for images .* it has no steps of a publication, so paper_options has no effect"
     with pytest.raises(OptionError, match=message):
         build(name=name, paper_options=True)
 

@@ -44,7 +44,7 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
         _check_whole_numbers(options.name, data, whole)
         paper = getattr(densities.density_class(options.name), "paper_options", None) if options.paper_options else {}
         if paper is None:
-            raise ValueError("no publication describes it, so paper_options has no effect; leave it out")
+            raise ValueError("it has no steps of a publication, so paper_options has no effect; leave it out")
         with seeded(seed, "weights"):
             return densities.create(options.name, event_shape, **{**paper, **given})
     except (TypeError, ValueError) as error:

@@ -208,7 +208,7 @@ def _corner(
         axes.tick_params(labelsize=8)
     places = {"data": "data (above)", "samples": "samples" if one else "samples (below)"}
     handles = [Line2D([], [], color=_COLORS[name], label=places[name]) for name in shown]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    figure.legend(handles=handles, loc="outside lower right", ncols=2)
 
 
 def _bounds(values: Tensor) -> tuple[float, float]:
