@@ -140,12 +140,18 @@ def _evaluate(
     index = _count_at_or_below(moved.detach(), searched.narrow(axis, 0, searched.shape[axis] - 1), axis)
     ends = torch.cat([index - 1, index], axis)
     of_both = ends.clamp(min=0).unsqueeze(axis).expand(*knots.shape[: axis + 1], *ends.shape[axis:])
-    left, right = knots.gather(axis + 1, of_both).chunk(2, axis + 1)
+    left, right = _halves(knots.gather(axis + 1, of_both), axis + 1)
     left = left.masked_fill((index == 0).unsqueeze(axis), -bound)
     extents = (right - left).unbind(axis)
-    segment = _Segment(*left.unbind(axis), *extents, *slopes_at(ends).chunk(2, axis))
+    segment = _Segment(*left.unbind(axis), *extents, *_halves(slopes_at(ends), axis))
     value, log_derivative = _inverse(moved, segment) if inverse else _forward(moved, segment)
     return torch.where(inside, value, x).to(dtype), (log_derivative * inside).to(dtype)
+
+
+def _halves(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the halves along an axis; `Tensor.chunk` would fix the size in an exported graph."""
+    size = tensor.shape[axis] // 2
+    return tensor.narrow(axis, 0, size), tensor.narrow(axis, size, size)
 
 
 def _right_knots(sizes: Tensor, axis: int, bound: float) -> Tensor:

@@ -207,5 +207,5 @@ def test_it_learns_digits_better_than_made_and_better_with_gates_than_without():
     plain = PixelCNN((1, 8, 8), levels=17, width=28, depth=2, gated=False)
     made = MADE((1, 8, 8), levels=17, width=11)
     sizes = [sum(parameter.numel() for parameter in density.parameters()) for density in (gated, plain, made)]
-    assert max(sizes) < 1.05 * min(sizes)
+    assert max(sizes[:2]) < 1.05 * min(sizes[:2]) < sizes[2]
     assert learned(gated) < learned(plain) < learned(made) - 0.2

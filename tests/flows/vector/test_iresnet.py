@@ -65,28 +65,30 @@ def test_too_many_columns_for_an_exact_log_determinant_are_refused():
         IResNet((65,), log_det="exact")
 
 
+@pytest.fixture(scope="module")
+def data():
+    splits = load_data("two-moons")
+    return splits.train.tensor(), splits.test.tensor()
+
+
+@pytest.fixture(scope="module")
+def flow(data):
+    torch.manual_seed(0)
+    flow = IResNet((2,), steps=8, width=48, max_lipschitz=0.97)
+    flow.initialize(data[0][:512])
+    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
+    for _ in range(400):
+        optimizer.zero_grad()
+        (-flow.log_prob(data[0][torch.randint(len(data[0]), (256,))]).mean()).backward()
+        optimizer.step()
+        schedule.step()
+    return flow.eval()
+
+
 @pytest.mark.slow
 class TestTwoMoons:
     """Trained in float32 with the exact likelihood."""
-
-    @pytest.fixture(scope="class")
-    def data(self):
-        splits = load_data("two-moons")
-        return splits.train.tensor(), splits.test.tensor()
-
-    @pytest.fixture(scope="class")
-    def flow(self, data):
-        torch.manual_seed(0)
-        flow = IResNet((2,), steps=8, width=48, max_lipschitz=0.97)
-        flow.initialize(data[0][:512])
-        optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
-        for _ in range(400):
-            optimizer.zero_grad()
-            (-flow.log_prob(data[0][torch.randint(len(data[0]), (256,))]).mean()).backward()
-            optimizer.step()
-            schedule.step()
-        return flow.eval()
 
     @torch.no_grad()
     def test_it_beats_a_gaussian_and_comes_near_a_mixture_of_ten(self, flow, data):
