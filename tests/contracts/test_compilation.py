@@ -172,6 +172,7 @@ def test_a_flow_traced_through_autograd_has_the_same_values_and_gradients(case, 
     torch.testing.assert_close(gradients(fast, flow, x, None), gradients(flow, flow, x, None))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
 )  # torch's own use of it
