@@ -148,7 +148,7 @@ def _evaluate(
     return torch.where(inside, value, x).to(dtype), (log_derivative * inside).to(dtype)
 
 
-def _halves(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+def _halves(tensor: Tensor, axis: int) -> tuple[Tensor, ...]:
     """Return the halves along an axis; `Tensor.chunk` would fix the size in an exported graph."""
     size = tensor.shape[axis] // 2
     return tensor.narrow(axis, 0, size), tensor.narrow(axis, size, size)
