@@ -21,6 +21,7 @@ from inverseflow.ops.inv_conv import (
     inv_conv2d,
     inv_conv3d,
 )
+from inverseflow.ops.mmd import median_width, mmd, multiquadric_kernel
 from inverseflow.ops.root import Root, monotone_root
 from inverseflow.ops.same_conv import (
     same_conv2d,
@@ -57,7 +58,10 @@ __all__ = [
     "inv_conv3d",
     "invert_residual",
     "invert_triangular",
+    "median_width",
+    "mmd",
     "monotone_root",
+    "multiquadric_kernel",
     "rational_quadratic_spline",
     "register_backend",
     "same_conv2d",
