@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow import bijections, data, densities, distributions, flows, interop, nets, ops, training
+    from inverseflow import bijections, data, densities, distributions, flows, inference, interop, nets, ops, training
     from inverseflow.bijections import CausalConv2d, InverseConv2d
     from inverseflow.densities import Density
     from inverseflow.flows import Flow, Glow, InverseFlow
@@ -29,6 +29,7 @@ __all__ = [
     "distributions",
     "fit",
     "flows",
+    "inference",
     "interop",
     "inv_conv2d",
     "nets",
@@ -37,7 +38,18 @@ __all__ = [
 ]
 
 # Importing torch takes seconds, so names are fetched when they are first used: the command line's help needs none.
-_FLOORS = ("bijections", "data", "densities", "distributions", "flows", "interop", "nets", "ops", "training")
+_FLOORS = (
+    "bijections",
+    "data",
+    "densities",
+    "distributions",
+    "flows",
+    "inference",
+    "interop",
+    "nets",
+    "ops",
+    "training",
+)
 _HOMES = {
     "CausalConv2d": "bijections",
     "InverseConv2d": "bijections",

@@ -112,13 +112,13 @@ def _examples(x: Any, levels: int | None, dtype: torch.dtype) -> _Data:
         return _Data(x)
     if hasattr(x, "to_frame"):  # a column of pandas or polars
         x = x.to_frame()
-    if _is_frame(x):
+    if is_frame(x):
         encoded = _encoded_frame(x, "x")
         encoded.refuse_constant(np.arange(len(encoded.values)), "x")
         if dtype != torch.float64:
             encoded.refuse_coarse("x")
         return _Data(TensorExamples(torch.from_numpy(encoded.values).to(dtype)), encoded.names, encoded.categories)
-    return _Data(_tensor_examples(_tensor("x", x), levels, dtype))
+    return _Data(_tensor_examples(as_tensor("x", x), levels, dtype))
 
 
 def _tensor_examples(tensor: Tensor, levels: int | None, dtype: torch.dtype) -> Examples:
@@ -151,7 +151,7 @@ def _context(
     context: Any, count: int, classes: Sequence[str] | int | None, dtype: torch.dtype
 ) -> tuple[Tensor, Condition]:
     """Return contexts ``(N, *context_shape)`` and what they say."""
-    if _is_frame(context):
+    if is_frame(context):
         encoded = _encoded_frame(context, "context")
         _refuse_length(len(encoded.values), count)
         return encoded.one_hot(dtype), ColumnCondition(encoded.names, encoded.categories)
@@ -161,7 +161,7 @@ def _context(
         refuse_missing({"label": labels}, "context")
         condition = LabelCondition(_names_of(labels.tolist(), classes))
         return condition.encode(labels.tolist()).to(dtype), condition
-    tensor = _tensor("context", context)
+    tensor = as_tensor("context", context)
     _refuse_length(len(tensor) if tensor.ndim else 0, count)
     if tensor.ndim == 1 and not tensor.is_floating_point():
         highest = int(tensor.max())
@@ -208,7 +208,7 @@ def _refuse_length(found: int, count: int) -> None:
         raise DataError(f"x has {count} examples, but context has {found}: give one context for each example")
 
 
-def _tensor(name: str, values: Any) -> Tensor:
+def as_tensor(name: str, values: Any) -> Tensor:
     """Return numbers as a tensor on the CPU."""
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype(np.float64), np.nan)
@@ -247,12 +247,14 @@ def _all_text(array: npt.NDArray[Any]) -> bool:
     return array.dtype.kind == "O" and len(array) > 0 and any(isinstance(value, str) for value in array)
 
 
-def _is_frame(values: Any) -> bool:
+def is_frame(values: Any) -> bool:
+    """Return whether values are columns by name: a data frame, a mapping, or a structured array."""
     structured = isinstance(values, np.ndarray) and values.dtype.names is not None
     return structured or isinstance(values, Mapping) or hasattr(values, "column_names") or hasattr(values, "columns")
 
 
-def _encoded_frame(frame: Any, where: str) -> EncodedColumns:
+def frame_columns(frame: Any, where: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of a frame by name, all of one length; raise DataError if there are none."""
     if isinstance(frame, np.ndarray):
         frame = {name: frame[name] for name in frame.dtype.names or ()}
     names = list(frame if isinstance(frame, Mapping) else getattr(frame, "column_names", None) or frame.columns)
@@ -266,12 +268,17 @@ def _encoded_frame(frame: Any, where: str) -> EncodedColumns:
         raise DataError(f"{where} has no rows")
     if len(lengths) > 1:
         raise DataError(f"the columns of {where} have {', '.join(map(str, sorted(lengths)))} rows: give all as many")
+    return columns
+
+
+def _encoded_frame(frame: Any, where: str) -> EncodedColumns:
+    columns = frame_columns(frame, where)
     refuse_missing(columns, where)
     return encode_columns(columns, tuple(columns), (), where)
 
 
 def _is_map_style(values: Any) -> bool:
-    known = isinstance(values, (Tensor, np.ndarray, list, tuple)) or hasattr(values, "__array__") or _is_frame(values)
+    known = isinstance(values, (Tensor, np.ndarray, list, tuple)) or hasattr(values, "__array__") or is_frame(values)
     return not known and hasattr(values, "__getitem__") and hasattr(values, "__len__")
 
 
@@ -301,4 +308,4 @@ def _stacked(name: str, values: Sequence[Any]) -> Any:
         raise DataError(
             f"the examples of a data set must be tensors or arrays, got {type(first).__name__}: convert them"
         )
-    return _tensor(name, list(values))
+    return as_tensor(name, list(values))

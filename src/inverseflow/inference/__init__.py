@@ -1,0 +1,31 @@
+"""Inverse problems: from a simulator or pairs of parameters and observations to a posterior, p(x | y).
+
+`Problem` is a prior and a simulator, `AmortizedPosterior` the posterior that is learned from pairs by one of several
+methods (`method_names`), `Support` where parameters can lie.
+"""
+
+from inverseflow.inference.methods import Conditional, Training, build_method, method, method_names
+from inverseflow.inference.pairs import Pairs, read_observations, read_pairs
+from inverseflow.inference.posterior import AmortizedPosterior
+from inverseflow.inference.problem import Problem, independent
+from inverseflow.inference.support import Above, Integer, Interval, Real, Simplex, Support
+
+__all__ = [
+    "Above",
+    "AmortizedPosterior",
+    "Conditional",
+    "Integer",
+    "Interval",
+    "Pairs",
+    "Problem",
+    "Real",
+    "Simplex",
+    "Support",
+    "Training",
+    "build_method",
+    "independent",
+    "method",
+    "method_names",
+    "read_observations",
+    "read_pairs",
+]
