@@ -1,5 +1,6 @@
 """Maximum mean discrepancy: how far apart two sets of samples are."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -94,8 +95,10 @@ def multiquadric_kernel(x: Tensor, y: Tensor, *, widths: Sequence[float] = WIDTH
     widths = [finite_number("each width", width, above=0) for width in widths]
     exponent = finite_number("exponent", exponent, above=0)
     squared = _distances(x, y).square()
-    kernels = [(1 + squared / width) ** -exponent for width in widths]
-    kernel: Tensor = exponent**exponent * torch.stack(kernels).sum(0)
+    ratios = (width / (width + squared) for width in widths)
+    if exponent == 1:
+        return functools.reduce(torch.add, ratios)
+    kernel: Tensor = exponent**exponent * functools.reduce(torch.add, (ratio**exponent for ratio in ratios))
     return kernel
 
 

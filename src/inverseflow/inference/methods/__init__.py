@@ -1,6 +1,6 @@
 """Methods by name: each builds a model of p(x | y) and says how it is trained."""
 
-from inverseflow.inference.methods import flows
+from inverseflow.inference.methods import flows, inn
 from inverseflow.inference.methods.base import (
     Conditional,
     Method,
@@ -11,4 +11,14 @@ from inverseflow.inference.methods.base import (
     method_names,
 )
 
-__all__ = ["Conditional", "Method", "Training", "build_method", "flows", "method", "method_entry", "method_names"]
+__all__ = [
+    "Conditional",
+    "Method",
+    "Training",
+    "build_method",
+    "flows",
+    "inn",
+    "method",
+    "method_entry",
+    "method_names",
+]
