@@ -2,6 +2,7 @@
 
 from inverseflow.nets.context_maps import ContextMaps
 from inverseflow.nets.conv import ConvNet, ZeroConv, ZeroConv2d
+from inverseflow.nets.invauto import InvAuto
 from inverseflow.nets.lipschitz import LipschitzConv, LipschitzLinear, LipschitzNet, LipSwish
 from inverseflow.nets.masked import MaskedMLP
 from inverseflow.nets.masked_conv import MaskedConv
@@ -12,6 +13,7 @@ __all__ = [
     "MLP",
     "ContextMaps",
     "ConvNet",
+    "InvAuto",
     "LipSwish",
     "LipschitzConv",
     "LipschitzLinear",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from inverseflow.training.evaluation import Evaluation, LabelEvaluation, evaluate, evaluate_labels
     from inverseflow.training.fitting import FitResult, fit
     from inverseflow.training.model import build_density, describe, load_data, load_density
-    from inverseflow.training.objective import CycleLoss, Loss, MaximumLikelihood, Objective
+    from inverseflow.training.objective import CycleLoss, Loss, MaximumLikelihood, Objective, ReconstructionLoss
     from inverseflow.training.options import ModelOptions, OptimizerOptions, TrainOptions
     from inverseflow.training.presets import load_preset, preset_names
     from inverseflow.training.report import Report
@@ -28,6 +28,7 @@ __all__ = [
     "ModelOptions",
     "Objective",
     "OptimizerOptions",
+    "ReconstructionLoss",
     "Report",
     "Run",
     "TrainOptions",
@@ -48,7 +49,7 @@ _NAMES = {
     "evaluation": ("Evaluation", "LabelEvaluation", "evaluate", "evaluate_labels"),
     "fitting": ("FitResult", "fit"),
     "model": ("build_density", "describe", "load_data", "load_density"),
-    "objective": ("CycleLoss", "Loss", "MaximumLikelihood", "Objective"),
+    "objective": ("CycleLoss", "Loss", "MaximumLikelihood", "Objective", "ReconstructionLoss"),
     "options": ("ModelOptions", "OptimizerOptions", "TrainOptions"),
     "presets": ("load_preset", "preset_names"),
     "report": ("Report",),

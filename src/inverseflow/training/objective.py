@@ -77,3 +77,19 @@ class CycleLoss:
         """Return the mean over a batch."""
         error = model(batch.x, batch.context).mean()
         return Loss(error, {"cycle_error": error})
+
+
+@dataclass(frozen=True)
+class ReconstructionLoss:
+    """Minimize the mean error with which an `Autoencoder` rebuilds the data.
+
+    Example:
+        >>> from inverseflow.densities import Autoencoder
+        >>> ReconstructionLoss()(Autoencoder((3,), 1), Batch(torch.zeros(5, 3))).named().keys()
+        dict_keys(['reconstruction_error'])
+    """
+
+    def __call__(self, model: Density, batch: Batch, /) -> Loss:
+        """Return the mean over a batch."""
+        error = model(batch.x, batch.context).mean()
+        return Loss(error, {"reconstruction_error": error})
