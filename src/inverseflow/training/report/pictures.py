@@ -1,6 +1,7 @@
 """Pictures of a run: grids of images, reconstructions, and curves."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -17,11 +18,13 @@ from inverseflow.utils.files import atomic_write
 
 matplotlib.use("Agg", force=False)
 
-_CORNER = 8  # columns of a table that a picture shows, at most
+CORNER = 8  # columns of a table that a picture shows, at most
+_LABEL = 20  # characters of a line of a label
 _LATENTS = 64
 _BINS, _PIT_BINS = 40, 20
 _COLORS = {"data": "tab:blue", "samples": "tab:orange"}
 _DOTS: dict[str, Any] = {"s": 3, "alpha": 0.4, "linewidths": 0}
+_TRUTH: dict[str, Any] = {"color": "black", "linewidth": 1, "linestyle": "--"}
 _WINDOW = 256  # samples of a window of a spectrogram
 _VISIBLE = 720  # pixels that a grid is enlarged to, at most, in whole multiples
 
@@ -125,10 +128,10 @@ def save_points(
     from matplotlib.figure import Figure
 
     shown = {"samples": samples} if data is None else {"data": data, "samples": samples}
-    shown = {name: points[:, :_CORNER].cpu() for name, points in shown.items()}
-    size, first = min(samples.shape[1], _CORNER), next(iter(shown.values()))
+    shown = {name: points[:, :CORNER].cpu() for name, points in shown.items()}
+    size, first = min(samples.shape[1], CORNER), next(iter(shown.values()))
     names = [columns[place] if place < len(columns) else str(place) for place in range(size)]
-    bounds = [_bounds(values) for values in first.T]
+    bounds = [axis_bounds(values) for values in first.T]
     figure = Figure(figsize=(4.5 * len(shown), 4.5) if size == 2 else (max(5, 2 + 1.5 * size), 2 + 1.5 * size))
     figure.set_layout_engine("constrained")
     figure.suptitle(title)
@@ -141,7 +144,7 @@ def save_points(
                 _contours(axes, density, bounds)
             axes.set(xlim=bounds[0], ylim=bounds[1])
     else:
-        _corner(figure, shown, names, bounds)
+        draw_corner(figure, shown, names, bounds)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
@@ -175,13 +178,26 @@ def save_spectrograms(path: Path, recordings: Mapping[str, Tensor], sampling_rat
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def _corner(
-    figure: Any, shown: Mapping[str, Tensor], names: Sequence[str], bounds: Sequence[tuple[float, float]]
+def draw_corner(
+    figure: Any,
+    shown: Mapping[str, Tensor],
+    names: Sequence[str],
+    bounds: Sequence[tuple[float, float]],
+    truth: Sequence[float] | None = None,
 ) -> None:
-    """Draw each pair of columns: the first points above the diagonal, the last below, all in histograms on it."""
+    """Draw each pair of columns: the first points above the diagonal, the last below, all in histograms on it.
+
+    Args:
+        figure: a figure of matplotlib.
+        shown: one or two sets of points ``(N, D)`` by their names, which are the legend.
+        names: names of the columns.
+        bounds: ends of each axis.
+        truth: a point that lines are drawn through.
+    """
     from matplotlib.lines import Line2D
 
     size, one = len(names), len(shown) == 1
+    colors = dict(zip(reversed(shown), reversed(_COLORS.values()), strict=False))
     grid = figure.subplots(size, size, sharex="col", squeeze=False)
     for row, column in product(range(size), repeat=2):
         axes = grid[row][column]
@@ -190,28 +206,37 @@ def _corner(
             edges = _edges(next(iter(shown.values()))[:, row], *bounds[row])
             for name, points in shown.items():
                 heights = np.histogram(points[:, row], edges)[0] / (len(points) * np.diff(edges))
-                axes.stairs(heights, edges, color=_COLORS[name])
+                axes.stairs(heights, edges, color=colors[name])
             axes.set_yticks([])
         elif one and column > row:
             axes.set_axis_off()
+            continue
         else:
             name = list(shown)[0 if column > row else -1]
-            axes.scatter(shown[name][:, column].numpy(), shown[name][:, row].numpy(), color=_COLORS[name], **_DOTS)
+            axes.scatter(shown[name][:, column].numpy(), shown[name][:, row].numpy(), color=colors[name], **_DOTS)
             axes.set_ylim(bounds[row])
             at_side = column == 0 or (column == size - 1 and not one)
             axes.tick_params(left=column == 0, labelleft=column == 0)
             axes.tick_params(right=at_side and column > 0, labelright=at_side and column > 0)
+        if truth is not None:
+            axes.axvline(truth[column], **_TRUTH)
+            if row != column:
+                axes.axhline(truth[row], **_TRUTH)
         if row == size - 1:
-            axes.set_xlabel(names[column])
+            axes.set_xlabel(textwrap.fill(names[column], _LABEL))
         if column == 0:
-            axes.set_ylabel(names[row] if size > 1 else "density")
+            axes.set_ylabel(textwrap.fill(names[row], _LABEL) if size > 1 else "density")
         axes.tick_params(labelsize=8)
-    places = {"data": "data (above)", "samples": "samples" if one else "samples (below)"}
-    handles = [Line2D([], [], color=_COLORS[name], label=places[name]) for name in shown]
-    figure.legend(handles=handles, loc="outside lower right", ncols=2)
+    places = ("",) if one else (" (above)", " (below)")
+    handles = [
+        Line2D([], [], color=colors[name], label=name + place) for name, place in zip(shown, places, strict=True)
+    ]
+    if truth is not None:
+        handles.append(Line2D([], [], label="truth", **_TRUTH))
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))
 
 
-def _bounds(values: Tensor) -> tuple[float, float]:
+def axis_bounds(values: Tensor) -> tuple[float, float]:
     """Return the ends of an axis: all values but the outermost half per cent, and a margin."""
     finite = values[values.isfinite()].double().numpy()
     low, high = np.quantile(finite, [0.005, 0.995]) if len(finite) else (0.0, 1.0)
