@@ -4,6 +4,7 @@
 methods (`method_names`), `Support` where parameters can lie.
 """
 
+from inverseflow.inference.diagnostics import Diagnosis, c2st, calibration_figure, corner_figure, diagnose
 from inverseflow.inference.methods import Conditional, Training, build_method, method, method_names
 from inverseflow.inference.pairs import Pairs, read_observations, read_pairs
 from inverseflow.inference.posterior import AmortizedPosterior
@@ -14,6 +15,7 @@ __all__ = [
     "Above",
     "AmortizedPosterior",
     "Conditional",
+    "Diagnosis",
     "Integer",
     "Interval",
     "Pairs",
@@ -23,6 +25,10 @@ __all__ = [
     "Support",
     "Training",
     "build_method",
+    "c2st",
+    "calibration_figure",
+    "corner_figure",
+    "diagnose",
     "independent",
     "method",
     "method_names",

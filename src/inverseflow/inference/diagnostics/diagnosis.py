@@ -24,6 +24,7 @@ from inverseflow.inference.diagnostics.sbc import (
     ranks_among,
     sbc_test,
 )
+from inverseflow.inference.pairs import Pairs
 from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.seeding import derived_seed
 
@@ -86,7 +87,7 @@ def diagnose(
     *,
     simulations: int = 1000,
     draws: int = 99,
-    observation: Tensor | None = None,
+    observation: Any = None,
     seed: int = 0,
 ) -> Diagnosis:
     """Judge a posterior by simulations that it was not trained on.
@@ -105,8 +106,8 @@ def diagnose(
     Args:
         posterior: anything with ``sample(y, n)``, and ``log_prob(x, y)`` if it has a density. ``surprise(y)``, if it
             has that, tells whether the simulator could have made the observation.
-        problem: a `Problem`, or a pair of tensors: parameters ``(S, D)`` and observations ``(S, ...)`` that were not
-            used in training.
+        problem: a `Problem`, or `Pairs` or a tuple ``(x, y)`` that were not used in training: parameters ``(S, D)``
+            and observations ``(S, ...)``.
         simulations: number of pairs, 100 or more for a judgment.
         draws: number of draws for each. One more should have divisors up to 20, as 99 has.
         observation: an observation, or a batch of some, to be judged by ``surprise``.
@@ -114,7 +115,7 @@ def diagnose(
 
     Raises:
         DataError: if pairs are not finite or don't fit, a parameter is constant, or draws have the wrong shape.
-        TypeError: if `problem` is neither a problem nor a pair of tensors.
+        TypeError: if `problem` is neither a problem nor pairs.
 
     Example:
         >>> class Exact:  # of x ~ N(0, 1), y = x + N(0, 1)
@@ -139,8 +140,7 @@ def diagnose(
     diagnosis = replace(blank, **figures, seconds=seconds)
     diagnosis = replace(diagnosis, quantities=(*diagnosis.parameters, *diagnosis.quantities))
     if observation is not None and hasattr(posterior, "surprise"):
-        batch = observation if observation.ndim == y.ndim else observation.unsqueeze(0)
-        diagnosis = replace(diagnosis, surprise=tuple(posterior.surprise(batch).tolist()))
+        diagnosis = replace(diagnosis, surprise=tuple(torch.atleast_1d(posterior.surprise(observation)).tolist()))
     return _judge(diagnosis)
 
 
@@ -193,18 +193,20 @@ def _measure(
 def _pairs(problem: Any, simulations: int, seed: int) -> tuple[Tensor, Tensor]:
     if hasattr(problem, "simulate"):
         x, y = problem.simulate(simulations, seed=seed)
-    elif isinstance(problem, (tuple, list)) and len(problem) == 2 and all(isinstance(part, Tensor) for part in problem):
-        x, y = (part[:simulations] for part in problem)
+    elif isinstance(problem, Pairs):
+        x, y = problem.x[:simulations], problem.y[:simulations]
+    elif isinstance(problem, tuple) and len(problem) == 2:
+        x, y = (torch.as_tensor(part)[:simulations] for part in problem)
     else:
-        raise TypeError(f"problem must be a Problem or a pair of tensors (x, y), got {type(problem).__name__}")
+        raise TypeError(f"problem must be a Problem, Pairs or a tuple (x, y), got {type(problem).__name__}")
     check_pairs(x, y)
     return x, y
 
 
 def _names(posterior: Any, problem: Any, dims: int) -> tuple[str, ...]:
     for owner in (posterior, problem):
-        names = tuple(getattr(owner, "parameters", None) or ()) if not callable(getattr(owner, "parameters", 0)) else ()
-        if len(names) == dims:
+        names = getattr(owner, "parameters", ())
+        if isinstance(names, tuple) and len(names) == dims:
             return names
     return tuple(f"x{place}" for place in range(dims))
 

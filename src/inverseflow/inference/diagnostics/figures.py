@@ -48,7 +48,8 @@ def calibration_figure(diagnosis: Diagnosis, *, title: str = "Calibration") -> "
     verdict = textwrap.fill(diagnosis.verdict, round(20 * float(figure.get_figwidth()) / 1.35))
     figure.suptitle(title, fontsize=14)
     figure.supxlabel(verdict, fontsize=9)
-    left, right = figure.subfigures(1, 2, width_ratios=(5.2, 2.4 * columns))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(5.2, 2.4 * columns))
+    left, right = halves
     _draw_coverage(left.subplots(), diagnosis, ranks, chosen)
     panels = right.subplots(rows, columns, sharex=True, squeeze=False).flat
     bins, count = diagnosis.sbc.bins, len(ranks)

@@ -197,7 +197,7 @@ def draw_corner(
     from matplotlib.lines import Line2D
 
     size, one = len(names), len(shown) == 1
-    colors = dict(zip(reversed(shown), reversed(_COLORS.values()), strict=False))
+    colors = dict(zip(shown, list(_COLORS.values())[-len(shown) :], strict=True))
     grid = figure.subplots(size, size, sharex="col", squeeze=False)
     for row, column in product(range(size), repeat=2):
         axes = grid[row][column]
