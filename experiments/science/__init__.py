@@ -1,0 +1,1 @@
+"""Inverse problems of astronomy and wind energy: small simulators, posteriors, and references to judge them by."""
