@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -63,42 +63,61 @@ def read_pairs(path: str | PathLike[str], *, parameters: Sequence[str] = (), obs
     """
     file = Path(path).expanduser()
     parameters, observations = _names("parameters", parameters), _names("observations", observations)
-    where = printable(file.name)
-    whole = _whole_arrays(file) if file.suffix.lower() == ".npz" else {}
-    x_array, y_array = _single(parameters, whole), _single(observations, whole)
-    columns = {} if x_array is not None and y_array is not None else dict(read_table(file)[0])
-    for array in (x_array, y_array):  # its columns are not left for the other
-        for name in () if array is None else _columns_of(array, whole):
-            columns.pop(name, None)
+    content = _File.read(file)
     if not parameters and not observations:
         raise DataError(
-            f"which columns of {where} are parameters and which observations? It has {', '.join(columns)}: "
-            "name the parameters"
+            f"which columns of {content.where} are parameters, and which observations? It has "
+            f"{', '.join(map(printable, content.columns))}: name the parameters"
         )
-    for name in (*parameters, *observations):
-        if name not in columns and name not in (x_array, y_array):
-            has = ", ".join(map(printable, [*columns, *(array for array in whole if array not in columns)]))
-            raise DataError(f"{where} has no column {name!r}{_unit_hint(name, tuple(columns))}: it has {has}")
-    if twice := [name for name in parameters if name in observations]:
+    of_x, of_y = content.columns_of(parameters), content.columns_of(observations)
+    if twice := [name for name in of_x if name in of_y]:
         raise DataError(f"{twice[0]!r} can't be both a parameter and an observation: leave it out of one")
-    if x_array is None:
-        parameters = parameters or tuple(name for name in columns if name not in observations)
-        x = _matrix(columns, parameters, where)
-    else:
-        x, parameters = _array(whole[x_array], x_array, where), ()
-        parameters = tuple(f"{x_array}{index}" for index in range(x.shape[1])) if x.shape[1] > 1 else (x_array,)
-    if y_array is None:
-        observations = observations or tuple(name for name in columns if name not in parameters)
-        y = _matrix(columns, observations, where)
-    else:
-        y = _array(whole[y_array], y_array, where)
-        observations = tuple(f"{y_array}{index}" for index in range(y.shape[1])) if y.ndim == 2 else ()
+    x, x_names = content.take(parameters or tuple(name for name in content.columns if name not in of_y))
+    y, y_names = content.take(observations or tuple(name for name in content.columns if name not in of_x))
     if x.ndim != 2:
-        raise DataError(f"the parameters in {where} must be an array (N, D), got {tuple(x.shape)}: flatten them")
+        raise DataError(f"the parameters in {content.where} must be (N, D), got {tuple(x.shape)}: flatten them")
     if len(x) != len(y):
-        raise DataError(f"{where} has {len(x)} rows of parameters and {len(y)} of observations: give as many of both")
-    x, y = drop_non_finite(x, y, f"rows of {where}")
-    return Pairs(x, y, parameters, observations)
+        raise DataError(f"{content.where} has {len(x)} rows of parameters and {len(y)} of observations")
+    x, y = drop_non_finite(x, y, f"rows of {content.where}")
+    return Pairs(x, y, x_names, y_names)
+
+
+@dataclass(frozen=True)
+class _File:
+    """The columns of a table, and the whole arrays of an NPZ file, by name."""
+
+    where: str
+    columns: dict[str, Any]
+    arrays: dict[str, Any]
+
+    @classmethod
+    def read(cls, file: Path) -> "_File":
+        columns, arrays = dict(read_table(file)[0]), {}
+        if file.suffix.lower() == ".npz":
+            with np.load(file, allow_pickle=False) as content:
+                arrays = {name: array for name, array in content.items() if array.ndim > 1}
+        return cls(printable(file.name), columns, arrays)
+
+    def columns_of(self, names: Names) -> Names:
+        """Return the columns that names stand for, or refuse an unknown one."""
+        if array := self._array(names):
+            return tuple(name for name in self.columns if re.fullmatch(rf"{re.escape(array)}\d+", name)) or (array,)
+        for name in names:
+            if name not in self.columns:
+                has = ", ".join(map(printable, {**self.columns, **self.arrays}))
+                raise DataError(f"{self.where} has no column {name!r}{_unit_hint(name, self.columns)}: it has {has}")
+        return names
+
+    def take(self, names: Names) -> tuple[Tensor, Names]:
+        """Return the numbers of columns, or of one array, and the names of their columns."""
+        if not (array := self._array(names)):
+            return _matrix(self.columns, names, self.where), names
+        values = as_tensor(f"{array} of {self.where}", self.arrays[array]).double()
+        return values, tuple(f"{array}{index}" for index in range(values.shape[1])) if values.ndim == 2 else ()
+
+    def _array(self, names: Names) -> str:
+        """Return the name of the one array that holds all, empty if the names are columns."""
+        return names[0] if len(names) == 1 and names[0] in self.arrays else ""
 
 
 def read_observations(path: str | PathLike[str], observations: Sequence[str]) -> Tensor:
@@ -121,7 +140,7 @@ def named_columns(columns: Any, names: Names, where: str) -> Tensor:
     missing = [name for name in names if name not in columns]
     if missing:
         raise DataError(
-            f"{where} has no column {missing[0]!r}{_unit_hint(missing[0], tuple(columns))}: the posterior was trained "
+            f"{where} has no column {missing[0]!r}{_unit_hint(missing[0], columns)}: the posterior was trained "
             f"on {', '.join(names)}, and {where} has {', '.join(map(str, columns))}"
         )
     values = _matrix(columns, names, where)
@@ -186,36 +205,11 @@ def _names(option: str, names: Sequence[str]) -> Names:
     return names
 
 
-def _unit_hint(name: str, columns: Names) -> str:
+def _unit_hint(name: str, columns: Iterable[str]) -> str:
     """Say so if a column has the same name with another unit."""
     bare = re.sub(r"\s*\[.*\]$", "", name)
     near = [column for column in columns if re.sub(r"\s*\[.*\]$", "", column) == bare]
     return f" but {near[0]!r}, in another unit (convert it, and rename it)" if near else ""
-
-
-def _whole_arrays(file: Path) -> dict[str, Any]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, KeyError):
-        return {}  # read_table says what is wrong
-
-
-def _single(names: Names, arrays: dict[str, Any]) -> str | None:
-    """Return the name of the one array that holds all, None if the names are columns."""
-    return names[0] if len(names) == 1 and names[0] in arrays and arrays[names[0]].ndim > 1 else None
-
-
-def _columns_of(array: str, arrays: dict[str, Any]) -> list[str]:
-    values, named = arrays[array], arrays.get("columns")
-    if values.ndim != 2:
-        return []
-    own = named is not None and named.shape == values.shape[1:]
-    return list(map(str, named.tolist())) if own else [f"{array}{index}" for index in range(values.shape[1])]  # type: ignore[union-attr]
-
-
-def _array(values: Any, name: str, where: str) -> Tensor:
-    return as_tensor(f"{name} of {where}", values).double()
 
 
 def _matrix(columns: Any, names: Names, where: str) -> Tensor:

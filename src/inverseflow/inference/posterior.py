@@ -1,5 +1,6 @@
 """Amortized posteriors: one network, trained on pairs, that gives p(x | y) for any observation y."""
 
+import copy
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from inverseflow.inference.methods import Conditional, build_method, method_entr
 from inverseflow.inference.pairs import finite, named_columns, numbers
 from inverseflow.inference.problem import Problem
 from inverseflow.inference.support import Real, Support
+from inverseflow.nets.summary import SUMMARIES, Summary, create_summary
 from inverseflow.training.objective import Loss
 from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.files import atomic_write
@@ -35,7 +37,7 @@ _CHUNK = 100_000  # rows of one call of a network
 _HELD_OUT = 0.1
 _QUANTILES = 512
 _DEQUANTIZED = 16  # points of the unit interval of a whole number
-_CLIMBERS, _CLIMB = 10, 200  # starting points and steps of `map`
+_CLIMBERS, _CLIMB = 10, 100  # starting points and steps of `map`
 
 
 class Model(Density):
@@ -216,13 +218,11 @@ class AmortizedPosterior:
         x, y = self._pairs(x, y)
         with seeded(seed, "dequantize"):
             u, _ = self._support.to_real(self._support.dequantize(x))
-        self._scales = {
-            **_moments("x", u, self.parameters),
-            **_moments("y", y, self.observations if self._summary is None else None),
-        }
-        standardized, observed = self._standardized("x", u), self._standardized("y", y)
+        self._scales = _moments("x", u, self.parameters)
         with seeded(seed, "weights"):
             self._model = self._build(tuple(y.shape[1:]))
+        self._scales |= self._observation_moments(y)
+        standardized, observed = self._standardized("x", u), self._standardized("y", y)
         splits: Splits[Any] = as_splits(standardized, observed, validation=_HELD_OUT, seed=seed)
         count, defaults = len(splits.train), method_entry(self.method).training
         steps = max_steps or defaults.max_steps or max(500, round(40 * math.sqrt(count)))
@@ -414,6 +414,11 @@ class AmortizedPosterior:
                 state = safetensors.torch.load(file.read())
             if content["format"] != _FORMAT:
                 raise CheckpointError(f"{folder / CONFIG} has format {content['format']}, this version reads {_FORMAT}")
+            if summary is None and content["summary"] not in (None, *SUMMARIES):
+                raise CheckpointError(
+                    f"the posterior in {folder} has a summary network of your own, {content['summary']}: pass one like "
+                    "it as load(folder, summary=...)"
+                )
             posterior = cls(
                 content["method"],
                 support=Support.from_json(content["support"]),
@@ -448,12 +453,17 @@ class AmortizedPosterior:
         return self.support
 
     def _build(self, observation_shape: tuple[int, ...]) -> Model:
-        summary = self._summary
-        assert not isinstance(summary, str)
-        channels = math.prod(observation_shape)
-        if summary is not None:
-            with torch.no_grad():
-                channels = summary.eval()(torch.zeros(2, *observation_shape)).shape[1]
+        channels, given = math.prod(observation_shape), self._summary
+        summary: nn.Module | None = None
+        if given is not None:
+            try:
+                summary = create_summary(given, observation_shape) if isinstance(given, str) else copy.deepcopy(given)
+                with torch.no_grad():
+                    channels = summary(torch.zeros(2, *observation_shape)).shape[1]
+            except (ValueError, RuntimeError, IndexError) as error:
+                raise OptionError(
+                    f"the summary network does not take observations of shape {observation_shape}: {error}"
+                ) from error
         conditional = build_method(self.method, self._support.dims, channels, **self.options)
         return Model(conditional, summary, observation_shape)
 
@@ -488,6 +498,14 @@ class AmortizedPosterior:
                 "them out, or widen the support"
             )
         return x, y
+
+    def _observation_moments(self, y: Tensor) -> dict[str, Tensor]:
+        """Return mean and deviation of observations; of a vector that is not summarized, no element can be constant."""
+        summary = self.model.summary
+        if not isinstance(summary, Summary):
+            return _moments("y", y, self.observations if summary is None else None)
+        mean, deviation = summary.moments(y)
+        return {"y_mean": mean, "y_deviation": deviation.where(deviation > 0, 1.0)}
 
     def _observed(self, y: Any) -> tuple[Tensor, bool]:
         """Return observations as a batch in float64, and whether there is a single one without a batch axis."""
@@ -529,8 +547,8 @@ class AmortizedPosterior:
         for _ in range(_CLIMB):
             u = z.double() * self._scales["x_deviation"] + self._scales["x_mean"]
             density = self.model.conditional.log_prob(z, context) + self._support.log_det(u)
-            if float(density.max()) > value:
-                value, best = float(density.max()), u[density.argmax()].detach()
+            if (most := density.detach().max().item()) > value:
+                value, best = most, u[density.argmax()].detach()
             optimizer.zero_grad()
             (gradient,) = torch.autograd.grad(-density.sum(), z)
             z.grad = gradient.nan_to_num()
@@ -564,7 +582,8 @@ class AmortizedPosterior:
         with torch.no_grad():
             centered = self.model.summarize(y).double() - self._scales["surprise_mean"]
         distances: Tensor = (centered @ self._scales["surprise_whitening"]).square().sum(1)
-        return torch.special.gammaincc(torch.full_like(distances, 0.5 * centered.shape[1]), 0.5 * distances)
+        tail: Tensor = torch.special.gammaincc(torch.full_like(distances, 0.5 * centered.shape[1]), 0.5 * distances)
+        return tail
 
 
 def _same_names(what: str, names: tuple[str, ...], found: tuple[str, ...], count: int) -> tuple[str, ...]:

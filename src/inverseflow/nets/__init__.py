@@ -8,11 +8,14 @@ from inverseflow.nets.masked import MaskedMLP
 from inverseflow.nets.masked_conv import MaskedConv
 from inverseflow.nets.mlp import MLP
 from inverseflow.nets.resnet import ResNet
+from inverseflow.nets.summary import GraphSummary, ImageSummary, SeriesSummary, SetSummary, Summary, create_summary
 
 __all__ = [
     "MLP",
     "ContextMaps",
     "ConvNet",
+    "GraphSummary",
+    "ImageSummary",
     "InvAuto",
     "LipSwish",
     "LipschitzConv",
@@ -21,6 +24,10 @@ __all__ = [
     "MaskedConv",
     "MaskedMLP",
     "ResNet",
+    "SeriesSummary",
+    "SetSummary",
+    "Summary",
     "ZeroConv",
     "ZeroConv2d",
+    "create_summary",
 ]
