@@ -1,0 +1,5 @@
+"""Inputs of a trained network for which it returns a target."""
+
+from inverseflow.inference.inversion.invert import INVERSION_METHODS, Inversion, InversionMethod, invert
+
+__all__ = ["INVERSION_METHODS", "Inversion", "InversionMethod", "invert"]
