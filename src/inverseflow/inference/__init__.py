@@ -1,10 +1,11 @@
 """Inverse problems: from a simulator or pairs of parameters and observations to a posterior, p(x | y).
 
 `Problem` is a prior and a simulator, `AmortizedPosterior` the posterior that is learned from pairs by one of several
-methods (`method_names`), `Support` where parameters can lie.
+methods (`method_names`), `Support` where parameters can lie. `invert` finds inputs of any trained network.
 """
 
 from inverseflow.inference.diagnostics import Diagnosis, c2st, calibration_figure, corner_figure, diagnose
+from inverseflow.inference.inversion import INVERSION_METHODS, Inversion, invert
 from inverseflow.inference.methods import Conditional, Training, build_method, method, method_names
 from inverseflow.inference.pairs import Pairs, read_observations, read_pairs
 from inverseflow.inference.posterior import AmortizedPosterior
@@ -12,12 +13,14 @@ from inverseflow.inference.problem import Problem, independent
 from inverseflow.inference.support import Above, Integer, Interval, Real, Simplex, Support
 
 __all__ = [
+    "INVERSION_METHODS",
     "Above",
     "AmortizedPosterior",
     "Conditional",
     "Diagnosis",
     "Integer",
     "Interval",
+    "Inversion",
     "Pairs",
     "Problem",
     "Real",
@@ -30,6 +33,7 @@ __all__ = [
     "corner_figure",
     "diagnose",
     "independent",
+    "invert",
     "method",
     "method_names",
     "read_observations",

@@ -60,12 +60,14 @@ class Boundary(Rule):
         box = self.search.box
         if not self.age:
             return box.draw(self.points)
+        count = len(self.x)
         self._delete()
-        near = _nearest(self._distances(), self.neighbors)
-        rare = near.topk(max(1, self.points // 5)).indices
-        parents = rare[torch.randint(len(rare), (self.replaced,), generator=box.generator, device=near.device)]
-        noise = torch.randn(self.replaced, len(box.low), generator=box.generator).to(self.x)
-        return box.clip(self.x[parents] + near[parents, None] * box.widths * noise)
+        missing = count - len(self.x)
+        crowding, _ = self._crowding()
+        rare = crowding.topk(max(1, self.points // 5)).indices
+        parents = rare[torch.randint(len(rare), (missing,), generator=box.generator, device=rare.device)]
+        noise = torch.randn(missing, len(box.low), generator=box.generator, device=rare.device).to(self.x)
+        return box.clip(self.x[parents] + crowding[parents, None] * box.widths * noise)
 
     def update(self, x: Tensor, error: Tensor, gradient: Tensor) -> None:
         """Add the points."""
@@ -73,22 +75,19 @@ class Boundary(Rule):
         self.x, self.error = torch.cat([self.x, x]), torch.cat([self.error, error])
 
     def _delete(self) -> None:
+        """Delete the worst points, and of those within the tolerance the ones more crowded than their neighbors."""
         order = self.error.argsort()
         bad = min(self.replaced, int((self.error > self.search.goal).sum()))
         self.x, self.error = (values[order[: len(order) - bad]] for values in (self.x, self.error))
-        distances, alive = self._distances(), torch.ones_like(self.error, dtype=torch.bool)
-        for _ in range(self.replaced - bad):
-            most_crowded = _nearest(distances, self.neighbors).where(alive, torch.inf).argmin()
-            alive[most_crowded] = False
-            distances[most_crowded] = distances[:, most_crowded] = torch.inf
-        self.x, self.error = self.x[alive], self.error[alive]
+        crowding, neighbors = self._crowding()
+        most = crowding <= crowding[neighbors].amin(1)
+        least_room = crowding.where(most, torch.inf).argsort()[: min(self.replaced - bad, int(most.sum()))]
+        kept = torch.ones_like(most)
+        kept[least_room] = False
+        self.x, self.error = self.x[kept], self.error[kept]
 
-    def _distances(self) -> Tensor:
-        """Return the distances between points in widths of the box, infinite from a point to itself."""
+    def _crowding(self) -> tuple[Tensor, Tensor]:
+        """Return the mean distance of each point to its nearest neighbors, in widths of the box, and who these are."""
         x = self.x / self.search.box.widths
-        return torch.cdist(x, x).fill_diagonal_(torch.inf)
-
-
-def _nearest(distances: Tensor, count: int) -> Tensor:
-    """Return the mean distance of each point to its nearest neighbors."""
-    return distances.topk(count, largest=False).values.mean(1)
+        near = torch.cdist(x, x).fill_diagonal_(torch.inf).topk(self.neighbors, largest=False)
+        return near.values.mean(1), near.indices

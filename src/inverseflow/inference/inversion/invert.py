@@ -104,7 +104,7 @@ def invert(
     tolerance: float | None = None,
     separation: float = 1e-3,
     enough: int | None = None,
-    max_evaluations: int = 200_000,
+    max_evaluations: int | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Inversion:
@@ -129,7 +129,8 @@ def invert(
         separation: smallest distance of two distinct solutions in one coordinate, in widths of the box (1 where it has
             none).
         enough: number of solutions that ends the search, distinct or not. By default every search goes on.
-        max_evaluations: most inputs that the network is evaluated for.
+        max_evaluations: most inputs that the network is evaluated for in the search, by default 2,000 for each restart, and
+            200,000 for exhaustive, genetic and boundary.
         seed: seed of the starts and of random steps.
         **options: the method's own options, see `INVERSION_METHODS`: step and learning_rate of gradient and wlk, memory
             of lbfgs, grid or points of exhaustive, population, bits, gray, selection, crossover, mutation and elite of
@@ -161,6 +162,8 @@ def invert(
     tolerance = finite_number("tolerance", way.tolerance if tolerance is None else tolerance, above=0)
     separation = finite_number("separation", separation, at_least=0)
     enough = None if enough is None else whole_number("enough", enough, at_least=1)
+    if max_evaluations is None:
+        max_evaluations = 200_000 if way.needs_box else 2_000 * restarts
     max_evaluations = whole_number("max_evaluations", max_evaluations, at_least=1)
     seed = whole_number("seed", seed, at_least=0, at_most=2**63 - 1)
     with torch.inference_mode(False), _frozen(network):
