@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from skimage.measure import find_contours
 from sklearn.datasets import make_moons
@@ -22,19 +23,20 @@ def test_points_spread_along_a_circle():
     assert gaps.max() < 3 * 2 * math.pi / len(angles)
 
 
+@pytest.mark.slow
 def test_the_boundary_of_a_classifier_is_the_contour_of_marching_squares():
     x, label = make_moons(400, noise=0.1, random_state=0)
     x, label = torch.tensor(x), torch.tensor(label).double()
     network = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)).double()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(200):
+    for _ in range(150):
         loss = nn.functional.binary_cross_entropy_with_logits(network(x)[:, 0], label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     classifier = nn.Sequential(network, nn.Sigmoid())
     low, high = torch.tensor([-1.5, -1.0]).double(), torch.tensor([2.5, 1.5]).double()
-    found = invert(classifier, [0.5], method="boundary", box=(low, high), tolerance=0.1, points=150)
+    found = invert(classifier, [0.5], method="boundary", box=(low, high), tolerance=0.1, generations=200)
 
     size = 201
     axes = [torch.linspace(float(a), float(b), size, dtype=torch.float64) for a, b in zip(low, high, strict=True)]

@@ -36,7 +36,8 @@ def to_bits(x: Tensor, low: Tensor, high: Tensor, bits: int, *, gray: bool = Tru
     if gray:
         number = number ^ (number >> 1)
     places = torch.arange(bits, device=x.device).flip(0)
-    return (number[..., None] >> places & 1).bool().flatten(-2)
+    code: Tensor = (number[..., None] >> places & 1).bool()
+    return code.flatten(-2)
 
 
 def from_bits(code: Tensor, low: Tensor, high: Tensor, *, gray: bool = True) -> Tensor:
@@ -57,7 +58,8 @@ def from_bits(code: Tensor, low: Tensor, high: Tensor, *, gray: bool = True) -> 
         code = code.cumsum(-1) % 2
     bits = code.shape[-1]
     number = (code << torch.arange(bits, device=code.device).flip(0)).sum(-1)
-    return low + (number.double() / (2**bits - 1)).to(low) * (high - low)
+    share = (number.double() / (2**bits - 1)).to(low)
+    return torch.lerp(low, high, share)
 
 
 class Genetic(Local):

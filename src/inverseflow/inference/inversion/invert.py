@@ -129,8 +129,8 @@ def invert(
         separation: smallest distance of two distinct solutions in one coordinate, in widths of the box (1 where it has
             none).
         enough: number of solutions that ends the search, distinct or not. By default every search goes on.
-        max_evaluations: most inputs that the network is evaluated for in the search, by default 2,000 for each restart, and
-            200,000 for exhaustive, genetic and boundary.
+        max_evaluations: most inputs that the network is evaluated for in the search, by default 2,000 for each restart,
+            and 200,000 for exhaustive, genetic and boundary.
         seed: seed of the starts and of random steps.
         **options: the method's own options, see `INVERSION_METHODS`: step and learning_rate of gradient and wlk, memory
             of lbfgs, grid or points of exhaustive, population, bits, gray, selection, crossover, mutation and elite of
