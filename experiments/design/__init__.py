@@ -1,0 +1,1 @@
+"""Airfoils with a wanted lift, drag and thickness."""

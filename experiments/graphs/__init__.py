@@ -1,0 +1,1 @@
+"""Features of the nodes of a graph given their labels, and graphs with wanted properties."""
