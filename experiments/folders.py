@@ -22,4 +22,6 @@ def data_folder(name: str, data_dir: Path | None) -> Path:
     for folder in (root / name, root):
         if folder.name == name and folder.is_dir():
             return folder
-    raise DataError(f"there is no folder {root / name}: give the one that holds {name}/ (--data-dir, $INVERSEFLOW_DATA)")
+    raise DataError(
+        f"there is no folder {root / name}: give the one that holds {name}/ (--data-dir, $INVERSEFLOW_DATA)"
+    )

@@ -148,7 +148,9 @@ class Airfoils:
     @property
     def families(self) -> tuple[str, ...]:
         """The letters that a name begins with: airfoils of one family are alike."""
-        return tuple("".join(letter for letter in name if letter.isalpha())[:3].lower() or name[:3] for name in self.names)
+        return tuple(
+            "".join(letter for letter in name if letter.isalpha())[:3].lower() or name[:3] for name in self.names
+        )
 
 
 def read_airfoils(folder: Path) -> Airfoils:
