@@ -35,6 +35,8 @@ REGISTRY = {
     "arma": Entry("arma", "when a convolution followed by the inverse of another pays"),
     "scalability": Entry("scalability", "time of one layer by image size and number of channels"),
     "deblurring": Entry("deblurring.experiment", "deconvolution by inverse convolutions, Wiener and Richardson–Lucy"),
+    "design": Entry("design.experiment", "airfoils with a wanted lift, drag and thickness"),
+    "graphs": Entry("graphs.experiment", "features of nodes given labels, and graphs with wanted properties"),
     "classifier": Entry("classifier.experiment", "a classifier of two inverse convolutions with 16 parameters"),
 }
 """In the order of the page."""

@@ -17,7 +17,7 @@ from inverseflow.errors import DataError
 WEIGHTS = 8
 """Kulfan weights of each surface."""
 SHAPE = 2 * WEIGHTS + 2
-"""Numbers of a shape: weights of the upper and the lower surface, leading-edge weight, thickness of the trailing edge."""
+"""Numbers of a shape: weights of the upper surface, of the lower one, of the leading edge; trailing-edge thickness."""
 
 _MIRROR = [*range(WEIGHTS, 2 * WEIGHTS), *range(WEIGHTS)]
 _CRITICAL = 9.0  # amplification at which the boundary layer becomes turbulent, the usual value for a wind tunnel

@@ -40,7 +40,7 @@ class BlendedShapes(torch.distributions.Distribution):
         self.shapes = shapes
         self.deviation = noise * shapes.std(0)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw ``(*sample_shape, 19)``."""
         count = torch.Size(sample_shape).numel()
         first, second = torch.randint(len(self.shapes), (2, count))
@@ -64,7 +64,7 @@ def coefficients(surrogate: NeuralFoil) -> Callable[[Tensor], Tensor]:
 def usable(surrogate: NeuralFoil, design: Tensor) -> Tensor:
     """Return which designs the surrogate is sure of and whose surfaces do not cross, ``(B,)``."""
     shape, angle = design[:, :SHAPE], design[:, SHAPE]
-    sure = surrogate(shape, angle).confidence >= CONFIDENCE
+    sure: Tensor = surrogate(shape, angle).confidence >= CONFIDENCE
     inside = (angle >= ANGLES[0]) & (angle <= ANGLES[1])
     return sure & inside & (thickness(shape)[1] > 0)
 

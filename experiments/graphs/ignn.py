@@ -76,7 +76,8 @@ class GraphFilter(nn.Module):
         if self.max_lipschitz is None:
             return self.weight
         bound = torch.linalg.matrix_norm(self.weight, 2).sum()
-        return self.weight * (self.max_lipschitz / bound.clamp(min=self.max_lipschitz))
+        scaled: Tensor = self.weight * (self.max_lipschitz / bound.clamp(min=self.max_lipschitz))
+        return scaled
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter a batch."""
@@ -178,7 +179,8 @@ class IGNN(Density):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density of each graph's features; contexts are labels, one-hot ``(B, K, V)``."""
         h, log_det = self.flow(x)
-        return self._log_prior(h, self._labels(context, x)) + log_det
+        log_prob: Tensor = self._log_prior(h, self._labels(context, x)) + log_det
+        return log_prob
 
     @torch.no_grad()
     def sample(
@@ -216,7 +218,8 @@ class IGNN(Density):
 
     def _log_prior(self, h: Tensor, labels: Tensor) -> Tensor:
         mean = torch.einsum("kc,bkv->bcv", self.means, labels)
-        return torch.distributions.Normal(mean, self.deviation).log_prob(h).flatten(1).sum(1)
+        log_prob: Tensor = torch.distributions.Normal(mean, self.deviation).log_prob(h).flatten(1).sum(1)
+        return log_prob
 
     def _labels(self, context: Tensor | None, x: Tensor) -> Tensor:
         self._check_context(context, x)
@@ -249,6 +252,7 @@ class GraphObjective:
         return Loss(total, terms)
 
 
+@torch.no_grad()
 def largest_lipschitz(model: IGNN, x: Tensor) -> float:
     """Return the largest spectral norm of the Jacobian of what any block adds at these points: a lower bound."""
     largest, h = 0.0, x
