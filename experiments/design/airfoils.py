@@ -57,17 +57,18 @@ class NeuralFoil(nn.Module):
     def __init__(self, folder: Path, size: str = "large") -> None:
         super().__init__()
         weights = _arrays(folder / f"neuralfoil-{size}.npz")
-        inputs = _arrays(folder / "neuralfoil-input-distribution.npz")
+        distribution = _arrays(folder / "neuralfoil-input-distribution.npz")
         names = sorted((name for name in weights if name.endswith("weight")), key=lambda name: int(name.split(".")[1]))
         self.layers = nn.ModuleList()
         for name in names:
-            layer = nn.Linear(*reversed(weights[name].shape))
+            outputs, inputs = weights[name].shape
+            layer = nn.Linear(inputs, outputs)
             layer.load_state_dict({"weight": weights[name], "bias": weights[name.replace("weight", "bias")]})
             self.layers.append(layer)
         self.mean: Tensor
         self.precision: Tensor
-        self.register_buffer("mean", inputs["mean_inputs_scaled"])
-        self.register_buffer("precision", inputs["inv_cov_inputs_scaled"].float())
+        self.register_buffer("mean", distribution["mean_inputsscaled"])
+        self.register_buffer("precision", distribution["inv_cov_inputsscaled"].float())
         self.requires_grad_(False)
 
     def forward(self, shape: Tensor, angle: Tensor, reynolds: float = 1e6) -> Polar:

@@ -87,4 +87,4 @@ def test_terms_of_the_objective_hold_the_likelihood():
     network = model(adjacency)
     terms = network.terms(x, context)
     torch.testing.assert_close(terms["nats"], -network.log_prob(x, context).mean())
-    assert float(terms["transport"]) > 0
+    assert bool(terms["transport"] > 0)
