@@ -67,8 +67,8 @@ class NeuralFoil(nn.Module):
             self.layers.append(layer)
         self.mean: Tensor
         self.precision: Tensor
-        self.register_buffer("mean", distribution["mean_inputsscaled"])
-        self.register_buffer("precision", distribution["inv_cov_inputsscaled"].float())
+        self.register_buffer("mean", distribution["mean_inputs_scaled"])
+        self.register_buffer("precision", distribution["inv_cov_inputs_scaled"].float())
         self.requires_grad_(False)
 
     def forward(self, shape: Tensor, angle: Tensor, reynolds: float = 1e6) -> Polar:
