@@ -4,14 +4,16 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Independent, MultivariateNormal, Normal, Uniform
 
 sbi = pytest.importorskip("sbi", reason="sbi is not installed: make test-interop")
 
 from sbi.inference import NPE  # noqa: E402
+from sbi.inference.posteriors import DirectPosterior  # noqa: E402
 
 from inverseflow.flows import NSF  # noqa: E402
-from inverseflow.interop.sbi import density_estimator  # noqa: E402
+from inverseflow.inference import AmortizedPosterior, Interval, Support  # noqa: E402
+from inverseflow.interop.sbi import as_estimator, density_estimator  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of epochs")
 
@@ -103,6 +105,25 @@ def test_parameters_and_observations_are_standardized_and_densities_keep_their_u
         torch.testing.assert_close(values.std(0), torch.ones_like(values[0]), atol=2e-3, rtol=0)
     in_units, in_thousandths = builds[0].log_prob(theta, x), builds[1].log_prob(1000 * theta, x)
     torch.testing.assert_close(in_thousandths, in_units - 2 * math.log(1000), atol=2e-3, rtol=0)
+
+
+def test_a_saved_posterior_serves_in_sbi_and_leaks_nothing(tmp_path):
+    box = Independent(Uniform(torch.zeros(2), 1.0), 1)
+    theta = box.sample((200,))
+    x = torch.cat([theta, theta.sum(1, keepdim=True)], 1) + 0.1 * torch.randn(200, 3)
+    trained = AmortizedPosterior(support=Support([Interval(0, 1)] * 2), steps=2, width=8)
+    trained.fit(theta, x, max_steps=10, progress=False).save(tmp_path)
+    ours = AmortizedPosterior.load(tmp_path)
+    estimator = as_estimator(ours)
+    posterior = DirectPosterior(estimator, box)
+    drawn = posterior.sample((500,), x=x[0], show_progress_bars=False)
+    assert box.support.check(drawn).all()
+    torch.testing.assert_close(posterior.log_prob(drawn, x=x[0]), ours.log_prob(drawn, x[0]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(estimator.log_prob(theta[:4], x[:4])[0], ours.log_prob(theta[:4], x[:4]))
+    samples, log_prob = estimator.sample_and_log_prob(torch.Size([5, 2]), x[:3])
+    assert samples.shape == (5, 2, 3, 2)
+    torch.testing.assert_close(log_prob[2, 1], ours.log_prob(samples[2, 1], x[:3]), atol=1e-4, rtol=1e-4)
+    assert posterior.set_default_x(x[0]).map(num_iter=5, num_to_optimize=2, show_progress_bars=False).shape == (1, 2)
 
 
 def test_a_constant_observation_does_no_harm():

@@ -10,6 +10,7 @@ from inverseflow.inference.methods import Conditional, Training, build_method, m
 from inverseflow.inference.pairs import Pairs, read_observations, read_pairs
 from inverseflow.inference.posterior import AmortizedPosterior
 from inverseflow.inference.problem import Problem, independent
+from inverseflow.inference.sequential import refine
 from inverseflow.inference.support import Above, Integer, Interval, Real, Simplex, Support
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "method_names",
     "read_observations",
     "read_pairs",
+    "refine",
 ]

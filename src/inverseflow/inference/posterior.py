@@ -166,11 +166,29 @@ class AmortizedPosterior:
         return method_entry(self.method).has_density
 
     @property
+    def is_trained(self) -> bool:
+        """Whether `fit` was called."""
+        return self._model is not None
+
+    def require_density(self) -> None:
+        """Raise OptionError, which names the methods with a density, unless this has one."""
+        if not self.has_density:
+            raise OptionError(
+                f"the method {self.method!r} draws samples, but has no density; methods with one are "
+                f"{', '.join(method_names(with_density=True))}"
+            )
+
+    @property
     def model(self) -> Model:
         """The trained network, in standardized coordinates; raises OptionError before `fit`."""
         if self._model is None:
             raise OptionError("the posterior is not trained: call fit(x, y) first")
         return self._model
+
+    @property
+    def columns(self) -> int:
+        """Number of parameters D."""
+        return self._support.columns
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -235,6 +253,7 @@ class AmortizedPosterior:
             learning_rate=learning_rate or defaults.learning_rate,
             clip_norm=defaults.clip_norm,
             ema=defaults.ema,
+            weight_decay=defaults.weight_decay,
             validate_every=max(1, steps // defaults.validations),
             patience=patience or defaults.patience,
             seed=seed,
@@ -271,7 +290,8 @@ class AmortizedPosterior:
     def log_prob(self, x: Any, y: Any) -> Tensor:
         """Return log p(x | y) in nats and in the units of x; −∞ outside of the support.
 
-        With whole numbers among the parameters it is a bound: the density at 16 points of each unit interval.
+        It has a gradient with respect to x. With whole numbers among the parameters it is no exact probability, but the
+        mean density at 16 points of each unit interval.
 
         Args:
             x: parameters ``(B, D)`` with as many observations or a single one, or ``(m, n, D)`` with m.
@@ -284,7 +304,7 @@ class AmortizedPosterior:
             OptionError: if the method has no density; the message names those that have one.
             DataError: if shapes do not fit, or a value of y is not finite.
         """
-        self._require_density()
+        self.require_density()
         y, _ = self._observed(y)
         x = torch.as_tensor(x).double()
         count, columns = len(y), self._support.columns
@@ -298,7 +318,7 @@ class AmortizedPosterior:
         rows = x.reshape(-1, columns)
         if count not in (1, len(rows)) and x.ndim < 3:
             raise DataError(f"{len(rows)} rows of parameters need one observation or {len(rows)}, got {count}")
-        with torch.no_grad():
+        with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
             contexts = self.model.summarize(self._standardized("y", y))
             contexts = contexts.repeat_interleave(each, 0) if x.ndim == 3 else contexts.expand(len(rows), -1)
             inside = self._support.contains(rows)
@@ -323,7 +343,7 @@ class AmortizedPosterior:
             OptionError: if the method has no density.
             DataError: as for `sample`.
         """
-        self._require_density()
+        self.require_density()
         y, single = self._observed(y)
         contexts = self.model.summarize(self._standardized("y", y)).detach()
         best = []
@@ -555,13 +575,6 @@ class AmortizedPosterior:
             optimizer.step()
             schedule.step()
         return best
-
-    def _require_density(self) -> None:
-        if not self.has_density:
-            raise OptionError(
-                f"the method {self.method!r} draws samples, but has no density; methods with one are "
-                f"{', '.join(method_names(with_density=True))}"
-            )
 
     def _calibrate_surprise(self, train: Tensor, held_out: Tensor) -> None:
         """Keep mean and spread of the summarized training observations, and the tails of those that were held out."""

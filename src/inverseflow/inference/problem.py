@@ -100,6 +100,10 @@ class Problem:
         n = whole_number("the number of simulations", n, at_least=1)
         with seeded(seed, "prior"):
             x = self.prior.sample((n,))
+        return self.simulate_at(x, seed=seed, processes=processes)
+
+    def simulate_at(self, x: Tensor, *, seed: int = 0, processes: int | None = None) -> tuple[Tensor, Tensor]:
+        """Simulate given parameters ``(n, D)``; otherwise as `simulate`."""
         return drop_non_finite(x, self.observe(x, seed, processes=processes))
 
     def observe(self, x: Tensor, seed: int = 0, *, processes: int | None = None) -> Tensor:

@@ -1,9 +1,9 @@
-"""Conditional flows as density estimators of `sbi <https://sbi-dev.github.io/sbi>`_."""
+"""Conditional flows and trained posteriors as density estimators of `sbi <https://sbi-dev.github.io/sbi>`_."""
 
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,47 @@ from inverseflow.utils.packages import packages_for
 
 with packages_for("inverseflow.interop.sbi"):
     from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
+
+
+class Posterior(Protocol):
+    """What `as_estimator` takes: a trained `inverseflow.inference.AmortizedPosterior`."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained network."""
+
+    @property
+    def columns(self) -> int:
+        """Number of parameters."""
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of an observation."""
+
+    def sample(self, y: Tensor, n: int) -> Tensor:
+        """Draw ``(m, n, D)`` given m observations."""
+
+    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the log densities ``(m, n)`` of ``(m, n, D)``."""
+
+
+def as_estimator(posterior: Posterior) -> ConditionalDensityEstimator:
+    """Return a trained amortized posterior as an estimator, for ``sbi.inference.posteriors.DirectPosterior``.
+
+    sbi then finds nothing to reject: no sample leaves the support. `AmortizedPosterior.load` reads the posterior from
+    JSON and safetensors, so nothing is pickled.
+
+    Args:
+        posterior: trained, by any method; densities need one with a density.
+
+    Example:
+        >>> from inverseflow.inference import AmortizedPosterior
+        >>> x = torch.rand(100, 2)
+        >>> posterior = AmortizedPosterior(width=8, steps=1).fit(x, x + 1, max_steps=2, progress=False)
+        >>> as_estimator(posterior).sample((5,), x[:3] + 1).shape
+        torch.Size([5, 3, 2])
+    """
+    return PosteriorEstimator(posterior)
 
 
 def density_estimator(
@@ -69,6 +110,39 @@ def _build(
     flow = build_flow(theta.shape[1:], context_channels=context.shape[1], **options)
     flow.initialize(theta, context)
     return FlowEstimator(flow, standardize, embedding)
+
+
+class PosteriorEstimator(ConditionalDensityEstimator):
+    """An amortized posterior as a density estimator of sbi; shapes as for `FlowEstimator`."""
+
+    def __init__(self, posterior: Posterior) -> None:
+        super().__init__(posterior.model, torch.Size((posterior.columns,)), torch.Size(posterior.observation_shape))
+        self.posterior = posterior
+
+    def log_prob(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Return the log density ``(S, B)`` of inputs; S is 1 if they have no sample axis."""
+        if input.ndim < 3:
+            input = input.unsqueeze(0)
+        condition = condition.reshape(-1, *self.condition_shape)
+        batch = max(input.shape[1], len(condition))
+        rows = input.expand(-1, batch, -1).transpose(0, 1)
+        return self.posterior.log_prob(rows, condition.expand(batch, *self.condition_shape)).T
+
+    def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Return the negative log density ``(B,)`` of inputs ``(B, D)``."""
+        return -self.log_prob(input, condition)[0]
+
+    def sample(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Draw samples ``(*sample_shape, B, D)``, without gradients."""
+        shape = torch.Size(sample_shape)
+        drawn = self.posterior.sample(condition.reshape(-1, *self.condition_shape), shape.numel())
+        return drawn.transpose(0, 1).reshape(*shape, len(drawn), *self.input_shape)
+
+    def sample_and_log_prob(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Draw samples ``(*sample_shape, B, D)`` with their log densities ``(*sample_shape, B)``."""
+        samples = self.sample(sample_shape, condition)
+        flat = samples.reshape(-1, *samples.shape[-2:])
+        return samples, self.log_prob(flat, condition).reshape(samples.shape[:-1])
 
 
 class FlowEstimator(ConditionalDensityEstimator):
