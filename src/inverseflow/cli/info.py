@@ -1,7 +1,10 @@
 """inverseflow info."""
 
+from collections.abc import Mapping
+
 from inverseflow.cli.arguments import RunFolder
 from inverseflow.cli.checks import check_run
+from inverseflow.cli.posterior_run import PosteriorRun
 from inverseflow.errors import RunError
 from inverseflow.training.run import Run
 
@@ -9,9 +12,13 @@ from inverseflow.training.run import Run
 def info(run: RunFolder, /) -> None:
     """Show the settings and the state of a run, and the layers of its model with shapes and parameter counts.
 
+    Of a posterior of `inverseflow infer`, also the verdict on its calibration.
+
     Args:
         run: the run folder.
     """
+    if (learned := PosteriorRun(run.path)).exists:
+        return _show_posterior(learned)
     check_run(run)
     from inverseflow import training
     from inverseflow.flows import Flow
@@ -19,10 +26,36 @@ def info(run: RunFolder, /) -> None:
 
     density = training.load_density(run)
     parameters = sum(parameter.numel() for parameter in density.parameters())
-    for name, text in {**_facts(run), "parameters": f"{parameters:,}"}.items():
-        print(f"{name:<11}{text}")
-    print()
+    _print({**_facts(run), "parameters": f"{parameters:,}"})
     print(architecture(density) if isinstance(density, Flow) else density)
+
+
+def _print(facts: Mapping[str, str]) -> None:
+    width = max(map(len, facts)) + 2
+    for name, text in facts.items():
+        print(f"{name:<{width}}{text}")
+    print()
+
+
+def _show_posterior(run: PosteriorRun) -> None:
+    from inverseflow.inference import AmortizedPosterior
+
+    settings, results = run.settings(), run.results()
+    posterior = AmortizedPosterior.load(run.path)
+    _print(
+        {
+            "run": str(run.path),
+            "source": f"{settings.get('source')}, {results.get('pairs'):,} pairs",
+            "method": f"{posterior.method}{'' if posterior.has_density else ', without a density'}",
+            "parameters": ", ".join(posterior.parameters) or "unnamed",
+            "observations": ", ".join(posterior.observations) or f"of shape {posterior.observation_shape}",
+            "support": ", ".join(map(str, posterior.support.parts)) if posterior.support else "unknown",
+            "training": f"{results.get('steps')} steps (best {results.get('best_step')}), seed {settings.get('seed')}",
+            "trust": str(results.get("verdict")),
+            "weights": f"{sum(weight.numel() for weight in posterior.model.parameters()):,}",
+        }
+    )
+    print(posterior.model)
 
 
 def _facts(run: Run) -> dict[str, str]:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted, UsageError
 from inverseflow.utils.packages import missing_package
 
-COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "info", "doctor")
+COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "infer", "posterior", "info", "doctor")
 
 ERROR = 2
 INTERRUPTED = 130
@@ -42,7 +42,8 @@ def _run(argv: list[str]) -> None:
 
     app = App(
         name="inverseflow",
-        help="Invertible networks: train flows on images, points and tables, sample from them, evaluate them.",
+        help="Invertible networks: train flows on images, points and tables, sample from them, evaluate them, and "
+        "learn the posteriors of inverse problems.",
         help_epilogue="A first run, a few minutes on a CPU:  inverseflow train digits\n\n"
         "With --debug, every command shows the traceback of an error.",
         help_format="markdown",

@@ -29,13 +29,18 @@ def write_rows(path: Path, rows: Tensor, data: Description) -> None:
         rows = flat.to(rows.dtype)
     if path.suffix == ".png":
         save_points(path, None, flat, names, f"samples of {data.title}")
-    elif path.suffix == ".pt":
-        write_torch(path, rows)
     else:
         pairs = zip(names, flat.T.numpy(), strict=True)
-        columns = {name: _named(column, data.categories.get(name)) for name, column in pairs}
-        with atomic_write(path) as aside:
-            _write(aside, path.suffix, columns, rows)
+        write_columns(path, {name: _named(column, data.categories.get(name)) for name, column in pairs}, rows)
+
+
+def write_columns(path: Path, columns: dict[str, Any], rows: Tensor) -> None:
+    """Write columns ``(N,)`` by name into a .csv, .parquet or .npz file, or the tensor `rows` into .npy or .pt."""
+    if path.suffix == ".pt":
+        write_torch(path, rows)
+        return
+    with atomic_write(path) as aside:
+        _write(aside, path.suffix, columns, rows)
 
 
 def _write(path: Path, suffix: str, columns: dict[str, Any], rows: Tensor) -> None:

@@ -175,7 +175,7 @@ def validated(rows: Sequence[Mapping[str, float]]) -> list[float]:
 
 def begin_metrics(path: Path, step: int) -> None:
     """Start metrics.csv anew. Rows up to a step are copied from the previous file: later steps are made again."""
-    _write_metrics(path, [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else [])
+    write_metrics(path, [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else [])
 
 
 def append_metrics(path: Path, row: Mapping[str, float]) -> None:
@@ -184,12 +184,13 @@ def append_metrics(path: Path, row: Mapping[str, float]) -> None:
         with path.open(newline="") as file:
             columns = next(csv.reader(file))
         if not set(columns) >= row.keys():
-            return _write_metrics(path, [*read_metrics(path), row])
+            return write_metrics(path, [*read_metrics(path), row])
         with path.open("a", newline="") as file:
             csv.DictWriter(file, columns).writerow(_as_text(row))
 
 
-def _write_metrics(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+def write_metrics(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write metrics.csv, with a column for each name in the rows."""
     columns = dict.fromkeys([*_COLUMNS, *(name for row in rows for name in row)])
     order = ("step", "train", "val")
     first = sorted(columns, key=lambda name: [*order, name.partition("_")[0]].index(name.partition("_")[0]))

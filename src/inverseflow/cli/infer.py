@@ -1,0 +1,372 @@
+"""inverseflow infer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from inverseflow.cli.arguments import File, Real, Whole
+from inverseflow.cli.checks import check_counts, check_seed
+from inverseflow.cli.posterior_run import PosteriorRun
+from inverseflow.errors import OptionError, TrainingInterrupted
+from inverseflow.utils.arguments import listed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inverseflow.inference import AmortizedPosterior, Problem, Support
+    from inverseflow.inference.diagnostics import Diagnosis
+
+_SIMULATIONS = 10_000
+_FILES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
+_JUDGED = 1000  # pairs of the diagnosis, at most
+_PICTURED = 2000  # samples in corner.png
+_FILE, _METHOD, _TRAINING = Group("File options"), Group("Method options"), Group("Training options")
+_Word = Annotated[str | None, Parameter(show_default=False)]
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Options of the method; an option that is left out keeps the default of the method, and not every method has all.
+
+    Args:
+        width: hidden units of the networks.
+        depth: hidden layers of the networks.
+        steps: steps of a flow (cinn, maf, nsf, iaf), residual layers (iresnet).
+        blocks: coupling blocks (inn, inn-ml).
+        flow: which flow of vectors cinn conditions: nsf by default.
+        spline_bins: pieces of each spline (cinn, nsf).
+    """
+
+    width: Annotated[Whole | None, Parameter(name="--method.width", group=_METHOD)] = None
+    depth: Annotated[Whole | None, Parameter(name="--method.depth", group=_METHOD)] = None
+    steps: Annotated[Whole | None, Parameter(name="--method.steps", group=_METHOD)] = None
+    blocks: Annotated[Whole | None, Parameter(name="--method.blocks", group=_METHOD)] = None
+    flow: Annotated[_Word, Parameter(name="--method.flow", group=_METHOD)] = None
+    spline_bins: Annotated[Whole | None, Parameter(name="--method.spline-bins", group=_METHOD)] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def infer(
+    source: str,
+    /,
+    *,
+    method: Annotated[str, Parameter(name=("--method", "--method.name"))] = "cinn",
+    simulations: Annotated[Whole | None, Parameter(show_default=False)] = None,
+    out: Annotated[File | None, Parameter(show_default=False)] = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    seed: Whole = 0,
+    parameters: Annotated[_Word, Parameter(group=_FILE)] = None,
+    observations: Annotated[_Word, Parameter(group=_FILE)] = None,
+    bounds: Annotated[_Word, Parameter(group=_FILE)] = None,
+    max_steps: Annotated[Whole | None, Parameter(group=_TRAINING)] = None,
+    batch_size: Annotated[Whole | None, Parameter(group=_TRAINING)] = None,
+    learning_rate: Annotated[Real | None, Parameter(group=_TRAINING)] = None,
+    patience: Annotated[Whole | None, Parameter(group=_TRAINING)] = None,
+    quiet: Annotated[bool, Parameter(negative=(), group=_TRAINING)] = False,
+    options: Annotated[MethodOptions, Parameter(name="*")] = MethodOptions(),
+) -> None:
+    """Learn the posterior of an inverse problem, p(parameters | observations), and judge whether it can be trusted.
+
+    The pairs come from a problem of the library, whose prior and simulator are known, or from a file of your own. What
+    is learned holds for every observation: `inverseflow posterior` draws parameters for one.
+
+    The run folder receives config.yaml, metrics.csv, posterior.json and posterior.safetensors, report.json,
+    calibration.png and corner.png. A sentence at the end says whether the posterior is calibrated on pairs that it was
+    not trained on. Ctrl-C ends the training early and keeps its best weights.
+
+    Try:
+
+        inverseflow infer kinematics
+        inverseflow infer two-moons --method nsf --simulations 20000 --out runs/moons
+        inverseflow infer pairs.csv --parameters a,b --observations y1,y2 --out runs/pairs
+        inverseflow infer pairs.csv --parameters "radius [m]",count --bounds "radius [m]=0:2,count=0:"
+        inverseflow infer kinematics --method inn --max-steps 2000 --method.width 64 --out runs/inn
+
+    Args:
+        source: a problem, such as kinematics, ballistics, two-moons, slcp, gaussian-linear (another word lists all), or
+            a CSV, Parquet, NPZ or NPY file of pairs.
+        method: cinn (conditional flow), maf, nsf, iaf, inn, inn-ml, iresnet, autoencoder, invauto, vae, cvae,
+            maf-reverse or iaf-reverse.
+        simulations: number of pairs to simulate; of a file, the first so many. By default 10,000, or all of the file.
+        out: the run folder. By default runs/SOURCE.
+        overwrite: replace the posterior in the run folder.
+        seed: seed of the simulations, the weights, the order of the pairs and all noise.
+        parameters: columns of the file that are parameters, separated by commas; a name that holds a comma stands in
+            double quotes. By default all but the observations. Units belong to the name.
+        observations: columns of the file that are observations, likewise. By default all but the parameters.
+        bounds: where parameters of a file can lie, NAME=LOW:HIGH or NAME=LOW: for each, separated by commas. No sample
+            leaves them.
+        max_steps: training steps. This and the following options are by default those of the method.
+        batch_size: pairs in a training step.
+        learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
+        patience: stop after that many validations in a row without a new best one.
+        quiet: show no progress.
+        options: the options of the method.
+    """
+    check_seed(seed)
+    check_counts(simulations=simulations, max_steps=max_steps, batch_size=batch_size, patience=patience)
+    if learning_rate is not None and learning_rate <= 0:
+        raise OptionError(f"--learning-rate must be above 0, got {learning_rate:g}")
+    path = Path(os.path.expanduser(source))
+    is_file = path.exists() or path.suffix.lower() in _FILES
+    name = path.name.partition(".")[0] if is_file else source
+    run = PosteriorRun(os.path.realpath(os.path.expanduser(out or Path("runs") / (name or "posterior"))))
+    run.check_free(overwrite=overwrite)
+    files = {"parameters": parameters, "observations": observations, "bounds": bounds}
+
+    from inverseflow.inference import AmortizedPosterior
+    from inverseflow.inference.methods import method_entry
+
+    method_entry(method)
+    training = {
+        "max_steps": max_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "seed": seed,
+    }
+    with _said(quiet):
+        if is_file:
+            pairs = _of_file(path, simulations, seed, files)
+            support = _support(bounds, pairs.parameters)
+            posterior = AmortizedPosterior(
+                method,
+                support=support,
+                parameters=pairs.parameters,
+                observations=pairs.observations,
+                **options.given(),
+            )
+        else:
+            pairs = _of_problem(source, simulations or _SIMULATIONS, seed, files)
+            posterior = AmortizedPosterior.of(pairs.problem, method, **options.given())
+        posterior.fit(pairs.x, pairs.y, progress=not quiet, **training)
+        if not quiet:
+            print("inverseflow: judging the posterior", file=sys.stderr)
+        report, diagnosis = _judge(posterior, pairs, name, seed)
+    settings = {
+        "source": str(path.resolve()) if is_file else source,
+        "simulations": simulations if is_file else simulations or _SIMULATIONS,
+        **{option: value for option, value in files.items() if is_file},
+        "method": {"name": method, **options.given()},
+        **training,
+    }
+    _write(run, overwrite, settings, posterior, pairs, report, diagnosis)
+    print(_closing_lines(report, run, Path(out or run.path)))
+    if report["interrupted"]:
+        raise TrainingInterrupted(
+            f"interrupted after step {report['steps']}; {run.path} holds the posterior of step {report['best_step']}"
+        )
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs to train on, and what the posterior is judged by."""
+
+    x: Tensor
+    y: Tensor
+    parameters: tuple[str, ...]
+    observations: tuple[str, ...]
+    judge: Any
+    """The problem, or pairs that were held out."""
+    shown: tuple[Tensor, Tensor]
+    """The parameters and the observation of corner.png."""
+    problem: Problem | None = None
+    seconds: float = 0.0
+    """Time of the simulations."""
+
+
+def _of_problem(name: str, count: int, seed: int, files: dict[str, str | None]) -> _Pairs:
+    from inverseflow.inference.problems import create, problem_names
+    from inverseflow.utils.seeding import derived_seed
+
+    if name not in problem_names():
+        raise OptionError(
+            f"there is no problem {name!r} and no such file: name one of {', '.join(problem_names())}, or a CSV, "
+            "Parquet, NPZ or NPY file"
+        )
+    if given := [f"--{option}" for option, value in files.items() if value is not None]:
+        raise OptionError(f"{' and '.join(given)} is of a file; the problem {name} has its own, leave it out")
+    problem = create(name)
+    start = time.perf_counter()
+    x, y = problem.simulate(count, seed=seed)
+    seconds = time.perf_counter() - start
+    true, seen = problem.simulate(1, seed=derived_seed(seed, "picture"))
+    return _Pairs(x, y, problem.parameters, problem.observations, problem, (true[0], seen[0]), problem, seconds)
+
+
+def _of_file(path: Path, count: int | None, seed: int, files: dict[str, str | None]) -> _Pairs:
+    import torch
+
+    from inverseflow.inference import read_pairs
+    from inverseflow.utils.seeding import derived_seed
+
+    parameters, observations = (listed(files[name] or "") for name in ("parameters", "observations"))
+    pairs = read_pairs(path, parameters=parameters, observations=observations)
+    x, y = pairs.x[:count].float(), pairs.y[:count].float()
+    held_out = min(_JUDGED, max(len(x) // 10, min(100, len(x) // 3)))
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derived_seed(seed, "held out")))
+    judged, trained = order[:held_out], order[held_out:]
+    if not len(judged):
+        raise OptionError(f"{path} has {len(x)} pairs, too few to hold some out: give at least 10 for each parameter")
+    judge = (x[judged], y[judged])
+    return _Pairs(x[trained], y[trained], pairs.parameters, pairs.observations, judge, (judge[0][0], judge[1][0]))
+
+
+def _support(bounds: str | None, names: tuple[str, ...]) -> Support | None:
+    """Return the support that --bounds describes."""
+    from inverseflow.inference import Above, Interval, Real, Support
+
+    if bounds is None:
+        return None
+    parts: dict[str, Any] = dict.fromkeys(names, Real())
+    for text in listed(bounds):
+        name, _, ends = text.rpartition("=")
+        low, colon, high = ends.partition(":")
+        if name not in parts:
+            raise OptionError(f"--bounds names {name or text!r}, which is no parameter: they are {', '.join(names)}")
+        try:
+            if not colon:
+                raise ValueError(f"{ends!r} has no colon")
+            parts[name] = Interval(float(low), float(high)) if high else Above(float(low))
+        except ValueError as error:
+            raise OptionError(f"--bounds takes NAME=LOW:HIGH or NAME=LOW:, got {text!r} ({error})") from error
+    return Support(list(parts.values()))
+
+
+@contextmanager
+def _said(quiet: bool) -> Iterator[None]:
+    """Print warnings as lines of their own, once each, and what Python adds to them not at all."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in shown and not quiet:
+            print(f"inverseflow: {text}", file=sys.stderr)
+        shown.add(text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _judge(posterior: AmortizedPosterior, pairs: _Pairs, title: str, seed: int) -> tuple[dict[str, Any], Diagnosis]:
+    """Return the content of report.json, and the diagnosis for the pictures."""
+    import platform
+    from importlib.metadata import version
+
+    from inverseflow.inference.diagnostics import diagnose
+
+    diagnosis = diagnose(posterior, pairs.judge, simulations=_JUDGED, seed=seed)
+    start = time.perf_counter()
+    posterior.sample(pairs.shown[1], 1000, seed=seed)
+    result = posterior.result
+    assert result is not None
+    report = {
+        "title": title,
+        "trusted": diagnosis.trusted,
+        "verdict": diagnosis.verdict,
+        "method": posterior.method,
+        "has_density": posterior.has_density,
+        "parameters": list(pairs.parameters),
+        "observations": list(pairs.observations),
+        "pairs": len(pairs.x),
+        "simulated": pairs.problem is not None,
+        "weights": sum(weight.numel() for weight in posterior.model.parameters()),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "best_value": result.best_value,
+        "stopped_early": result.stopped_early,
+        "interrupted": result.interrupted,
+        "sample_ms_per_1000": 1e3 * (time.perf_counter() - start),
+        "simulation_seconds": pairs.seconds,
+        "training_ms_per_step": _mean([row["ms_per_step"] for row in result.history if "ms_per_step" in row]),
+        "diagnosis": diagnosis.as_dict(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("inverseflow", "torch")}},
+    }
+    return report, diagnosis
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _write(
+    run: PosteriorRun,
+    overwrite: bool,
+    settings: dict[str, Any],
+    posterior: AmortizedPosterior,
+    pairs: _Pairs,
+    report: dict[str, Any],
+    diagnosis: Diagnosis,
+) -> None:
+    """Fill the run folder, all of it or none."""
+    import yaml
+
+    from inverseflow.inference.diagnostics import calibration_figure, corner_figure
+    from inverseflow.training.run.folder import write_metrics
+    from inverseflow.utils.files import atomic_folder, write_json, write_text
+
+    true, seen = pairs.shown
+    reference = None if pairs.problem is None else pairs.problem.reference
+    exact = None if reference is None else reference(seen, _PICTURED, None)
+    drawn = posterior.sample(seen, _PICTURED, seed=settings["seed"])
+    title = f"{report['title']}: posterior of {report['method']} at {at(pairs.observations, seen)}"
+    pictures = {"corner": corner_figure(drawn, pairs.parameters, truth=true, reference=exact, title=title)}
+    if diagnosis.sbc is not None:
+        pictures["calibration"] = calibration_figure(diagnosis, title=f"{report['title']}, {report['method']}")
+    run.check_free(overwrite=overwrite)  # another process may have been faster
+    with atomic_folder(run.path) as temporary:
+        new = PosteriorRun(temporary)
+        head = "# The settings of this posterior, as `inverseflow infer` was given them.\n"
+        write_text(new.config, head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        write_metrics(new.metrics, posterior.result.history if posterior.result else [])
+        posterior.save(temporary)
+        write_json(new.report, report)
+        for name, figure in pictures.items():
+            figure.savefig(getattr(new, name), dpi=110, format="png")
+
+
+def at(names: tuple[str, ...], y: Tensor) -> str:
+    """Return an observation in words.
+
+    Example:
+        >>> import torch
+        >>> at(("a [m]", "b"), torch.tensor([1.5, 2.0]))
+        'a [m] = 1.5, b = 2'
+    """
+    values = [f"{value:.4g}" for value in y.flatten().tolist()]
+    named = [f"{name} = {value}" for name, value in zip(names, values, strict=True)] if names else values
+    return ", ".join(named[:4]) + (", …" if len(named) > 4 else "")
+
+
+def _closing_lines(report: dict[str, Any], run: PosteriorRun, shown: Path) -> str:
+    pairs = f"{report['pairs']:,} {'simulations' if report['simulated'] else 'pairs'}"
+    early = " (stopped early)" if report["stopped_early"] else ""
+    speed = "" if report["training_ms_per_step"] is None else f", {report['training_ms_per_step']:.1f} ms/step"
+    contraction = report["diagnosis"]["contraction"]
+    named = zip(report["diagnosis"]["parameters"], contraction, strict=False)  # without a judgment there are none
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in named)
+    learned = [f"  narrower than the prior by: {shares}"] if shares else []
+    return "\n".join(
+        [
+            f"{report['title']}: {report['method']} with {report['weights']:,} weights, {pairs}, "
+            f"{report['steps']} steps{early}{speed}",
+            f"  {report['verdict']}",
+            *learned,
+            f"  1000 samples take {report['sample_ms_per_1000']:.0f} ms",
+            f"  the posterior, report.json, calibration.png and corner.png are in {shown}",
+        ]
+    )
