@@ -359,7 +359,7 @@ def _closing_lines(report: dict[str, Any], run: PosteriorRun, shown: Path) -> st
     contraction = report["diagnosis"]["contraction"]
     named = zip(report["diagnosis"]["parameters"], contraction, strict=False)  # without a judgment there are none
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in named)
-    learned = [f"  narrower than the prior by: {shares}"] if shares else []
+    learned = [f"  contraction: {shares}"] if shares else []
     return "\n".join(
         [
             f"{report['title']}: {report['method']} with {report['weights']:,} weights, {pairs}, "

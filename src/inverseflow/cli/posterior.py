@@ -39,7 +39,7 @@ def posterior(
     """Draw parameters from a posterior that `inverseflow infer` has learned, given an observation.
 
     An observation that the simulator could hardly have made is flagged: by a warning, in the title of the picture, and
-    by a column "unlikely" in the table. A posterior that was not found calibrated says so each time.
+    by 1 in a column "unlikely" of the table. A posterior that was not found calibrated says so each time.
 
     Try:
 
@@ -171,7 +171,7 @@ def _write(path: Path, samples: Tensor, names: tuple[str, ...], unlikely: list[b
     if count > 1:
         columns["row"] = np.arange(count).repeat(number)
     if any(unlikely):
-        columns["unlikely"] = np.array(unlikely).repeat(number)
+        columns["unlikely"] = np.array(unlikely, dtype=np.int64).repeat(number)
     if taken := [name for name in columns if name in names]:
         raise OptionError(f"a parameter is called {taken[0]!r}, as a column of the table is: write an array (.npy)")
     columns |= dict(zip(names, samples.flatten(0, 1).T.numpy(), strict=True))
