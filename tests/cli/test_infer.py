@@ -22,7 +22,8 @@ FILES = {
     *("config.yaml", "metrics.csv", "posterior.json", "posterior.safetensors", "report.json"),
     *("calibration.png", "corner.png"),
 }
-SMALL = ("--method", "maf", "--method.steps", 1, "--method.width", 8, "--max-steps", 20, "--quiet")
+TINY = ("--method", "maf", "--method.steps", 1, "--method.width", 8, "--quiet")
+SMALL = (*TINY, "--max-steps", 20)
 
 
 def write(path: Path, names: list[str], rows: np.ndarray) -> Path:
@@ -225,7 +226,7 @@ def broken(kind: str) -> tuple[list[str], np.ndarray]:
         ("constant observable", "the observable 'sound' is 3"),
         ("nan", "10 of 400 rows of pairs.csv are not finite"),
         ("text", RADIUS),
-        ("outside", RADIUS),
+        ("outside", f"--bounds {RADIUS}=0:2 leaves out 1 of the file's values, such as 2.5"),
     ],
 )
 def test_pairs_that_nothing_can_be_learned_from_are_refused_and_leave_no_folder(run, tmp_path, columns, kind, message):
@@ -241,7 +242,7 @@ def test_a_few_rows_without_a_value_are_left_out_with_a_note_and_the_verdict_is_
     rows = simulated().astype(object)
     rows[3, 2] = ""
     path = write(tmp_path / "pairs.csv", NAMES, rows)
-    code, text, error = run("infer", path, *columns, *SMALL[:-1], "--out", tmp_path / "r")
+    code, text, error = run("infer", path, *columns, *TINY[:-1], "--max-steps", 20, "--out", tmp_path / "r")
 
     assert code == 0
     assert json.loads((tmp_path / "r" / "report.json").read_text())["verdict"] in text
@@ -290,7 +291,7 @@ def test_a_posterior_is_not_overwritten_unless_asked_for_and_then_only_by_a_whol
     learned, pairs, columns, run, tmp_path
 ):
     folder = shutil.copytree(learned, tmp_path / "r")
-    again = ("infer", pairs, *columns, *SMALL, "--out", folder)
+    again = ("infer", pairs, *columns, *TINY, "--out", folder)
     before = (folder / "report.json").read_text()
     code, _, error = run(*again)
     assert code == 2 and "holds a posterior already; --overwrite replaces it" in error
@@ -312,7 +313,7 @@ def test_ctrl_c_ends_the_training_and_keeps_the_best_weights(pairs, columns, run
         return loss(self, x, y)
 
     monkeypatch.setattr(Model, "loss", interrupted)
-    words = ("infer", pairs, *columns, *SMALL, "--max-steps", 1000, "--out", tmp_path / "r")
+    words = ("infer", pairs, *columns, *TINY, "--max-steps", 1000, "--out", tmp_path / "r")
     code, text, error = run(*words)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
 

@@ -141,7 +141,7 @@ def infer(
     with _said(quiet):
         if is_file:
             pairs = _of_file(path, simulations, seed, files)
-            support = _support(bounds, pairs.parameters)
+            support = _support(bounds, pairs)
             posterior = AmortizedPosterior(
                 method,
                 support=support,
@@ -225,12 +225,15 @@ def _of_file(path: Path, count: int | None, seed: int, files: dict[str, str | No
     return _Pairs(x[trained], y[trained], pairs.parameters, pairs.observations, judge, (judge[0][0], judge[1][0]))
 
 
-def _support(bounds: str | None, names: tuple[str, ...]) -> Support | None:
-    """Return the support that --bounds describes."""
+def _support(bounds: str | None, pairs: _Pairs) -> Support | None:
+    """Return the support that --bounds describes, or refuse bounds that a parameter of the pairs exceeds."""
+    import torch
+
     from inverseflow.inference import Above, Interval, Real, Support
 
     if bounds is None:
         return None
+    names = pairs.parameters
     parts: dict[str, Any] = dict.fromkeys(names, Real())
     for text in listed(bounds):
         name, _, ends = text.rpartition("=")
@@ -243,6 +246,11 @@ def _support(bounds: str | None, names: tuple[str, ...]) -> Support | None:
             parts[name] = Interval(float(low), float(high)) if high else Above(float(low))
         except ValueError as error:
             raise OptionError(f"--bounds takes NAME=LOW:HIGH or NAME=LOW:, got {text!r} ({error})") from error
+        values = torch.cat([pairs.x, pairs.judge[0]])[:, names.index(name)]
+        if outside := values[~parts[name].contains(values[:, None])].tolist():
+            raise OptionError(
+                f"--bounds {text} leaves out {len(outside)} of the file's values, such as {outside[0]:g}: widen it"
+            )
     return Support(list(parts.values()))
 
 
@@ -258,6 +266,7 @@ def _said(quiet: bool) -> Iterator[None]:
         shown.add(text)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield
 
