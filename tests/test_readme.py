@@ -17,6 +17,7 @@ README = (REPOSITORY / "README.md").read_text()
 SHORTER = {
     "train": ["--max-steps", "2", "--evaluation-draws", "1", "--model.width", "8"],
     "evaluate": ["-n", "20"],
+    "infer": ["--simulations", "300", "--max-steps", "2", "--method.width", "8"],
 }
 
 
@@ -30,6 +31,7 @@ def commands(program: str) -> list[list[str]]:
     return [words[1:] for words in lines if words[:1] == [program]]
 
 
+@pytest.mark.timeout(300)
 def test_the_python_of_the_readme_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
@@ -37,6 +39,7 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(tmp_path: Path, monkey
     for block in blocks("python"):
         shorter = block.replace("range(500)", "range(2)").replace("width=128", "width=8")
         shorter = shorter.replace("max_steps=2000", "max_steps=2")
+        shorter = shorter.replace("diagnose(posterior, problem)", "diagnose(posterior, problem, simulations=100)")
         exec(compile(shorter, "README.md", "exec"), namespace)
 
 

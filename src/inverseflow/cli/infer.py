@@ -131,7 +131,7 @@ def infer(
     from inverseflow.inference.methods import method_entry
 
     method_entry(method)
-    training = {
+    training: dict[str, Any] = {
         "max_steps": max_steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -151,6 +151,7 @@ def infer(
             )
         else:
             pairs = _of_problem(source, simulations or _SIMULATIONS, seed, files)
+            assert pairs.problem is not None
             posterior = AmortizedPosterior.of(pairs.problem, method, **options.given())
         posterior.fit(pairs.x, pairs.y, progress=not quiet, **training)
         if not quiet:
