@@ -34,7 +34,7 @@ DENSITY, PREDICTION = "density", "distance to a linear prediction"
 _LEVEL = 0.01  # probability that an exact posterior is not trusted, at most
 _FEWEST = 100  # pairs
 _IMPRECISE = 0.05  # excess of the re-simulation error that is tolerated; without noise every excess is significant
-_UNINFORMED, _NOISE = 0.05, 0.2  # contraction of a posterior like the prior; below is one that is wider
+_UNINFORMED, _WIDER = 0.1, -0.2  # contraction of a posterior like the prior, and of one that is wider
 _IMPOSSIBLE = 1e-3  # probability of an observation as far out as this one
 _REFERENCES, _REFERENCE_SAMPLES = 10, 500
 
@@ -233,7 +233,7 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
     small = [
         f"{name} (contraction {100 * value:.0f} %)"
         for name, value in zip(diagnosis.parameters, diagnosis.contraction, strict=True)
-        if -_NOISE < value < _UNINFORMED
+        if _WIDER < value < _UNINFORMED
     ]
     if small and failures:
         failures.insert(0, f"no information about {', '.join(small)}")

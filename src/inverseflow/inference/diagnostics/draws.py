@@ -40,7 +40,7 @@ def draw(posterior: Sampler, y: Tensor, n: int, *, seed: int = 0) -> Tensor:
     finite = samples.isfinite().all(-1)
     if not bool(finite.all()):
         share = 100 * (1 - finite.double().mean().item())
-        raise NonFiniteError(f"{share:.2g} % of the draws of the posterior are not finite; train it with smaller steps")
+        raise NonFiniteError(f"{share:.3g} % of the draws of the posterior are not finite; train it with smaller steps")
     return samples
 
 
@@ -73,15 +73,16 @@ def check_pairs(x: Tensor, y: Tensor) -> None:
 
 
 def features(y: Tensor, *, at_most: int = 20) -> Tensor:
-    """Return observations ``(S, ...)`` as standardized vectors ``(S, K)``, of many numbers their principal components.
+    """Return observations ``(S, ...)`` as standardized vectors ``(S, K)``, without numbers that never change.
 
-    Numbers that never change are left out.
+    More numbers than `at_most` are replaced by principal components, as many of them as hold 99 % of the variance.
     """
     y = y.flatten(1).double()
     deviation = y.std(0)
     y = ((y - y.mean(0)) / deviation)[:, deviation > 0]
     if y.shape[1] > at_most:
-        u, s, _ = torch.linalg.svd(y, full_matrices=False)
-        y = u[:, :at_most] * s[:at_most]
-        y = y / y.std(0).clamp_min(1e-12)
+        components, scales, _ = torch.linalg.svd(y, full_matrices=False)
+        shares = scales.square().cumsum(0) / scales.square().sum()
+        kept = min(at_most, int((shares < 0.99).sum()) + 1)
+        y = components[:, :kept] * len(y) ** 0.5  # of mean zero, as y is
     return y
