@@ -10,9 +10,11 @@ sbi = pytest.importorskip("sbi", reason="sbi is not installed: make test-interop
 
 from sbi.inference import NPE  # noqa: E402
 from sbi.inference.posteriors import DirectPosterior  # noqa: E402
+from sbi.utils import metrics  # noqa: E402
 
 from inverseflow.flows import NSF  # noqa: E402
 from inverseflow.inference import AmortizedPosterior, Interval, Support  # noqa: E402
+from inverseflow.inference.diagnostics import c2st  # noqa: E402
 from inverseflow.interop.sbi import as_estimator, density_estimator  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of epochs")
@@ -167,3 +169,11 @@ def test_bad_data_and_names_are_refused_with_the_remedy():
         density_estimator(3)
     with pytest.raises(ValueError, match="unknown flow 'no-such-flow': choose one of"):
         density_estimator("no-such-flow")
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.5, 0.0), (1.0, 0.5)])
+def test_the_classifier_test_is_that_of_sbi_with_the_settings_of_its_benchmark(scale, shift):
+    p, q = torch.randn(150, 2), scale * torch.randn(150, 2) + shift
+    settings = {"activation": "relu", "hidden_layer_sizes": (20, 20), "max_iter": 10_000, "solver": "adam"}
+    theirs = metrics.c2st(p, q, classifier="mlp", classifier_kwargs=settings)
+    assert c2st(p, q) == pytest.approx(theirs.item(), abs=0.005)

@@ -26,14 +26,6 @@ def test_the_accuracy_is_that_of_the_benchmark(case):
     assert c2st(FIRST, samples) == pytest.approx(accuracy, abs=0.005)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_accuracy_is_that_of_sbi_with_the_settings_of_the_benchmark(case):
-    metrics = pytest.importorskip("sbi.utils.metrics", reason="sbi is not installed: make test-interop")
-    settings = {"activation": "relu", "hidden_layer_sizes": (20, 20), "max_iter": 10_000, "solver": "adam"}
-    theirs = metrics.c2st(FIRST, CASES[case][0], classifier="mlp", classifier_kwargs=settings)
-    assert c2st(FIRST, CASES[case][0]) == pytest.approx(float(theirs), abs=0.005)
-
-
 def test_a_single_wide_shift_gives_the_accuracy_of_the_best_classifier():
     p, q = torch.randn(200, 1), torch.randn(200, 1) + 2
     assert c2st(p, q) == pytest.approx(stats.norm.cdf(1), abs=4 * (0.13 / 400) ** 0.5)
