@@ -355,6 +355,25 @@ class AmortizedPosterior:
         x = self._support.from_real(torch.stack(best), self._dtype)
         return x[0] if single else x
 
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the observations that the forward part of the method gives for parameters, with gradients by them.
+
+        Args:
+            x: parameters ``(B, D)``.
+
+        Returns:
+            ``(B, *observation_shape)``.
+
+        Raises:
+            OptionError: if the method has no such part, or a network summarizes the observations.
+        """
+        model = self.model
+        if model.summary is not None:
+            raise OptionError("observations can't be predicted from a summary of them; train without a summary network")
+        u, _ = self._support.to_real(x.double())
+        y = model.conditional.predict(self._standardized("x", u)).unflatten(1, self.observation_shape)
+        return (y * self._scales["y_deviation"] + self._scales["y_mean"]).to(x.dtype)
+
     def surprise(self, y: Any) -> Tensor:
         """Return for each observation how rare its like is in training: a share, calibrated on held-out pairs.
 

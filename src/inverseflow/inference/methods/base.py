@@ -71,6 +71,14 @@ class Conditional(Density):
     ) -> Tensor:
         """Draw n rows, without gradients; arguments as for `Density.sample`."""
 
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the observations ``(B, K)`` that the forward part of the method gives for x, if it has such a part.
+
+        Raises:
+            OptionError: if it has none.
+        """
+        raise OptionError(f"{type(self).__name__} has no forward part from parameters to observations; inn has one")
+
     def loss(self, x: Tensor, context: Tensor) -> Loss:
         """Return what is minimized on a batch: the mean of −log p(x | context) unless a subclass says otherwise."""
         nats = -self.log_prob(x, context).mean()

@@ -84,6 +84,10 @@ class JointBijection(Conditional):
         )
         return self.to_parameters(self._scaled(noise, context))[0]
 
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the observations ``(B, M)`` of x with pads of zero."""
+        return self.to_latent(x, x.new_zeros(len(x), self.channels - self.dims))[0]
+
     def to_latent(self, x: Tensor, pads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return f(x, u) in its parts, and the log-determinant.
 
