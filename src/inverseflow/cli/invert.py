@@ -222,7 +222,7 @@ def _of_module(word: str) -> Callable[[Tensor], Tensor]:
     if "" not in sys.path:
         sys.path.insert(0, "")  # modules in the current folder, as `python -m` finds them
     try:
-        found = import_module(module)
+        found: Any = import_module(module)
     except ModuleNotFoundError as error:
         raise OptionError(f"there is no Python module {error.name}, of {word}; it is looked for here too") from error
     except Exception as error:
@@ -234,7 +234,8 @@ def _of_module(word: str) -> Callable[[Tensor], Tensor]:
     if not callable(found) or isinstance(found, type):
         kind = "a class" if isinstance(found, type) else "no function"
         raise OptionError(f"{word} is {kind}; name a network, or a function of a batch of inputs (B, n)")
-    return found
+    network: Callable[[Tensor], Tensor] = found
+    return network
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -371,8 +371,9 @@ class AmortizedPosterior:
         if model.summary is not None:
             raise OptionError("observations can't be predicted from a summary of them; train without a summary network")
         u, _ = self._support.to_real(x.double())
-        y = model.conditional.predict(self._standardized("x", u)).unflatten(1, self.observation_shape)
-        return (y * self._scales["y_deviation"] + self._scales["y_mean"]).to(x.dtype)
+        y: Tensor = model.conditional.predict(self._standardized("x", u)).unflatten(1, self.observation_shape)
+        y = y * self._scales["y_deviation"] + self._scales["y_mean"]
+        return y.to(x.dtype)
 
     def surprise(self, y: Any) -> Tensor:
         """Return for each observation how rare its like is in training: a share, calibrated on held-out pairs.

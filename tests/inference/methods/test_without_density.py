@@ -101,3 +101,11 @@ def test_samples_lead_back_to_the_observation_and_are_closer_to_the_posterior_th
 
     assert error(samples) < 0.1 * error(prior.expand(20, 500, 4))
     assert mismatch(samples) < 0.5 * mismatch(prior.expand(20, 500, 4))
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "invauto"])
+def test_the_forward_part_predicts_what_training_fits_to_observations(name):
+    model, x, y = built(name), torch.randn(50, 3), torch.randn(50, 2)
+    predicted = model.predict(x)
+    assert predicted.shape == y.shape
+    torch.testing.assert_close(model.terms(x, y)["fit"], (predicted - y).square().sum(1).mean())

@@ -87,6 +87,11 @@ class JointAutoencoder(Conditional):
             "reconstruction": self.reconstruction_weight * _mean_square(x - self.net.decode(code)),
         }
 
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the observations ``(B, M)`` in the code of x."""
+        assert self.context_shape is not None
+        return self.net.encode(x)[:, : self.context_shape[0]]
+
     @torch.no_grad()
     def sample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
