@@ -13,7 +13,18 @@ from importlib.metadata import version
 from inverseflow.errors import InverseFlowError, NonFiniteError, TrainingInterrupted, UsageError
 from inverseflow.utils.packages import missing_package
 
-COMMANDS = ("train", "sample", "evaluate", "reconstruct", "interpolate", "infer", "posterior", "invert", "info", "doctor")
+COMMANDS = (
+    "train",
+    "sample",
+    "evaluate",
+    "reconstruct",
+    "interpolate",
+    "infer",
+    "posterior",
+    "invert",
+    "info",
+    "doctor",
+)
 
 ERROR = 2
 INTERRUPTED = 130
