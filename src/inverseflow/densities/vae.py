@@ -18,6 +18,7 @@ from inverseflow.utils.arguments import finite_number, one_of, whole_number
 DecoderName = Literal["gaussian", "bernoulli"]
 PriorName = Literal["normal", "learned"]
 _LEAST_LOG_VARIANCE = -10.0
+_FIRST_LOG_VARIANCE = -4.0  # with a large one, z is drowned in noise at first, and collapses to its prior
 
 
 class VAE(Autoencoder):
@@ -90,7 +91,7 @@ class VAE(Autoencoder):
             raise ValueError("a learned prior is one given a context: pass context_channels, or take prior='normal'")
         self.importance_samples = whole_number("importance_samples", importance_samples, at_least=1)
         self.prior_net = None if prior == "normal" else _network(context_channels or 0, 2 * latent, width, depth)
-        start = 0.0 if variance is None else math.log(finite_number("variance", variance, above=0))
+        start = _FIRST_LOG_VARIANCE if variance is None else math.log(finite_number("variance", variance, above=0))
         log_variance = torch.full(self.event_shape, start)
         self.learns_variance = variance is None and not bernoulli
         if self.learns_variance:
@@ -144,10 +145,15 @@ class VAE(Autoencoder):
 
     def elbo(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the lower bound ``(B,)`` on log p(x), with one draw of z for each datum and the exact divergence."""
+        log_likelihood, divergence = self.terms(x, context)
+        return log_likelihood - divergence
+
+    def terms(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the terms of the `elbo`, ``(B,)`` each: log p(x | z) for one draw of z, and the divergence."""
         self._check_values(x, context)
         posterior = self.posterior(x, context)
         log_likelihood: Tensor = self.decoded(posterior.rsample(), context).log_prob(x).flatten(1).sum(1)
-        return log_likelihood - kl_divergence(posterior, self.prior(context)).sum(1)
+        return log_likelihood, kl_divergence(posterior, self.prior(context)).sum(1)
 
     def importance_bound(self, x: Tensor, context: Tensor | None = None, *, samples: int) -> Tensor:
         r"""Return the lower bound ``(B,)`` on log p(x) from several draws of z for each datum.

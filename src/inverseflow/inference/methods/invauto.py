@@ -23,7 +23,8 @@ class InvertibleAutoencoder(JointAutoencoder):
         dims: number of parameters D.
         context_channels: number of observations M.
         orthogonality_weight: weight of the penalty, :math:`\omega`; 0 leaves it to the reconstruction.
-        slope: slope of the leaky ReLU for negative numbers.
+        slope: slope of the leaky ReLU for negative numbers. The reverse divides by it in every layer: a small one makes
+            samples blow up that are unlike the training data.
         width: hidden units in each layer.
         depth: hidden layers.
         options: ``latent``, ``latent_weight`` and ``reconstruction_weight`` of `JointAutoencoder`.
@@ -43,9 +44,9 @@ class InvertibleAutoencoder(JointAutoencoder):
         context_channels: int,
         *,
         orthogonality_weight: float = 0.0,
-        slope: float = 0.2,
-        width: int = 160,
-        depth: int = 4,
+        slope: float = 0.5,
+        width: int = 180,
+        depth: int = 3,
         **options: Any,
     ) -> None:
         self.slope = slope

@@ -74,10 +74,7 @@ class ConditionalVAE(Conditional):
 
     def loss(self, x: Tensor, context: Tensor) -> Loss:
         """Return the mean of the negative evidence bound, in nats, and of its divergence, near 0 if z has collapsed."""
-        bound = -self.vae.elbo(x, context).mean()
-        with torch.no_grad():
-            divergence = self.vae.kl(x, context).sum(1).mean()
-        return Loss(bound, {"nats_bound": bound, "divergence": divergence})
+        return _negative_bound(self.vae, x, context)
 
     def bound(self, x: Tensor, context: Tensor, *, samples: int = 50) -> Tensor:
         """Return a lower bound ``(B,)`` on the log density in nats: the importance-weighted one of several draws."""
@@ -145,11 +142,7 @@ class JointVAE(Conditional):
                 "vae can't train a summary of the observations, whose density would be unbounded; take cinn or cvae, "
                 "or a summary without parameters"
             )
-        joint = torch.cat([x, context], 1)
-        bound = -self.vae.elbo(joint).mean()
-        with torch.no_grad():
-            divergence = self.vae.kl(joint).sum(1).mean()
-        return Loss(bound, {"nats_bound": bound, "divergence": divergence})
+        return _negative_bound(self.vae, torch.cat([x, context], 1), None)
 
     @torch.no_grad()
     def sample(
@@ -186,3 +179,9 @@ class JointVAE(Conditional):
         of_y = Normal(means[:, self.dims :], self.vae.deviation[self.dims :], validate_args=False)
         log_weights: Tensor = of_y.log_prob(observation).sum(1)
         return log_weights
+
+
+def _negative_bound(vae: VAE, x: Tensor, context: Tensor | None) -> Loss:
+    log_likelihood, divergence = (term.mean() for term in vae.terms(x, context))
+    bound = divergence - log_likelihood
+    return Loss(bound, {"nats_bound": bound, "divergence": divergence})
