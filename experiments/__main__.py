@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.command import Parser, execute
 from experiments.experiment import BUDGETS, Settings, Task, markdown, run
 from experiments.registry import REGISTRY, experiment_named
+from inverseflow.utils.arguments import listed
 from inverseflow.utils.device import find_device
 
 _DESCRIPTION = """Measure one of the paper's tables or figures, or one of our own studies.
@@ -62,6 +63,8 @@ def _parser() -> Parser:
         command.add_argument(
             "--data-dir", type=Path, metavar="DIR", help="folder of the data sets, default $INVERSEFLOW_DATA"
         )
+        for choice in entry.choices:
+            command.add_argument(f"--{choice}", metavar="A,B", help=f"{choice} to measure, default by budget")
         command.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
         command.add_argument("--overwrite", action="store_true", help="measure again what has been measured")
         command.set_defaults(run=_run, name=name)
@@ -89,7 +92,9 @@ def _run(options: Namespace) -> None:
     device = str(find_device(options.device))
     experiment = experiment_named(options.name)
     out = Path("runs/experiments") / options.budget if options.out is None else options.out
-    settings = Settings(options.budget, out, options.seeds, options.data_dir, device, options.overwrite)
+    chosen = {name: getattr(options, name) for name in REGISTRY[options.name].choices}
+    only = {name: tuple(listed(text)) for name, text in chosen.items() if text is not None}
+    settings = Settings(options.budget, out, options.seeds, options.data_dir, device, options.overwrite, only)
     with tqdm(unit="measurement", leave=False, disable=None) as progress:
 
         def show(task: Task, number: int, count: int) -> None:

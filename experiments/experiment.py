@@ -42,6 +42,9 @@ class Settings:
     """Device: ``"cpu"`` or ``"cuda"``."""
     overwrite: bool = False
     """Whether to measure existing rows again."""
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What to measure, by the names that the registry gives an experiment, such as "methods"; all of the budget if
+    left out."""
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:

@@ -16,6 +16,8 @@ class Entry(NamedTuple):
     """Holds the experiment in its ``EXPERIMENTS``; imported only when it is asked for."""
     summary: str
     """One line for the help."""
+    choices: tuple[str, ...] = ()
+    """Names of the options that choose what is measured, each a list."""
 
 
 _TABLE, _SWEEP = "trained.paper", "sweeps"
@@ -37,6 +39,11 @@ REGISTRY = {
     "deblurring": Entry("deblurring.experiment", "deconvolution by inverse convolutions, Wiener and Richardson–Lucy"),
     "design": Entry("design.experiment", "airfoils with a wanted lift, drag and thickness"),
     "graphs": Entry("graphs.experiment", "features of nodes given labels, and graphs with wanted properties"),
+    "sbibm": Entry(
+        "sbibm.experiment",
+        "posteriors of ten published tasks beside reference samples",
+        ("tasks", "simulations", "methods"),
+    ),
     "classifier": Entry("classifier.experiment", "a classifier of two inverse convolutions with 16 parameters"),
 }
 """In the order of the page."""
