@@ -243,7 +243,7 @@ def test_parameters_outside_of_the_prior_are_refused():
 
 
 def test_unknown_methods_and_options_are_refused():
-    with pytest.raises(OptionError, match="unknown method 'gan': choose one of cinn"):
+    with pytest.raises(OptionError, match="unknown method 'gan': choose one of .*cinn"):
         AmortizedPosterior("gan")
     with pytest.raises(OptionError, match="the method 'cinn' can't be built: 'nsf' has no option color; it has"):
         AmortizedPosterior(color=1).fit(*linear_pairs(100), **BRIEF)

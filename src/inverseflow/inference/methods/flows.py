@@ -2,44 +2,68 @@
 
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
 from inverseflow import flows
+from inverseflow.bijections import Affine
 from inverseflow.flows import Flow
 from inverseflow.inference.methods.base import Conditional, method
+from inverseflow.nets import MLP
 
+_MAX_LOG_SCALE = 4.0
 _OF_ONE_COLUMN = {"nsf": "nsf-ar", "realnvp": "maf", "nice": "maf"}  # couplings need two
 
 
 class FlowConditional(Conditional):
-    """A conditional flow of vectors as a method.
+    """A conditional flow of vectors behind a scale and a shift of each parameter, both functions of the observation.
+
+    The scale and the shift bring a narrow posterior to where the splines of the flow are fine, wherever it lies.
 
     Args:
         flow: a flow of events ``(D,)`` with a context, without a standardization of its own.
+        width: hidden units of the network of the scale and the shift.
+        depth: its hidden layers.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, *, width: int, depth: int) -> None:
         assert flow.context_shape is not None
         super().__init__(flow.event_shape[0], flow.context_shape[0])
         self.flow = flow
+        self.map = Affine(_MAX_LOG_SCALE)
+        self.net = MLP(flow.context_shape[0], self.map.num_parameters * self.dims, width=width, depth=depth)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density ``(B,)`` of rows in nats."""
-        return self.flow.log_prob(x, context)
+        self._check_batch(x, self.event_shape)
+        self._check_context(context, x)
+        assert context is not None
+        z, log_derivative = self.map.forward(x, self._scale_and_shift(context))
+        return self.flow.log_prob(z, context) + log_derivative.sum(1)
 
+    @torch.no_grad()
     def sample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
     ) -> Tensor:
         """Draw n rows, without gradients; arguments as for `Density.sample`."""
-        return self.flow.sample(n, context, temperature=temperature, generator=generator)
+        n, context, temperature = self._sampling_args(n, context, temperature)
+        z = self.flow.sample(n, context, temperature=temperature, generator=generator)
+        assert context is not None
+        return self.map.inverse(z, self._scale_and_shift(context))[0]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set the parameters of the flow that depend on data."""
         self.flow.initialize(x, context)
 
+    def _scale_and_shift(self, context: Tensor) -> Tensor:
+        parameters: Tensor = self.net(context).unflatten(1, (self.map.num_parameters, -1))
+        return parameters
+
 
 @method("cinn")
-def cinn(dims: int, context_channels: int, *, flow: str = "nsf", **options: Any) -> Conditional:
+def cinn(
+    dims: int, context_channels: int, *, flow: str = "nsf", width: int = 64, depth: int = 2, **options: Any
+) -> Conditional:
     """Build a conditional invertible network: a flow of x whose networks get the observation, by maximum likelihood.
 
     A coupling needs two columns. For a single parameter its autoregressive form is built, which is an elementwise map
@@ -49,15 +73,18 @@ def cinn(dims: int, context_channels: int, *, flow: str = "nsf", **options: Any)
         dims: number of unbounded parameters D.
         context_channels: length of the summarized observation.
         flow: name of any registered flow of vectors.
-        options: options of the flow, such as ``steps``, ``width``, ``depth`` and ``spline_bins``.
+        width: hidden units of each network.
+        depth: hidden layers of each network.
+        options: other options of the flow, such as ``steps`` and ``spline_bins``.
 
     Reference:
         Ardizzone et al., `Guided image generation with conditional invertible neural networks
         <https://arxiv.org/abs/1907.02392>`_, 2019, section 3.
     """
     name = _OF_ONE_COLUMN.get(flow, flow) if dims == 1 else flow
+    options = {"width": width, "depth": depth, **options}
     built = flows.create(name, (dims,), context_channels=context_channels, standardize=False, **options)
-    return FlowConditional(built)
+    return FlowConditional(built, width=width, depth=depth)
 
 
 @method("maf")
