@@ -44,6 +44,7 @@ REGISTRY = {
         "posteriors of ten published tasks beside reference samples",
         ("tasks", "simulations", "methods"),
     ),
+    "inversion": Entry("inversion", "evaluations that each method needs to find an input with a given output"),
     "classifier": Entry("classifier.experiment", "a classifier of two inverse convolutions with 16 parameters"),
 }
 """In the order of the page."""

@@ -7,7 +7,7 @@ from inverseflow.errors import OptionError
 from inverseflow.inference.inversion.search import Rule, Search
 from inverseflow.utils.arguments import whole_number
 
-_BATCH = 4096
+_BATCH = 512
 
 
 class Exhaustive(Rule):
