@@ -38,6 +38,7 @@ REGISTRY = {
     "scalability": Entry("scalability", "time of one layer by image size and number of channels"),
     "deblurring": Entry("deblurring.experiment", "deconvolution by inverse convolutions, Wiener and Richardson–Lucy"),
     "design": Entry("design.experiment", "airfoils with a wanted lift, drag and thickness"),
+    "molecules": Entry("molecules.experiment", "molecules with a wanted log P"),
     "graphs": Entry("graphs.experiment", "features of nodes given labels, and graphs with wanted properties"),
     "sbibm": Entry(
         "sbibm.experiment",

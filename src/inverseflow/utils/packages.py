@@ -37,6 +37,8 @@ OPTIONAL = {
     "pyarrow": Package("pyarrow", "train", "CSV and Parquet files"),
     "sklearn": Package("scikit-learn", "train", "the data sets digits, two-moons and swiss-roll"),
     "soundfile": Package("soundfile", "audio", "the FLAC baseline of audio"),
+    "rdkit": Package("rdkit", "molecules", "the experiment with molecules"),
+    "selfies": Package("selfies", "molecules", "the experiment with molecules"),
     "zuko": Package("zuko", "interop", "exchanging transforms and flows with zuko"),
     "nflows": Package("nflows", "interop", "exchanging transforms with nflows"),
     "normflows": Package("normflows", "interop", "exchanging flows with normflows"),

@@ -1,9 +1,11 @@
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from experiments.__main__ import main
 from experiments.design.airfoils import SHAPE, NeuralFoil, read_airfoils, surfaces, thickness
 from experiments.design.inverse import BlendedShapes, coefficients, refined, usable
 from experiments.folders import data_folder
@@ -106,3 +108,10 @@ def test_missing_data_are_named(tmp_path, monkeypatch):
     assert data_folder("airfoils", tmp_path) == data_folder("airfoils", tmp_path / "airfoils") == tmp_path / "airfoils"
     with pytest.raises(DataError, match=r"there is no .*airfoils\.npz"):
         read_airfoils(tmp_path / "airfoils")
+
+
+@pytest.mark.slow
+def test_the_experiment_runs(shared_data, tmp_path):
+    folder = shared_data("airfoils").parent
+    assert main(["design", "--budget", "smoke", "--data-dir", str(folder), "-o", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "design.json").read_text())["complete"]

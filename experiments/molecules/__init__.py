@@ -1,0 +1,1 @@
+"""Molecules with a wanted solubility in fat."""
