@@ -8,6 +8,7 @@ from scipy import stats
 
 from inverseflow.bijections import ActNorm, LUConv1x1
 from inverseflow.errors import DataError, OptionError
+from inverseflow.inference import AmortizedPosterior
 from inverseflow.inference.methods import build_method, method_entry
 from inverseflow.inference.methods.inn import INN, LikelihoodINN, couplings
 
@@ -279,3 +280,35 @@ def test_weights_bring_their_permutations_along(name):
     second.load_state_dict(first.state_dict())
     y, generators = torch.randn(2), [torch.Generator().manual_seed(1) for _ in range(2)]
     assert torch.equal(*(m.sample(4, y, generator=g) for m, g in zip((first, second), generators, strict=True)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_posterior_of_the_method_is_trained_saved_and_loaded(name, tmp_path):
+    torch.set_default_dtype(torch.float32)
+    x = torch.randn(200, 2)
+    y = x[:, :1] + 0.1 * torch.randn(200, 1)
+    posterior = AmortizedPosterior(name, width=8).fit(x, y, max_steps=3, batch_size=50, progress=False, out=tmp_path)
+    again = AmortizedPosterior.load(tmp_path)
+    assert torch.equal(again.sample(y[:2], 5, seed=1), posterior.sample(y[:2], 5, seed=1))
+    if name == "inn":
+        assert again.model.conditional.passes == posterior.result.best_step
+
+
+def unbiased_distance_correlation(x, y):
+    """Return the distance correlation without bias of Székely and Rizzo (2014): about 0 if independent, at most 1."""
+
+    def centered(points):
+        n = len(points)
+        d = torch.cdist(points, points)
+        u = d - d.sum(0) / (n - 2) - d.sum(1, keepdim=True) / (n - 2) + d.sum() / ((n - 1) * (n - 2))
+        return u.fill_diagonal_(0)
+
+    a, b = centered(x), centered(y)
+    return ((a * b).sum() / ((a * a).sum() * (b * b).sum()).sqrt()).item()
+
+
+def test_the_distance_correlation_of_these_tests_tells_dependence_from_independence():
+    x = torch.randn(1000, 1)
+    assert unbiased_distance_correlation(x, x) == pytest.approx(1)
+    assert unbiased_distance_correlation(x, x**2) > 0.1
+    assert abs(unbiased_distance_correlation(x, torch.randn(1000, 2))) < 0.01
