@@ -312,3 +312,11 @@ def test_the_distance_correlation_of_these_tests_tells_dependence_from_independe
     assert unbiased_distance_correlation(x, x) == pytest.approx(1)
     assert unbiased_distance_correlation(x, x**2) > 0.1
     assert abs(unbiased_distance_correlation(x, torch.randn(1000, 2))) < 0.01
+
+
+def trained(name, problem, simulations, *, float32=True, **options):
+    """Return a posterior of a named problem, and its test pairs."""
+    torch.set_default_dtype(torch.float32)
+    training = {key: options.pop(key) for key in ("max_steps", "batch_size", "learning_rate") if key in options}
+    x, y = problem.simulate(simulations, seed=0)
+    return AmortizedPosterior.of(problem, name, **options).fit(x, y, seed=0, progress=False, **training)
