@@ -11,6 +11,9 @@ from inverseflow.errors import DataError, OptionError
 from inverseflow.inference import AmortizedPosterior
 from inverseflow.inference.methods import build_method, method_entry
 from inverseflow.inference.methods.inn import INN, LikelihoodINN, couplings
+from inverseflow.inference.problems import create
+from inverseflow.inference.problems.linear import gaussian_linear
+from inverseflow.inference.problems.mixtures import CENTERS, LABELS
 
 NAMES = ["inn", "inn-ml", "iresnet"]
 
@@ -26,8 +29,8 @@ def double_precision():
 def randomized(model, scale=0.3):
     """Return a model whose parameters, zeros included, are moved at random."""
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(scale * torch.randn_like(parameter))
+        for name, parameter in model.named_parameters():
+            parameter.add_(scale * torch.randn_like(parameter) / (10 if name == "log_noise" else 1))
     for module in model.modules():
         if isinstance(module, ActNorm):
             module.initialized.fill_(True)
@@ -183,7 +186,8 @@ def test_with_pads_of_the_parameters_the_samples_have_the_marginal_and_the_bound
 
 
 def discrepancy_model(**options):
-    return randomized(INN(3, 1, partial(couplings, blocks=2, width=8, depth=1), channels=5, **options)).train()
+    build = partial(couplings, blocks=2, width=8, depth=1)
+    return randomized(INN(3, 1, build, channels=5, reconstruction_weight=1.0, **options)).train()
 
 
 def test_one_step_adds_the_gradients_of_both_directions():
@@ -229,7 +233,7 @@ def test_the_discrepancy_of_the_parameters_is_ramped_up_in_training_only():
 
 
 def test_terms_that_do_not_apply_are_left_out():
-    model = INN(3, 1, partial(couplings, blocks=1, width=4, depth=1), reconstruction_weight=0)
+    model = INN(3, 1, partial(couplings, blocks=1, width=4, depth=1))
     assert set(model.loss(torch.randn(4, 3), torch.randn(4, 1)).terms) == {"fit", "latent", "prior"}
 
 
@@ -314,9 +318,71 @@ def test_the_distance_correlation_of_these_tests_tells_dependence_from_independe
     assert abs(unbiased_distance_correlation(x, torch.randn(1000, 2))) < 0.01
 
 
-def trained(name, problem, simulations, *, float32=True, **options):
-    """Return a posterior of a named problem, and its test pairs."""
+def trained(name, problem, *, max_steps, batch_size=256, **options):
+    """Return a posterior that is trained on 10,000 simulations."""
     torch.set_default_dtype(torch.float32)
-    training = {key: options.pop(key) for key in ("max_steps", "batch_size", "learning_rate") if key in options}
-    x, y = problem.simulate(simulations, seed=0)
-    return AmortizedPosterior.of(problem, name, **options).fit(x, y, seed=0, progress=False, **training)
+    x, y = problem.simulate(10_000, seed=0)
+    posterior = AmortizedPosterior.of(problem, name, **options)
+    return posterior.fit(x, y, max_steps=max_steps, batch_size=batch_size, learning_rate=3e-3, progress=False)
+
+
+@pytest.mark.slow
+def test_samples_of_the_robot_arm_reach_the_point_and_the_latent_is_independent_of_it():
+    problem = create("kinematics")
+    posterior = trained("inn", problem, max_steps=500)
+    x, y = problem.simulate(1000, seed=1)
+    samples = posterior.sample(y[:20], 200, seed=0)
+    reached = problem.simulator(samples.flatten(0, 1)).reshape(20, 200, 2)
+    assert (reached - y[:20, None]).square().sum(2).mean() < 0.05
+    assert samples.std(1).mean() > 0.1
+    model = posterior.model.conditional
+    with torch.no_grad():
+        found, z, *_ = model.to_latent(posterior._standardized("x", x), torch.empty(1000, 0))
+    assert unbiased_distance_correlation(z, y) < 0.05
+    assert unbiased_distance_correlation(found, y) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["some", "none"])
+def test_every_mode_of_a_label_is_drawn_and_none_of_another(labels):
+    problem = create("eight-modes", labels=labels)
+    posterior = trained("inn", problem, max_steps=500, latent=2, channels=8)
+    modes = torch.tensor(CENTERS)
+    for label in sorted({*LABELS[labels]}):
+        y = torch.nn.functional.one_hot(torch.tensor(label), max(LABELS[labels]) + 1).float()
+        nearest = torch.cdist(posterior.sample(y, 1000, seed=0), modes).argmin(1)
+        share = torch.bincount(nearest, minlength=8) / 1000
+        of_label = torch.tensor(LABELS[labels]) == label
+        assert share[of_label].min() > 0.05
+        assert share[~of_label].sum() < 0.01
+
+
+@pytest.mark.slow
+def test_pads_stay_small_in_both_directions():
+    problem = create("eight-modes", labels="some")
+    posterior = trained("inn", problem, max_steps=300, latent=2, channels=8)
+    model = posterior.model.conditional
+    x, y = problem.simulate(1000, seed=1)
+    with torch.no_grad():
+        x, y = posterior._standardized("x", x), posterior._standardized("y", y)
+        *_, v, _ = model.to_latent(x, model._pads(x, 2))
+        _, u = model.to_parameters(model._scaled(torch.randn(1000, 8), y))
+    assert v.square().mean().sqrt() < 0.05 and u.square().mean().sqrt() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["inn-ml", "iresnet"])
+def test_the_posterior_of_a_linear_problem_is_recovered(name):
+    matrix = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 1.0]])
+    problem = gaussian_linear(matrix, noise=0.5, prior_scale=1.0)
+    posterior = trained(name, problem, max_steps=500, width=32)
+    covariance = torch.linalg.inv(torch.eye(3) + matrix.T @ matrix / 0.25)
+    deviation = covariance.diagonal().sqrt()
+    y = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-1.5, 0.5]])
+    samples = posterior.sample(y, 10_000, seed=0)
+    errors = (samples.mean(1) - y @ matrix @ covariance / 0.25) / deviation
+    assert errors.square().mean().sqrt() < 0.1
+    for drawn in samples:
+        assert ((torch.cov(drawn.T) - covariance) / (deviation[:, None] * deviation)).abs().max() < 0.1
+    x, y = problem.simulate(2000, seed=1)
+    assert (problem.log_prob(x, y) - posterior.log_prob(x, y)).mean() < 0.03

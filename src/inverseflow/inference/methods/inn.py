@@ -18,10 +18,12 @@ from inverseflow.ops import mmd
 from inverseflow.training.objective import Loss
 from inverseflow.utils.arguments import finite_number, whole_number
 
-LEAST_NOISE = 0.03
+LEAST_NOISE = 0.05
 """Least deviation of the observations that maximum likelihood finds, where theirs is one. A smaller one, which it would
 find for observations without noise, makes them all that counts, and leaves z far from normal."""
 _PACE = 10.0  # the deviations fall by orders of magnitude while weights move by tenths
+WIDTHS = (0.04, 0.8, 4.0)
+"""Widths of the kernels of the discrepancies, in squared deviations."""
 PAD_DRAWS = 16
 """Draws of the pads over which a density is averaged in evaluation mode."""
 
@@ -165,7 +167,8 @@ class INN(JointBijection):
 
     Reference:
         Ardizzone et al., `Analyzing Inverse Problems with Invertible Neural Networks
-        <https://arxiv.org/abs/1808.04730>`_, 2019, section 3, and the default weights of its public code.
+        <https://arxiv.org/abs/1808.04730>`_, 2019, section 3. Its public code has :math:`w_y = w_r = 1`. A larger
+        weight of y learns it in fewer steps, and without the reconstruction a step takes less time.
     """
 
     has_density = False
@@ -179,15 +182,15 @@ class INN(JointBijection):
         *,
         latent: int | None = None,
         channels: int | None = None,
-        fit_weight: float = 1.0,
+        fit_weight: float = 10.0,
         latent_weight: float = 50.0,
         prior_weight: float = 500.0,
-        reconstruction_weight: float = 1.0,
+        reconstruction_weight: float = 0.0,
         pad_weight: float = 1.0,
         observation_noise: float = 0.05,
         latent_noise: float = 0.02,
         pad_noise: float = 0.01,
-        ramp: int = 500,
+        ramp: int = 200,
     ) -> None:
         super().__init__(dims, context_channels, build, latent=latent, channels=channels, pad_noise=pad_noise)
         self.weights = {
@@ -225,7 +228,7 @@ class INN(JointBijection):
         product = torch.cat([target, torch.randn_like(z)], 1)
         terms = {
             "fit": weights["fit"] * _mean_square(found - target),
-            "latent": weights["latent"] * mmd(torch.cat([found.detach(), z], 1), product),
+            "latent": weights["latent"] * mmd(torch.cat([found.detach(), z], 1), product, widths=WIDTHS),
         }
         if v.shape[1]:
             terms["latent_pads"] = weights["pad"] * _mean_square(v)
@@ -241,7 +244,7 @@ class INN(JointBijection):
         noise = torch.randn(len(y), self.channels, dtype=y.dtype, device=y.device)
         target = y + self.observation_noise * noise[:, : y.shape[1]]
         drawn, u = self.to_parameters(self._scaled(noise, target))
-        terms = {"prior": ramp * self.weights["prior"] * mmd(drawn, x)}
+        terms = {"prior": ramp * self.weights["prior"] * mmd(drawn, x, widths=WIDTHS)}
         if u.shape[1]:
             terms["parameter_pads"] = self.weights["pad"] * _mean_square(u)
         return terms
@@ -256,7 +259,7 @@ class LikelihoodINN(JointBijection):
     the image under :math:`f^{-1}` of y with noise, of z and of the pads v. Without pads of x the density of x is exact.
     With pads u the model is a density of both, and draws of u give a lower bound in expectation,
     :math:`\log q(x, u \mid y) - \log \mathcal{N}(u; 0, \sigma_u^2 I)`; in evaluation mode the bound is tightened by
-    the mean over several draws. The factor of Σ is learned, down to a deviation of 0.03, unless `observation_noise`
+    the mean over several draws. The factor of Σ is learned, down to a deviation of 0.05, unless `observation_noise`
     gives one deviation for all observations.
 
     Args:
@@ -339,7 +342,7 @@ class LikelihoodINN(JointBijection):
         return torch.diag(1 / noise) + self.mixing.tril(-1)
 
 
-@method("inn", has_density=False, training=Training(batch_size=500))
+@method("inn", has_density=False, training=Training(batch_size=256, learning_rate=3e-3))
 def inn(
     dims: int,
     context_channels: int,
@@ -362,7 +365,7 @@ def inn(
     return INN(dims, context_channels, partial(couplings, blocks=blocks, width=width, depth=depth), **options)
 
 
-@method("inn-ml")
+@method("inn-ml", training=Training(batch_size=256, learning_rate=3e-3))
 def inn_ml(
     dims: int,
     context_channels: int,
@@ -377,7 +380,7 @@ def inn_ml(
     return LikelihoodINN(dims, context_channels, build, **options)
 
 
-@method("iresnet")
+@method("iresnet", training=Training(batch_size=256, learning_rate=3e-3))
 def iresnet(
     dims: int,
     context_channels: int,
