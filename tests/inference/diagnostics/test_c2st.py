@@ -80,6 +80,19 @@ def test_the_mismatch_of_exact_samples_is_at_its_floor_and_that_of_others_above(
         assert posterior_mismatch(wrong, exact_samples, x, y, n=300).mean > 20 * exact.standard_error
 
 
+def test_observations_without_exact_samples_are_left_out_of_the_mismatch():
+    def reference(y, n, generator):
+        if y[0] > 0:
+            raise ValueError("no samples")
+        return exact_samples(y, n, generator)
+
+    x, y = problem().simulate(30)
+    mismatch = posterior_mismatch(Posterior(), reference, x, y, n=20)
+    assert mismatch.observations == int((y[:, 0] <= 0).sum()) < 30
+    with pytest.raises(ValueError, match="no samples"):
+        posterior_mismatch(Posterior(), reference, x, y.abs(), n=20)
+
+
 def test_the_mismatch_does_not_depend_on_the_units_of_the_parameters():
     scale = torch.tensor([1e-3, 1.0, 1e4], dtype=torch.float64)
 

@@ -63,6 +63,17 @@ def test_the_prior_passes_the_ranks_of_its_parameters_but_is_caught_without_a_si
     assert diagnosis.parameters == ("x0", "x1", "x2")
 
 
+def test_a_parameter_that_nothing_is_known_about_is_not_held_against_a_posterior_that_uses_the_observation():
+    class Narrow(Posterior):
+        def sample(self, y, n):
+            return torch.cat([super().sample(y, n), torch.randn(len(y), n, 1)], -1)
+
+    x, y = problem().simulate(300, seed=5)
+    diagnosis = diagnose(Samples(Narrow(scale=0.5)), (torch.cat([x, torch.randn(300, 1)], 1), y))
+    assert "no information" not in diagnosis.verdict
+    assert "not narrower than the prior in x3 (contraction " in diagnosis.verdict
+
+
 def test_the_exact_posterior_of_parameters_that_nothing_is_known_about_is_trusted():
     x, _ = problem().simulate(300, seed=5)
     diagnosis = diagnose(Prior(), Pairs(x, torch.randn(300, 2), PARAMETERS, ()))
@@ -80,7 +91,7 @@ def test_an_observation_that_the_simulator_could_not_have_made_is_not_trusted(ex
     assert seen.trusted and seen.surprise == pytest.approx((0.3,))
     unseen = diagnose(posterior, pairs, observation=torch.tensor([[0.5, 0.5], [50.0, 0.5]]))
     assert not unseen.trusted and unseen.surprise == pytest.approx((0.3, 1e-9))
-    assert unseen.verdict.startswith("The simulator could not have made 1 of the observations (one as far out has ")
+    assert unseen.verdict.startswith("The simulator could not have made 1 of the observations (p = 1e-09), so ")
     assert "For observations of the simulator: Calibrated: " in unseen.verdict
 
 

@@ -36,6 +36,10 @@ _FEWEST = 100  # pairs
 _IMPRECISE = 0.05  # excess of the re-simulation error that is tolerated; without noise every excess is significant
 _UNINFORMED, _WIDER = 0.1, -0.2  # contraction of a posterior like the prior, and of one that is wider
 _IMPOSSIBLE = 1e-3  # probability of an observation as far out as this one
+_FARTHER = "its draws are farther from a linear prediction than the truth"
+_NEARER = "its draws are nearer to a linear prediction than the truth"
+_ELSEWHERE = "its draws are at other distances from a linear prediction than the truth"
+_MISSED = "re-simulated draws miss the observation"
 _REFERENCES, _REFERENCE_SAMPLES = 10, 500
 
 
@@ -223,10 +227,7 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
         )
     again = diagnosis.resimulation
     if again is not None and again.p_value < _LEVEL / tests and again.excess > _IMPRECISE:
-        failures.append(
-            f"re-simulated draws miss the observation (relative error {again.relative:.2g}; "
-            f"exact {again.exact:.2g}, prior 2)"
-        )
+        failures.append(f"{_MISSED} (relative error {again.relative:.2g}; exact {again.exact:.2g}, prior 2)")
     notes = []
     if again is not None and again.failed:
         notes.append(f"{again.failed} of {diagnosis.simulations} re-simulated observations were not finite")
@@ -235,7 +236,8 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
         for name, value in zip(diagnosis.parameters, diagnosis.contraction, strict=True)
         if _WIDER < value < _UNINFORMED
     ]
-    if small and failures:
+    unused = any(reason.startswith((_FARTHER, _MISSED)) for reason in failures)
+    if small and failures and (unused or len(small) == len(diagnosis.parameters)):
         failures.insert(0, f"no information about {', '.join(small)}")
     elif small:
         notes.append(f"not narrower than the prior in {', '.join(small)}")
@@ -251,8 +253,8 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
     if strange:
         which = "this observation" if len(diagnosis.surprise or ()) == 1 else f"{len(strange)} of the observations"
         verdict = (
-            f"The simulator could not have made {which} (one as far out has probability {min(strange):.1g}), so the "
-            f"posterior says nothing about it. For observations of the simulator: {verdict}"
+            f"The simulator could not have made {which} ({p_text(min(strange))}), so the posterior can't be trusted "
+            f"there. For observations of the simulator: {verdict}"
         )
     return replace(diagnosis, trusted=not failures and not strange, verdict=verdict)
 
@@ -274,8 +276,8 @@ def _failures_of_ranks(diagnosis: Diagnosis, level: float) -> list[str]:
             held = 100 * diagnosis.density_coverage.rates[0][-1]
             failures.append(f"its 95 % region of all parameters holds {held:.0f} % ({p_text(p_value)})")
         else:
-            side = {"too high": "farther from", "too low": "nearer to"}.get(trend, "not as far as the truth from")
-            failures.append(f"its draws are {side} a linear prediction than the truth ({p_text(p_value)})")
+            where = {"too high": _FARTHER, "too low": _NEARER}.get(trend, _ELSEWHERE)
+            failures.append(f"{where} ({p_text(p_value)})")
     return [_trend_in_words(diagnosis, *item) for item in parameters.items()] + failures
 
 

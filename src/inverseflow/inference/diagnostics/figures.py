@@ -44,7 +44,8 @@ def calibration_figure(diagnosis: Diagnosis, *, title: str = "Calibration") -> "
     chosen = sorted(by_p_value[:_PANELS])
     columns = next(c for c in (2, 3, 4) if 3 * c >= len(chosen) or c == 4)
     rows = max(2, -(-len(chosen) // columns))
-    figure = Figure(figsize=(5.2 + 2.4 * columns, 2 + 2 * rows), layout="constrained")
+    figure = Figure(figsize=(5.2 + 2.4 * columns, 2 + 2 * rows))
+    figure.set_layout_engine("constrained", h_pad=0.08)
     verdict = textwrap.fill(diagnosis.verdict, round(20 * float(figure.get_figwidth()) / 1.35))
     figure.suptitle(title, fontsize=14)
     figure.supxlabel(verdict, fontsize=9)
@@ -71,7 +72,7 @@ def calibration_figure(diagnosis: Diagnosis, *, title: str = "Calibration") -> "
         text = p_text(p_values[quantity])
         axes.text(0.98, 0.95, text, transform=axes.transAxes, fontsize=8, ha="right", va="top")
         axes.set(xlim=(0, 1), ylim=(0, max(float(bars.max()), expected + spread) * 1.25))
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize=8, labelbottom=place + columns >= len(chosen))
     right.supxlabel(f"rank of the truth among {diagnosis.draws} draws, as a share", fontsize=9)
     right.supylabel("simulations", fontsize=9)
     return figure

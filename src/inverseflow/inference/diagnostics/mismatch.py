@@ -25,6 +25,7 @@ class Mismatch:
     """Of two sets of exact samples, which is zero but for chance."""
     floor_error: float
     observations: int
+    """Number of those that there were exact samples for."""
 
 
 def posterior_mismatch(
@@ -43,6 +44,11 @@ def posterior_mismatch(
         n: number of samples of each set, 2 or more.
         seed: seed of all samples.
 
+    An observation that the reference raises a ValueError for, as rejection sampling may, is left out.
+
+    Raises:
+        ValueError: if the reference does so for all of them.
+
     Example:
         >>> class Exact:
         ...     def sample(self, y, n):
@@ -56,11 +62,17 @@ def posterior_mismatch(
     """
     mean, deviation = x.mean(0), x.std(0)
     generator = torch.Generator().manual_seed(derived_seed(seed, "reference"))
-    values = []
+    values, failure = [], None
     for observation, samples in zip(y, draw(posterior, y, n, seed=seed), strict=True):
-        first, second = ((reference(observation, n, generator) - mean) / deviation for _ in range(2))
+        try:
+            first, second = ((reference(observation, n, generator) - mean) / deviation for _ in range(2))
+        except ValueError as error:
+            failure = error
+            continue
         drawn = (samples.to(first) - mean) / deviation
         values.append(torch.stack([mmd(drawn, first, unbiased=True), mmd(second, first, unbiased=True)]))
+    if failure is not None and not values:
+        raise failure
     table = torch.stack(values).double()  # (m, 2)
-    means, errors = table.mean(0).tolist(), (table.std(0, correction=0) / max(1, len(y) - 1) ** 0.5).tolist()
-    return Mismatch(means[0], errors[0], means[1], errors[1], len(y))
+    means, errors = table.mean(0).tolist(), (table.std(0, correction=0) / max(1, len(values) - 1) ** 0.5).tolist()
+    return Mismatch(means[0], errors[0], means[1], errors[1], len(values))
