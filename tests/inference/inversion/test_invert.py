@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 from inverseflow.errors import NonFiniteError, OptionError
@@ -93,6 +94,25 @@ def test_an_exclusive_or_is_inverted_to_its_two_true_corners():
     assert found.converged
     assert sorted(found.solutions.tolist()) == [[0, 1], [1, 0]]
     assert invert(network, [0.5], box=(0, 1), enough=1).converged
+
+
+@pytest.mark.slow
+def test_a_classifier_of_digits_is_driven_to_a_class():
+    digits = load_digits()
+    x, label = torch.tensor(digits.data / 16).float(), torch.tensor(digits.target)
+    network = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(100):
+        loss = nn.functional.cross_entropy(network(x), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    classifier = nn.Sequential(network, nn.Softmax(1))
+    assert (classifier(x).argmax(1) == label).double().mean() > 0.9
+    wanted = nn.functional.one_hot(torch.tensor(7), 10).float()
+    found = invert(classifier, wanted, mask=wanted > 0, box=(0, 1), restarts=4, tolerance=0.01)
+    assert found.converged and ((found.solutions >= 0) & (found.solutions <= 1)).all()
+    assert (classifier(found.solutions)[:, 7] > 0.99).all()
 
 
 def test_outputs_that_are_masked_do_not_count():
@@ -197,6 +217,9 @@ def test_inputs_without_a_finite_output_are_passed_over():
         ({"mask": [1.0]}, "mask must have a boolean"),
         ({"target": [0.0, 1.0]}, r"must map inputs \(32, 2\) to \(32, 2\), .* got \(32, 1\)"),
         ({"target": [math.nan]}, "target must be finite numbers"),
+        ({"target": ["a"]}, r"target must be numbers, got \['a'\]"),
+        ({"target": None}, "target must be numbers, got None"),
+        ({"box": ("a", 1)}, "box must be numbers, got 'a'"),
         ({"target": []}, "target must be finite numbers"),
     ],
 )

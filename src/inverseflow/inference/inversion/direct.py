@@ -96,7 +96,7 @@ class NelderMead(Local):
     def _move(self, x: Tensor, error: Tensor, gradient: Tensor) -> Tensor:
         state = self.state
         points, errors, following, scale = state["points"], state["errors"], state["next"], state["scale"]
-        rows, last = torch.arange(len(points)), points.shape[1] - 1
+        rows, last = torch.arange(len(points), device=x.device), points.shape[1] - 1
         filling = following <= last
         errors[rows[filling], following[filling]] = error[filling]
         following[filling] += 1
@@ -119,7 +119,7 @@ class NelderMead(Local):
         state["error"] = torch.where(reflecting, error, state["error"])
 
         full = following > last
-        order = torch.where(full[:, None], errors.argsort(1), torch.arange(last + 1))
+        order = torch.where(full[:, None], errors.argsort(1), torch.arange(last + 1, device=x.device))
         state["errors"] = errors.gather(1, order)
         state["points"] = points = points.gather(1, order[..., None].expand_as(points))
         halved = points[:, :1] + 0.5 * (points - points[:, :1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -251,16 +251,14 @@ def _tensors(network: Network | nn.Module) -> list[tuple[str, Tensor]]:
 
 def _target(network: Network | nn.Module, target: Any, mask: Any) -> tuple[Tensor, Tensor]:
     """Return the target in the network's dtype and on its device, and which outputs count."""
-    given = torch.as_tensor(target if isinstance(target, Tensor) else builtin_numbers(target))
+    given = _numbers("target", target)
     like = next((tensor for _, tensor in _tensors(network) if tensor.is_floating_point()), None)
     if like is None:
         like = given if given.is_floating_point() else torch.empty(0)
     wanted = given.detach().to(like, copy=True).flatten()
     counted = torch.ones_like(wanted, dtype=torch.bool)
     if mask is not None:
-        counted = (
-            torch.as_tensor(mask if isinstance(mask, Tensor) else builtin_numbers(mask)).flatten().to(wanted.device)
-        )
+        counted = _numbers("mask", mask).flatten().to(wanted.device)
         if counted.dtype != torch.bool or counted.shape != wanted.shape or not counted.any():
             raise OptionError(
                 f"mask must have a boolean for each of {len(wanted)} outputs, one of them true, got {mask}"
@@ -270,12 +268,19 @@ def _target(network: Network | nn.Module, target: Any, mask: Any) -> tuple[Tenso
     return wanted, counted
 
 
+def _numbers(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value if isinstance(value, Tensor) else builtin_numbers(value))
+    except (TypeError, ValueError, RuntimeError):
+        raise OptionError(f"{name} must be numbers, got {value!r}") from None
+
+
 def _box(network: Network | nn.Module, like: Tensor, inputs: int | None, box: tuple[Any, Any] | None, seed: int) -> Box:
-    if box is None:
-        box = (-torch.inf, torch.inf)
-    if not isinstance(box, Sequence) or len(box) != 2:
-        raise OptionError(f"box must be a pair of lower and upper bounds, got {box!r}")
-    low, high = (torch.as_tensor(side if isinstance(side, Tensor) else builtin_numbers(side)).to(like) for side in box)
+    try:
+        low, high = (-torch.inf, torch.inf) if box is None else box
+    except (TypeError, ValueError):
+        raise OptionError(f"box must be a pair of lower and upper bounds, got {box!r}") from None
+    low, high = (_numbers("box", side).to(like) for side in (low, high))
     lengths = {len(side) for side in (low, high) if side.ndim}
     if inputs is not None:
         lengths.add(whole_number("inputs", inputs, at_least=1))
