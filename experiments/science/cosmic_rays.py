@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.distributions import Dirichlet, Uniform
 
-from experiments.science.metropolis import reference
+from experiments.science.metropolis import ChainReference
 from inverseflow.inference import Problem, independent
 
 _CHARGE = {1: 1, 4: 2, 14: 7, 28: 14, 56: 26}
@@ -55,7 +55,7 @@ def cosmic_rays(elements: tuple[int, ...] = tuple(_CHARGE)) -> Problem:
         noise=lambda roots: torch.poisson(roots.square()).sqrt(),
         parameters=names,
         observations=tuple(f"root of counts, {name}" for name in energies + depths),
-        reference=reference(prior, partial(log_likelihood, elements=elements)),
+        reference=ChainReference(prior, partial(log_likelihood, elements=elements)),
     )
 
 

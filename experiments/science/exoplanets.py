@@ -6,13 +6,14 @@ import torch
 from torch import Generator, Tensor
 from torch.distributions import Dirichlet, Uniform
 
-from experiments.science.metropolis import gaussian_log_likelihood, reference
+from experiments.science.metropolis import ChainReference, gaussian_log_likelihood
 from inverseflow.inference import Problem, independent
 
 DENSITIES = (1.9, 0.8, 0.25)
 """Iron, rock and water in a planet of one Earth mass, in mean densities of the Earth (5.51 g/cm³)."""
 _STIFFNESS = (0.3, 0.25, 0.4)
 _LIGHTEST, _HEAVIEST = 0.5, 10.0
+_PRECISE = [0.005, 0.0015]
 
 
 def exoplanets(*, compressible: bool = True, star: bool = True) -> Problem:
@@ -37,7 +38,7 @@ def exoplanets(*, compressible: bool = True, star: bool = True) -> Problem:
         (True, torch.Size([100, 3]))
     """
     prior = independent(Uniform(_LIGHTEST, _HEAVIEST), Dirichlet(torch.ones(3)))
-    deviation = torch.tensor([0.05, 0.015, 0.05]) if star else torch.tensor([0.005, 0.0015])
+    deviation = torch.tensor([0.05, 0.015, 0.05] if star else _PRECISE)
 
     def simulator(x: Tensor) -> Tensor:
         mass, layers = x[:, 0], x[:, 1:]
@@ -53,7 +54,7 @@ def exoplanets(*, compressible: bool = True, star: bool = True) -> Problem:
         noise=lambda y: y + deviation.to(y) * torch.randn_like(y),
         parameters=("mass [Earths]", "iron", "rock", "water"),
         observations=("ln mass", "ln radius", "iron / (iron + rock)")[: len(deviation)],
-        reference=reference(prior, gaussian_log_likelihood(simulator, deviation)),
+        reference=ChainReference(prior, gaussian_log_likelihood(simulator, deviation)),
     )
 
 
@@ -72,22 +73,52 @@ def radius(mass: Tensor, layers: Tensor, compressible: bool = True) -> Tensor:
     return (mass * (layers / density).sum(1)).pow(1 / 3)
 
 
-def uniform_on_segment(mass: float, size: float, n: int, generator: Generator | None = None) -> Tensor:
-    """Sample mass fractions of an incompressible planet whose mass and radius are known exactly, ``(n, 3)``.
+def sample_segments(y: Tensor, n: int, generator: Generator | None = None) -> Tensor:
+    """Sample the posterior of an incompressible planet without a star, up to the prior's variation within the noise.
 
-    They are uniform between the two points where the line ``Σ w_i / ρ_i = R³ / M`` crosses edges of the simplex.
+    Args:
+        y: ln mass and ln radius.
+        n: number of samples.
+        generator: for the samples.
+
+    Returns:
+        Mass and layers, ``(n, 4)``: the layers are uniform on the segment that mass and radius leave.
+    """
+    noise = torch.tensor(_PRECISE) * torch.randn(n, 2, generator=generator)
+    share = torch.rand(n, generator=generator)
+    rows = []
+    for (mass, size), part in zip((y + noise).exp().tolist(), share, strict=True):
+        rows.append(torch.cat([torch.tensor([mass]), torch.lerp(*segment(mass, size), part)]))
+    return torch.stack(rows)
+
+
+def segment(mass: float, size: float) -> tuple[Tensor, Tensor]:
+    """Return the ends of the segment of layers of an incompressible planet, each ``(3,)``: least and most rock.
+
+    They are the points where the line ``Σ w_i / ρ_i = R³ / M`` crosses edges of the simplex.
 
     Args:
         mass: in Earth masses.
         size: radius in Earth radii.
-        n: number of samples.
-        generator: for the samples.
     """
     iron, rock, water = (1 / density for density in DENSITIES)
-    volume = size**3 / mass  # of one Earth mass
-    to_water = torch.tensor([1.0, 0.0, 0.0]).lerp(torch.tensor([0.0, 0.0, 1.0]), (volume - iron) / (water - iron))
+    volume = min(max(size**3 / mass, iron), water)  # of one Earth mass
+    all_iron, all_rock, all_water = torch.eye(3)
+    start = torch.lerp(all_iron, all_water, (volume - iron) / (water - iron))
     if volume < rock:
-        to_rock = torch.tensor([1.0, 0.0, 0.0]).lerp(torch.tensor([0.0, 1.0, 0.0]), (volume - iron) / (rock - iron))
-    else:
-        to_rock = torch.tensor([0.0, 1.0, 0.0]).lerp(torch.tensor([0.0, 0.0, 1.0]), (volume - rock) / (water - rock))
-    return torch.lerp(to_water, to_rock, torch.rand(n, 1, generator=generator))
+        return start, torch.lerp(all_iron, all_rock, (volume - iron) / (rock - iron))
+    return start, torch.lerp(all_rock, all_water, (volume - rock) / (water - rock))
+
+
+def segment_share(layers: Tensor, mass: float, size: float) -> tuple[Tensor, Tensor]:
+    """Return where samples lie along the segment, from 0 to 1, and their distances from its line, each ``(n,)``.
+
+    Args:
+        layers: mass fractions, ``(n, 3)``.
+        mass: in Earth masses.
+        size: radius in Earth radii.
+    """
+    start, end = segment(mass, size)
+    along = end - start
+    share = (layers - start) @ along / along.square().sum()
+    return share, (layers - start - share[:, None] * along).norm(dim=1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Uniform
 
-from experiments.science.metropolis import gaussian_log_likelihood, reference
+from experiments.science.metropolis import ChainReference, gaussian_log_likelihood
 from inverseflow.inference import Problem, independent
 
 _LINES = ("Hα", "Hβ", "OII", "OIII 4363", "OIII 5007", "OI", "NII", "SII 6716", "SII 6731", "SIII", "HeI", "ArIII")
@@ -53,7 +53,7 @@ def hii_regions() -> Problem:
             "phase",
         ),
         observations=tuple(f"ln L({line})" for line in _LINES),
-        reference=reference(prior, gaussian_log_likelihood(line_luminosities, _NOISE)),
+        reference=ChainReference(prior, gaussian_log_likelihood(line_luminosities, _NOISE)),
     )
 
 

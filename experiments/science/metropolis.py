@@ -15,8 +15,6 @@ from inverseflow.utils.seeding import seeded
 
 LogDensity = Callable[[Tensor], Tensor]
 """Log-density of each row up to a constant."""
-Reference = Callable[[Tensor, int, Generator | None], Tensor]
-"""From an observation, n and a generator to n samples of its posterior."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +116,26 @@ def sample_posterior(
     return Chains(states, found.acceptance)
 
 
-def reference(prior: Distribution, log_likelihood: Callable[[Tensor, Tensor], Tensor], **options: int) -> Reference:
-    """Return a function ``(y, n, generator) -> samples`` of `sample_posterior`, whose arguments these are."""
+@dataclass(frozen=True)
+class ChainReference:
+    """Reference of a problem, ``(y, n, generator) -> samples (n, D)``, by `sample_posterior`."""
 
-    def sample(y: Tensor, n: int, generator: Generator | None) -> Tensor:
-        states = sample_posterior(prior, log_likelihood, y, generator=generator, **options).states.flatten(0, 1)
+    prior: Distribution
+    """Of x."""
+    log_likelihood: Callable[[Tensor, Tensor], Tensor]
+    """``(x, y) -> log p(y | x)`` of the rows of x, up to a constant."""
+    chains: int = 200
+    """Number of chains."""
+    steps: int = 500
+    """Number of steps."""
+
+    def __call__(self, y: Tensor, n: int, generator: Generator | None) -> Tensor:
+        """Return samples of the posterior."""
+        found = sample_posterior(
+            self.prior, self.log_likelihood, y, chains=self.chains, steps=self.steps, generator=generator
+        )
+        states = found.states.flatten(0, 1)
         return states[torch.randint(len(states), (n,), generator=generator)]
-
-    return sample
 
 
 def gaussian_log_likelihood(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, LogNormal, Uniform
 
-from experiments.science.metropolis import gaussian_log_likelihood, reference
+from experiments.science.metropolis import ChainReference, gaussian_log_likelihood
 from inverseflow.inference import Problem, Support, independent
 from inverseflow.utils.seeding import seeded
 
@@ -64,7 +64,7 @@ def rotor_section(parameters: tuple[str, ...] = PARAMETERS) -> Problem:
         noise=lambda terms: terms + _NOISE * torch.randn_like(terms),
         parameters=parameters,
         observations=TERMS,
-        reference=reference(prior, gaussian_log_likelihood(simulator, _NOISE)),
+        reference=ChainReference(prior, gaussian_log_likelihood(simulator, _NOISE)),
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from experiments.science.airfoil import Airfoils, ParabolicCamber
-from experiments.science.metropolis import gaussian_log_likelihood, reference
+from experiments.science.metropolis import ChainReference, gaussian_log_likelihood
 from inverseflow.inference import Problem
 
 BETZ = 16 / 27
@@ -59,7 +59,7 @@ def turbine(airfoils: Airfoils | None = None) -> Problem:
             f"{name} at {station:g}" for name in ("chord", "twist [deg]", "lift") for station in _STATIONS
         ),
         observations=("power coefficient", "thrust coefficient"),
-        reference=reference(prior, gaussian_log_likelihood(simulator, _NOISE)),
+        reference=ChainReference(prior, gaussian_log_likelihood(simulator, _NOISE), steps=300),
     )
 
 

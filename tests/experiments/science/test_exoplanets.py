@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from experiments.science.exoplanets import exoplanets, radius, uniform_on_segment
+from experiments.science.exoplanets import exoplanets, radius, sample_segments, segment, segment_share
 
 
 def test_an_earth_of_iron_and_rock_has_the_radius_of_the_earth():
@@ -22,12 +22,15 @@ def test_without_the_star_the_posterior_is_uniform_on_a_segment():
     layers /= layers.sum(1, keepdim=True)  # uniform on the simplex
     for size in (0.95, 1.3):
         near = layers[(radius(torch.ones(1), layers, False) - size).abs() < 1e-3]
-        exact = uniform_on_segment(1.0, size, 1000, generator)
+        exact = torch.lerp(*segment(1.0, size), torch.rand(1000, 1, generator=generator))
         torch.testing.assert_close(radius(torch.ones(1), exact, False), torch.full((1000,), size))
         assert exact.min() >= 0 and len(near) > 300
         for column in range(3):
             low, high = (float(exact[:, column].double().quantile(q)) for q in (0, 1))
             assert kstest(near[:, column].double().numpy(), "uniform", (low, high - low)).statistic < 0.05
+        found = sample_segments(torch.tensor([1.0, size]).log(), 1000, generator)
+        share, miss = segment_share(found[:, 1:], 1.0, size)
+        assert miss.max() < 0.1 and kstest(share.double().numpy(), "uniform").statistic < 0.06
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 import torch
 from torch.distributions import Categorical, Independent, Normal, Uniform
 
-from experiments.science.metropolis import gaussian_log_likelihood, metropolis, reference, sample_posterior
+from experiments.science.metropolis import ChainReference, gaussian_log_likelihood, metropolis, sample_posterior
 from inverseflow.inference import independent
 
 NORMAL = Independent(Normal(torch.zeros(3), 1.0), 1)
@@ -22,7 +22,7 @@ def test_it_samples_the_posterior_of_a_linear_gaussian_model():
 
 def test_bounds_and_whole_numbers_are_the_prior_where_the_data_say_nothing():
     prior = independent(Uniform(2.0, 3.0), Categorical(torch.tensor([0.7, 0.3])))
-    sample = reference(prior, lambda x, y: torch.zeros(len(x)), chains=100, steps=200)
+    sample = ChainReference(prior, lambda x, y: torch.zeros(len(x)), chains=100, steps=200)
     x = sample(torch.zeros(1), 20_000, torch.Generator().manual_seed(0))
     assert 2 < x[:, 0].min() < 2.01 and 2.99 < x[:, 0].max() < 3
     assert set(x[:, 1].tolist()) == {0.0, 1.0} and abs(x[:, 1].mean() - 0.3) < 0.02
