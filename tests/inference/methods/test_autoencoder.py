@@ -14,7 +14,7 @@ def test_the_loss_is_the_sum_of_its_weighted_terms(name):
     torch.manual_seed(1)
     code = model.net.encode(x)
     fit = (code[:, :2] - y).square().sum(1).mean()
-    latent = mmd(torch.cat([y, code[:, 2:]], 1), torch.cat([y, torch.randn(20, 1)], 1))
+    latent = mmd(torch.cat([y, code[:, 2:]], 1), torch.cat([y, torch.randn(20, 1)], 1), widths=(0.04, 0.8, 4.0))
     reconstruction = (x - model.net.decode(code)).square().sum(1).mean()
     torch.testing.assert_close(loss.total, fit + 2 * latent + 3 * reconstruction)
     assert list(loss.terms) == ["fit", "latent", "reconstruction"]

@@ -11,6 +11,8 @@ from inverseflow.ops import mmd
 from inverseflow.training.objective import Loss
 from inverseflow.utils.arguments import finite_number, whole_number
 
+_WIDTHS = (0.04, 0.8, 4.0)  # of the kernels, in squared deviations: narrower ones see hardly any neighbors in a batch
+
 
 @method("autoencoder", has_density=False, training=Training(max_steps=3000, batch_size=200))
 class JointAutoencoder(Conditional):
@@ -47,7 +49,7 @@ class JointAutoencoder(Conditional):
         context_channels: int,
         *,
         latent: int | None = None,
-        latent_weight: float = 1.0,
+        latent_weight: float = 5.0,
         reconstruction_weight: float = 1.0,
         width: int = 128,
         depth: int = 3,
@@ -83,7 +85,7 @@ class JointAutoencoder(Conditional):
         drawn = torch.randn_like(z)
         return {
             "fit": _mean_square(found - y),
-            "latent": self.latent_weight * mmd(torch.cat([y, z], 1), torch.cat([y, drawn], 1)),
+            "latent": self.latent_weight * mmd(torch.cat([y, z], 1), torch.cat([y, drawn], 1), widths=_WIDTHS),
             "reconstruction": self.reconstruction_weight * _mean_square(x - self.net.decode(code)),
         }
 
