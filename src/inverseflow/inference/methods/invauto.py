@@ -45,8 +45,8 @@ class InvertibleAutoencoder(JointAutoencoder):
         *,
         orthogonality_weight: float = 0.0,
         slope: float = 0.5,
-        width: int = 180,
-        depth: int = 3,
+        width: int = 150,
+        depth: int = 4,
         **options: Any,
     ) -> None:
         self.slope = slope
