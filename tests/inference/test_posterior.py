@@ -79,7 +79,7 @@ def test_the_largest_density_of_a_normal_posterior_is_at_its_mean(linear):
     assert (linear.log_prob(nearby, y[0]) <= linear.log_prob(found[:1], y[:1])[0] + 1e-4).all()
 
 
-def test_surprise_is_the_tail_of_a_normal_observation(linear):
+def test_surprise_is_the_tail_probability_of_a_normal_observation(linear):
     _, y = linear_pairs(5000, seed=2)
     covariance = A @ A.T + NOISE**2 * torch.eye(3)
     distances = (y @ torch.linalg.inv(covariance) * y).sum(1)
@@ -88,6 +88,26 @@ def test_surprise_is_the_tail_of_a_normal_observation(linear):
     far = torch.tensor([20.0, 0.0, 0.0])
     assert linear.surprise(far) < 1e-6
     assert linear.surprise(2 * far) < linear.surprise(far)
+
+
+def test_surprise_of_a_posterior_of_ten_pairs_is_a_number_between_zero_and_one():
+    x = torch.arange(10.0)[:, None]
+    posterior = AmortizedPosterior(**SMALL).fit(x, x + 0.1 * torch.randn(10, 1), **BRIEF)
+    surprise = posterior.surprise(torch.tensor([[-1e9], [4.5], [100.0]]))
+    assert (surprise >= 0).all() and (surprise <= 1).all()
+    assert surprise[1] > 0.5 > surprise[2] >= surprise[0]
+
+
+def test_surprise_is_calibrated_for_observations_with_heavy_tails():
+    def pairs(n):
+        x = torch.randn(n, 1)
+        return x, x + torch.distributions.StudentT(2.0).sample((n, 2))
+
+    torch.manual_seed(0)
+    posterior = AmortizedPosterior(**SMALL).fit(*pairs(10_000), **BRIEF)
+    surprise = posterior.surprise(pairs(20_000)[1])
+    for level in (0.5, 0.1, 0.01, 0.001):
+        assert (surprise < level).double().mean() == pytest.approx(level, rel=0.5)
 
 
 def test_density_integrates_to_one_inside_of_its_support_and_is_zero_outside():

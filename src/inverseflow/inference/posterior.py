@@ -35,7 +35,7 @@ _FORMAT = 1
 _PAIRS_PER_PARAMETER = 10
 _CHUNK = 100_000  # rows of one call of a network
 _HELD_OUT = 0.1
-_QUANTILES = 512
+_HELD_OUT_DISTANCES, _FEWEST_HELD_OUT = 4096, 20
 _DEQUANTIZED = 16  # points of the unit interval of a whole number
 _CLIMBERS, _CLIMB = 10, 100  # starting points and steps of `map`
 
@@ -378,9 +378,10 @@ class AmortizedPosterior:
     def surprise(self, y: Any) -> Tensor:
         """Return for each observation how rare its like is in training: a share, calibrated on held-out pairs.
 
-        It is the tail probability of the Mahalanobis distance of the summarized observation. Below the least held-out
-        value it falls on as the tail of a Gaussian does. A value such as 0.001 says that the simulator, with its prior,
-        hardly makes such an observation, so the posterior can't be trusted.
+        It is the share of held-out observations that are as far off, by the Mahalanobis distance of their summary.
+        Beyond the farthest tenth of them, a generalized Pareto tail is fitted to their distances, light or heavy. A
+        value such as 0.001 says that the simulator, with its prior, hardly makes such an observation, so the posterior
+        can't be trusted.
 
         Args:
             y: one observation, or a batch of m.
@@ -390,16 +391,25 @@ class AmortizedPosterior:
 
         Raises:
             DataError: as for `sample`.
+
+        Reference:
+            Dekkers, Einmahl and de Haan, `A moment estimator for the index of an extreme-value distribution
+            <https://doi.org/10.1214/aos/1176347397>`_, 1989.
         """
         y, single = self._observed(y)
-        tail, held_out = self._tail(self._standardized("y", y)), self._scales["surprise_tails"]
-        count = len(held_out)
-        rank = torch.searchsorted(held_out, tail)
-        levels = torch.arange(count + 2, dtype=torch.float64) / (count + 1)
-        ends = torch.cat([tail.new_zeros(1), held_out, tail.new_ones(1)])
-        low, high = ends[rank], ends[rank + 1]
-        share = ((tail - low) / (high - low).clamp_min(torch.finfo(torch.float64).tiny)).clamp(0, 1)
-        value = levels[rank] + share * (levels[rank + 1] - levels[rank])
+        distances, held_out = self._distances(self._standardized("y", y)), self._scales["surprise_distances"]
+        far = max(1, len(held_out) // 10)
+        near = len(held_out) - far
+        points = torch.cat([held_out.new_zeros(1), held_out[:near]])
+        levels = 1 - torch.arange(near + 1, dtype=torch.float64) / (len(held_out) + 1)
+        right = torch.searchsorted(points, distances).clamp(1, near)
+        share = ((distances - points[right - 1]) / (points[right] - points[right - 1])).nan_to_num().clamp(0, 1)
+        within = levels[right - 1].lerp(levels[right], share)
+        edge, logs = points[-1], (held_out[near:] / points[-1]).log()
+        shape = (logs.mean() + 1 - 0.5 / (1 - logs.mean() ** 2 / logs.square().mean())).nan_to_num().clamp(0.01, 2)
+        excess = (distances - edge).clamp_min(0) / (edge * logs.mean())
+        beyond = levels[-1] * (1 + shape * excess) ** (-1 / shape)
+        value = beyond.where(distances > edge, within)
         return value[0] if single else value
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -553,10 +563,10 @@ class AmortizedPosterior:
         if hasattr(y, "columns") or hasattr(y, "keys"):
             return named_columns(y, names, "y"), False
         values = torch.as_tensor(y).detach().cpu().double()
-        single = values.ndim == len(shape) and not (values.ndim == 1 and shape == (1,) and len(values) != 1)
+        if values.ndim == 0:
+            values = values[None]
+        single = values.ndim == len(shape)
         batch = values[None] if single else values
-        if values.ndim == 0 and shape == (1,):
-            batch, single = values.reshape(1, 1), True
         if tuple(batch.shape[1:]) != shape:
             named = f" ({', '.join(names)})" if 0 < len(names) <= 12 else ""
             raise DataError(
@@ -597,7 +607,7 @@ class AmortizedPosterior:
         return best
 
     def _calibrate_surprise(self, train: Tensor, held_out: Tensor) -> None:
-        """Keep mean and spread of the summarized training observations, and the tails of those that were held out."""
+        """Keep mean and spread of the summarized training observations, and how far off the held-out ones are."""
         with torch.no_grad():
             summarized = self.model.summarize(train).double()
         centered = summarized - summarized.mean(0)
@@ -605,18 +615,18 @@ class AmortizedPosterior:
         floor = 1e-6 * values[-1].clamp_min(torch.finfo(torch.float64).tiny)  # a plane that no observation leaves
         self._scales["surprise_mean"] = summarized.mean(0)
         self._scales["surprise_whitening"] = vectors / values.clamp_min(float(floor)).sqrt()
-        tails = self._tail(held_out).sort().values
-        if len(tails) > _QUANTILES:
-            tails = torch.quantile(tails, (torch.arange(_QUANTILES, dtype=torch.float64) + 1) / (_QUANTILES + 1))
-        self._scales["surprise_tails"] = tails
+        distances = self._distances(held_out if len(held_out) >= _FEWEST_HELD_OUT else train).sort().values
+        if len(distances) > _HELD_OUT_DISTANCES:
+            levels = (torch.arange(_HELD_OUT_DISTANCES, dtype=torch.float64) + 1) / (_HELD_OUT_DISTANCES + 1)
+            distances = torch.quantile(distances, levels)
+        self._scales["surprise_distances"] = distances
 
-    def _tail(self, y: Tensor) -> Tensor:
-        """Return the tail probabilities of standardized observations if their summaries were normal."""
+    def _distances(self, y: Tensor) -> Tensor:
+        """Return the squared Mahalanobis distances of standardized observations, summarized, to those of training."""
         with torch.no_grad():
             centered = self.model.summarize(y).double() - self._scales["surprise_mean"]
         distances: Tensor = (centered @ self._scales["surprise_whitening"]).square().sum(1)
-        tail: Tensor = torch.special.gammaincc(torch.full_like(distances, 0.5 * centered.shape[1]), 0.5 * distances)
-        return tail
+        return distances
 
 
 def _same_names(what: str, names: tuple[str, ...], found: tuple[str, ...], count: int) -> tuple[str, ...]:
