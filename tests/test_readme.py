@@ -44,7 +44,7 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(tmp_path: Path, monkey
 
 
 def test_the_experiments_and_benchmarks_of_the_readme_are_there() -> None:
-    experiments = re.findall(r"^\| `(\w+)`", README.partition("## Experiments")[2], re.MULTILINE)
+    experiments = re.findall(r"^\| `([\w-]+)`", README.partition("## Experiments")[2], re.MULTILINE)
     assert len(experiments) > 5
     for name in experiments:
         assert experiment_named(name).name == name
