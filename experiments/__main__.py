@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     summaries = {name: entry.summary for name, entry in REGISTRY.items()} | {"page": _PAGE}
-    listed = "\n".join(f"  {name:<13}{summary}" for name, summary in summaries.items())
+    listed = "\n".join(f"  {name:<18}{summary}" for name, summary in summaries.items())
     parser = Parser(prog="python -m experiments", description=_DESCRIPTION + listed, epilog=_EXAMPLES)
     names = parser.add_subparsers(metavar="NAME", required=True, help="one of the names above")
     for name, entry in REGISTRY.items():
