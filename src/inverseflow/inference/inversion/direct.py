@@ -75,7 +75,7 @@ class NelderMead(Local):
         x = box.draw(count)[:, None]  # (count, 1, n)
         # Away from the nearer bound, so that the simplex does not degenerate.
         inward = torch.where(box.high - x >= x - box.low, 1.0, -1.0) * self.spread * box.widths
-        points = torch.cat([x, x + torch.eye(len(box.low)).to(x) * inward], 1)
+        points = box.clip(torch.cat([x, x + torch.eye(len(box.low)).to(x) * inward], 1))
         return {
             "points": points,
             "errors": x.new_full(points.shape[:2], torch.inf),
