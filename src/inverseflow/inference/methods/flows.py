@@ -12,13 +12,16 @@ from inverseflow.inference.methods.base import Conditional, method
 from inverseflow.nets import MLP
 
 _MAX_LOG_SCALE = 4.0
+_RIDGE, _LEAST_DEVIATION = 1.0, 1e-3
 _OF_ONE_COLUMN = {"nsf": "nsf-ar", "realnvp": "maf", "nice": "maf"}  # couplings need two
 
 
 class FlowConditional(Conditional):
     """A conditional flow of vectors behind a scale and a shift of each parameter, both functions of the observation.
 
-    The scale and the shift bring a narrow posterior to where the splines of the flow are fine, wherever it lies.
+    The scale and the shift bring a narrow posterior to where the splines of the flow are fine, wherever it lies. A
+    constant part of the shift is the least-squares fit of the parameters by the observation, whose residuals are scaled
+    to one: where the posterior is normal with a linear mean, the flow has hardly anything left to learn.
 
     Args:
         flow: a flow of events ``(D,)`` with a context, without a standardization of its own.
@@ -26,10 +29,17 @@ class FlowConditional(Conditional):
         depth: its hidden layers.
     """
 
+    slope: Tensor
+    center: Tensor
+    deviation: Tensor
+
     def __init__(self, flow: Flow, *, width: int, depth: int) -> None:
         assert flow.context_shape is not None
         super().__init__(flow.event_shape[0], flow.context_shape[0])
         self.flow = flow
+        self.register_buffer("slope", torch.zeros(flow.context_shape[0], self.dims))
+        self.register_buffer("center", torch.zeros(self.dims))
+        self.register_buffer("deviation", torch.ones(self.dims))
         self.map = Affine(_MAX_LOG_SCALE)
         self.net = MLP(flow.context_shape[0], self.map.num_parameters * self.dims, width=width, depth=depth)
 
@@ -38,8 +48,9 @@ class FlowConditional(Conditional):
         self._check_batch(x, self.event_shape)
         self._check_context(context, x)
         assert context is not None
-        z, log_derivative = self.map.forward(x, self._scale_and_shift(context))
-        return self.flow.log_prob(z, context) + log_derivative.sum(1)
+        residual = (x - self._fit(context)) / self.deviation
+        z, log_derivative = self.map.forward(residual, self._scale_and_shift(context))
+        return self.flow.log_prob(z, context) + log_derivative.sum(1) - self.deviation.log().sum()
 
     @torch.no_grad()
     def sample(
@@ -49,11 +60,25 @@ class FlowConditional(Conditional):
         n, context, temperature = self._sampling_args(n, context, temperature)
         z = self.flow.sample(n, context, temperature=temperature, generator=generator)
         assert context is not None
-        return self.map.inverse(z, self._scale_and_shift(context))[0]
+        residual, _ = self.map.inverse(z, self._scale_and_shift(context))
+        return self._fit(context) + self.deviation * residual
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set the parameters of the flow that depend on data."""
-        self.flow.initialize(x, context)
+        """Set the least-squares fit, and the parameters of the flow that depend on data."""
+        assert context is not None
+        features = torch.cat([context, torch.ones_like(context[:, :1])], 1).double()
+        ridge = torch.full_like(features[0], _RIDGE)
+        ridge[-1] = 0
+        coefficients = torch.linalg.solve(features.T @ features + ridge.diag(), features.T @ x.double())  # (K + 1, D)
+        self.slope.copy_(coefficients[:-1])
+        self.center.copy_(coefficients[-1])
+        residual = x - self._fit(context)
+        self.deviation.copy_(residual.std(0).clamp_min(_LEAST_DEVIATION))
+        self.flow.initialize(residual / self.deviation, context)
+
+    def _fit(self, context: Tensor) -> Tensor:
+        """Return the least-squares fit of the parameters."""
+        return context @ self.slope + self.center
 
     def _scale_and_shift(self, context: Tensor) -> Tensor:
         parameters: Tensor = self.net(context).unflatten(1, (self.map.num_parameters, -1))
