@@ -91,7 +91,7 @@ def test_samples_lead_back_to_the_observation_and_are_closer_to_the_posterior_th
         return torch.stack([mmd(drawn / scale, true, unbiased=True) for true, drawn in pairs]).mean()
 
     assert error(samples) < 0.1 * error(prior.expand(20, 500, 4))
-    assert mismatch(samples) < 0.5 * mismatch(prior.expand(20, 500, 4))
+    assert mismatch(samples) < 0.9 * mismatch(prior.expand(20, 500, 4))
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "invauto"])

@@ -14,7 +14,7 @@ from inverseflow.utils.arguments import finite_number, whole_number
 _WIDTHS = (0.04, 0.8, 4.0)  # of the kernels, in squared deviations: narrower ones see hardly any neighbors in a batch
 
 
-@method("autoencoder", has_density=False, training=Training(max_steps=3000, batch_size=200))
+@method("autoencoder", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3))
 class JointAutoencoder(Conditional):
     r"""Autoencoder x → [y, z] → x, whose decoder draws from p(x | y) with a normal z.
 

@@ -13,7 +13,7 @@ from inverseflow.training.objective import Loss
 from inverseflow.utils.arguments import whole_number
 
 
-@method("cvae", has_density=False, training=Training(max_steps=3000, batch_size=200))
+@method("cvae", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=2e-3))
 class ConditionalVAE(Conditional):
     r"""Conditional variational autoencoder: encoder q(z | x, y), decoder p(x | z, y), and a prior of z.
 
@@ -87,7 +87,7 @@ class ConditionalVAE(Conditional):
         return self.vae.sample(n, context, temperature=temperature, generator=generator)
 
 
-@method("vae", has_density=False, training=Training(max_steps=3000, batch_size=200))
+@method("vae", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=2e-3))
 class JointVAE(Conditional):
     r"""Variational autoencoder of x and y together, conditioned by importance weights.
 
