@@ -6,7 +6,7 @@ import torch
 from inverseflow.errors import DataError
 from inverseflow.inference import Pairs
 from inverseflow.inference.diagnostics import diagnose
-from tests.inference.diagnostics.linear_gaussian import PARAMETERS, Posterior, Prior, Samples, problem
+from tests.inference.diagnostics.linear_gaussian import COVARIANCE, PARAMETERS, Posterior, Prior, Samples, problem
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,24 @@ def test_the_prior_passes_the_ranks_of_its_parameters_but_is_caught_without_a_si
     assert not diagnosis.trusted and diagnosis.resimulation is None
     assert min(diagnosis.sbc.p_values[:3]) > 0.001 > diagnosis.c2st_p_value
     assert diagnosis.parameters == ("x0", "x1", "x2")
+
+
+def test_a_parameter_that_the_solver_ignores_is_named():
+    class Partial(Posterior):
+        def sample(self, y, n):
+            samples = super().sample(y, n).clone()
+            samples[..., 1] = torch.randn(len(y), n)
+            return samples
+
+    diagnosis = diagnose(Samples(Partial()), problem(), simulations=400)
+    assert not diagnosis.trusted
+    assert "no information about mass [kg] (contraction " in diagnosis.verdict
+    assert "radius" not in diagnosis.verdict
+
+
+def test_a_linear_problem_is_explained_by_its_linear_prediction(exact):
+    for linear, full in zip(exact.linear_contraction, 1 - COVARIANCE.diagonal(), strict=True):
+        assert linear == pytest.approx(float(full), abs=0.15)
 
 
 def test_a_parameter_that_nothing_is_known_about_is_not_held_against_a_posterior_that_uses_the_observation():

@@ -5,7 +5,13 @@ from scipy import stats
 from inverseflow.errors import DataError, NonFiniteError
 from inverseflow.inference.diagnostics import sbc_ranks, sbc_test
 from inverseflow.inference.diagnostics.draws import draw
-from inverseflow.inference.diagnostics.sbc import density_ranks, prediction_ranks, rank_counts, ranks_of_counts
+from inverseflow.inference.diagnostics.sbc import (
+    density_ranks,
+    linear_prediction,
+    prediction_ranks,
+    rank_counts,
+    ranks_of_counts,
+)
 from tests.inference.diagnostics.linear_gaussian import Posterior, Prior, problem
 
 
@@ -91,7 +97,7 @@ def test_the_prior_passes_by_its_parameters_and_fails_by_the_distance_to_a_predi
     x, y = problem().simulate(1000, seed=0)
     samples = draw(Prior(), y, 99)
     assert test_of(Prior()).p_value > 1e-3
-    assert sbc_test(prediction_ranks(samples, x, y)[:, None], draws=99).p_value < 1e-12
+    assert sbc_test(prediction_ranks(samples, x, linear_prediction(x, y))[:, None], draws=99).p_value < 1e-12
 
 
 def test_distances_to_a_prediction_have_uniform_ranks_for_the_exact_posterior():
@@ -99,7 +105,7 @@ def test_distances_to_a_prediction_have_uniform_ranks_for_the_exact_posterior():
         x, y = problem().simulate(1000, seed=seed)
         samples = draw(Posterior(), y, 99, seed=seed)
         dependent = torch.cat([y, y.sum(1, keepdim=True), torch.ones_like(y)], 1)
-        ranks = prediction_ranks(samples, x, dependent, seed=seed)
+        ranks = prediction_ranks(samples, x, linear_prediction(x, dependent), seed=seed)
         assert sbc_test(ranks[:, None], draws=99).p_value > 1e-3
 
 

@@ -19,6 +19,7 @@ from inverseflow.inference.diagnostics.resimulation import Resimulation, resimul
 from inverseflow.inference.diagnostics.sbc import (
     RankTest,
     density_ranks,
+    linear_prediction,
     prediction_ranks,
     rank_counts,
     ranks_among,
@@ -36,10 +37,6 @@ _FEWEST = 100  # pairs
 _IMPRECISE = 0.05  # excess of the re-simulation error that is tolerated; without noise every excess is significant
 _UNINFORMED, _WIDER = 0.1, -0.2  # contraction of a posterior like the prior, and of one that is wider
 _IMPOSSIBLE = 1e-3  # probability of an observation as far out as this one
-_FARTHER = "its draws are farther from a linear prediction than the truth"
-_NEARER = "its draws are nearer to a linear prediction than the truth"
-_ELSEWHERE = "its draws are at other distances from a linear prediction than the truth"
-_MISSED = "re-simulated draws miss the observation"
 _REFERENCES, _REFERENCE_SAMPLES = 10, 500
 
 
@@ -68,6 +65,8 @@ class Diagnosis:
     """Coverage of regions of highest density, if there is a density."""
     contraction: tuple[float, ...] = ()
     """Of each parameter."""
+    linear_contraction: tuple[float, ...] = ()
+    """Share of the variance that a linear prediction from y explains: an exact posterior contracts by no less."""
     c2st: float | None = None
     """Accuracy of a classifier of the simulator's pairs and the posterior's (`joint_c2st`)."""
     c2st_p_value: float | None = None
@@ -167,7 +166,8 @@ def _measure(
             extra.append(DENSITY)
             ranks.append(density_ranks(posterior, samples, x, y, seed=seed)[:, None])
     extra.append(PREDICTION)
-    ranks.append(prediction_ranks(samples, x, y, seed=seed)[:, None])
+    prediction = linear_prediction(x, y)
+    ranks.append(prediction_ranks(samples, x, prediction, seed=seed)[:, None])
     table = torch.cat(ranks, 1)
     with timed("classifier"):
         accuracy, p_value = joint_accuracy(x, samples[:, 0], y, seed=seed)
@@ -178,6 +178,7 @@ def _measure(
         "coverage": coverage_of(ranks[0], draws, density=False),
         "density_coverage": coverage_of(ranks[1], draws, density=True) if DENSITY in extra else None,
         "contraction": contraction_of(samples, x),
+        "linear_contraction": tuple((1 - (x - prediction.to(x)).square().mean(0) / x.var(0)).tolist()),
         "c2st": accuracy,
         "c2st_p_value": p_value,
     }
@@ -227,20 +228,21 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
         )
     again = diagnosis.resimulation
     if again is not None and again.p_value < _LEVEL / tests and again.excess > _IMPRECISE:
-        failures.append(f"{_MISSED} (relative error {again.relative:.2g}; exact {again.exact:.2g}, prior 2)")
+        failures.append(
+            f"re-simulated draws miss the observation (relative error {again.relative:.2g}; "
+            f"exact {again.exact:.2g}, prior 2)"
+        )
     notes = []
     if again is not None and again.failed:
         notes.append(f"{again.failed} of {diagnosis.simulations} re-simulated observations were not finite")
-    small = [
-        f"{name} (contraction {100 * value:.0f} %)"
-        for name, value in zip(diagnosis.parameters, diagnosis.contraction, strict=True)
-        if _WIDER < value < _UNINFORMED
-    ]
-    unused = any(reason.startswith((_FARTHER, _MISSED)) for reason in failures)
-    if small and failures and (unused or len(small) == len(diagnosis.parameters)):
-        failures.insert(0, f"no information about {', '.join(small)}")
-    elif small:
-        notes.append(f"not narrower than the prior in {', '.join(small)}")
+    small = [place for place, value in enumerate(diagnosis.contraction) if _WIDER < value < _UNINFORMED]
+    unused = small if failures and len(small) == len(diagnosis.parameters) else []
+    if failures and not unused:
+        unused = [p for p in small if diagnosis.linear_contraction[p] > max(0, diagnosis.contraction[p]) + _UNINFORMED]
+    if unused:
+        failures.insert(0, f"no information about {_with_contraction(diagnosis, unused)}")
+    if rest := [place for place in small if place not in unused]:
+        notes.append(f"not narrower than the prior in {_with_contraction(diagnosis, rest)}")
     if diagnosis.mismatch is not None:
         mean, error = diagnosis.mismatch.mean, diagnosis.mismatch.standard_error
         notes.append(
@@ -257,6 +259,12 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
             f"there. For observations of the simulator: {verdict}"
         )
     return replace(diagnosis, trusted=not failures and not strange, verdict=verdict)
+
+
+def _with_contraction(diagnosis: Diagnosis, places: Sequence[int]) -> str:
+    return ", ".join(
+        f"{diagnosis.parameters[place]} (contraction {100 * diagnosis.contraction[place]:.0f} %)" for place in places
+    )
 
 
 def _failures_of_ranks(diagnosis: Diagnosis, level: float) -> list[str]:
@@ -276,8 +284,8 @@ def _failures_of_ranks(diagnosis: Diagnosis, level: float) -> list[str]:
             held = 100 * diagnosis.density_coverage.rates[0][-1]
             failures.append(f"its 95 % region of all parameters holds {held:.0f} % ({p_text(p_value)})")
         else:
-            where = {"too high": _FARTHER, "too low": _NEARER}.get(trend, _ELSEWHERE)
-            failures.append(f"{where} ({p_text(p_value)})")
+            side = {"too high": "farther from", "too low": "nearer to"}.get(trend, "at other distances from")
+            failures.append(f"its draws are {side} a linear prediction than the truth ({p_text(p_value)})")
     return [_trend_in_words(diagnosis, *item) for item in parameters.items()] + failures
 
 

@@ -89,32 +89,34 @@ def density_ranks(posterior: Sampler, samples: Tensor, x: Tensor, y: Tensor, *, 
     return ranks_among(log_prob[:, 1:], log_prob[:, 0], seed=seed)
 
 
-def prediction_ranks(samples: Tensor, x: Tensor, y: Tensor, *, seed: int = 0) -> Tensor:
-    """Return the rank ``(S,)`` of the truth's distance to a linear prediction from y among those of the draws.
+def linear_prediction(x: Tensor, y: Tensor) -> Tensor:
+    """Return a linear prediction ``(S, D)`` of parameters, for each half by a fit to the other half."""
+    inputs = features(y)
+    inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1) if inputs.numel() else inputs.new_ones(len(x), 1)
+    targets, middle = x.to(inputs), len(x) // 2
+    halves = (slice(None, middle), slice(middle, None))
+    predictions = []
+    for fitted, judged in (halves[::-1], halves):
+        # A small ridge: columns that depend on each other leave the prediction as it is.
+        gram = inputs[fitted].T @ inputs[fitted]
+        gram.diagonal().add_(1e-6 * gram.diagonal().mean())
+        predictions.append(inputs[judged] @ torch.linalg.solve(gram, inputs[fitted].T @ targets[fitted]))
+    return torch.cat(predictions)
 
-    A posterior that ignores y is exposed: the truth is nearer to the prediction than the draws are. The prediction for
-    each half of the pairs is fitted to the other half.
+
+def prediction_ranks(samples: Tensor, x: Tensor, prediction: Tensor, *, seed: int = 0) -> Tensor:
+    """Return the rank ``(S,)`` of the truth's distance to a prediction ``(S, D)`` among the distances of the draws.
+
+    With `linear_prediction`, a posterior that ignores y is exposed: the truth is nearer to the prediction than the
+    draws are.
 
     Reference:
         Modrák et al., Simulation-Based Calibration Checking for Bayesian Computation: The Choice of Test Quantities
         Shapes Sensitivity, 2023, https://arxiv.org/abs/2211.02383.
     """
-    inputs = features(y).to(samples.device)
-    inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1) if inputs.numel() else inputs.new_ones(len(x), 1)
-    middle = len(x) // 2
-    halves = (slice(None, middle), slice(middle, None))
-    scale = x.std(0).clamp_min(1e-30)
-    ranks = []
-    for fitted, judged in (halves[::-1], halves):
-        # A small ridge: columns that depend on each other leave the prediction as it is.
-        gram = inputs[fitted].T @ inputs[fitted]
-        gram.diagonal().add_(1e-6 * gram.diagonal().mean())
-        weight = torch.linalg.solve(gram, inputs[fitted].T @ x[fitted].to(inputs))
-        prediction = (inputs[judged] @ weight).to(samples)
-        distance = ((samples[judged] - prediction.unsqueeze(1)) / scale).square().sum(-1)
-        truth = ((x[judged].to(samples) - prediction) / scale).square().sum(-1)
-        ranks.append(ranks_among(distance, truth, seed=seed))
-    return torch.cat(ranks)
+    scale, prediction = x.std(0).clamp_min(1e-30).to(samples), prediction.to(samples)
+    distances = ((samples - prediction.unsqueeze(1)) / scale).square().sum(-1)
+    return ranks_among(distances, ((x.to(samples) - prediction) / scale).square().sum(-1), seed=seed)
 
 
 def sbc_test(ranks: Tensor, *, draws: int, bins: int | None = None) -> RankTest:
