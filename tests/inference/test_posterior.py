@@ -40,7 +40,7 @@ def linear():
     """An affine autoregressive map with a shift linear in y: it can be the exact posterior."""
     posterior = AmortizedPosterior("maf", steps=1, depth=0)
     x, y = linear_pairs(10_000)
-    return posterior.fit(x, y, max_steps=250, batch_size=500, learning_rate=0.05, progress=False)
+    return posterior.fit(x, y, max_steps=250, batch_size=500, learning_rate=0.05, weight_decay=0, progress=False)
 
 
 def brief(method="cinn", n=200, **options):
@@ -66,7 +66,8 @@ def test_an_affine_flow_becomes_the_posterior_of_a_linear_problem(linear):
 @pytest.mark.slow
 def test_an_affine_flow_becomes_the_posterior_of_a_linear_problem_within_two_percent():
     posterior = AmortizedPosterior("maf", steps=1, depth=0)
-    posterior.fit(*linear_pairs(200_000), max_steps=600, batch_size=2000, learning_rate=0.05, progress=False)
+    training = {"max_steps": 600, "batch_size": 2000, "learning_rate": 0.05, "weight_decay": 0}
+    posterior.fit(*linear_pairs(200_000), **training, progress=False)
     compare_with_formula(posterior, 0.02)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,11 +30,14 @@ from inverseflow.utils.seeding import seeded
 if TYPE_CHECKING:
     from inverseflow.training import FitResult
 
+Number = TypeVar("Number", int, float)
+
 CONFIG, WEIGHTS = "posterior.json", "posterior.safetensors"
 _FORMAT = 1
 _PAIRS_PER_PARAMETER = 10
 _CHUNK = 100_000  # rows of one call of a network
 _HELD_OUT = 0.1
+_DECAYED_PAIRS = 5000  # so many pairs need a weight decay of 1, and more need less
 _HELD_OUT_DISTANCES, _FEWEST_HELD_OUT = 4096, 20
 _DEQUANTIZED = 16  # points of the unit interval of a whole number
 _CLIMBERS, _CLIMB = 10, 100  # starting points and steps of `map`
@@ -205,6 +208,7 @@ class AmortizedPosterior:
         max_steps: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        weight_decay: float | None = None,
         patience: int | None = None,
         seed: int = 0,
         out: str | os.PathLike[str] | None = None,
@@ -220,6 +224,7 @@ class AmortizedPosterior:
             max_steps: training steps.
             batch_size: pairs in a training step.
             learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
+            weight_decay: decoupled weight decay; of flows by default 5000 / N, at most 1, as few pairs are memorized.
             patience: stop after that many validations in a row without a new best one.
             seed: of the weights, the held-out pairs, the order of the others and all noise.
             out: a folder to save the posterior to.
@@ -236,29 +241,33 @@ class AmortizedPosterior:
         x, y = self._pairs(x, y)
         with seeded(seed, "dequantize"):
             u, _ = self._support.to_real(self._support.dequantize(x))
-        self._scales = _moments("x", u, self.parameters)
         with seeded(seed, "weights"):
-            self._model = self._build(tuple(y.shape[1:]))
-        self._scales |= self._observation_moments(y)
+            model = self._build(tuple(y.shape[1:]))
+        self._model, self._scales = (
+            None,
+            _moments("x", u, self.parameters) | self._observation_moments(y, model.summary),
+        )
         standardized, observed = self._standardized("x", u), self._standardized("y", y)
         splits: Splits[Any] = as_splits(standardized, observed, validation=_HELD_OUT, seed=seed)
         count, defaults = len(splits.train), method_entry(self.method).training
-        steps = max_steps or defaults.max_steps or max(500, round(40 * math.sqrt(count)))
+        steps = _first(max_steps, defaults.max_steps, max(500, round(60 * math.sqrt(count))))
+        batch = _first(batch_size, defaults.batch_size, min(500, max(50, count // 50)))
         self.result = fit(
-            self._model,
+            model,
             splits,
             objective=_minimize_loss,
             max_steps=steps,
-            batch_size=min(count, batch_size or defaults.batch_size or min(500, max(50, count // 50))),
-            learning_rate=learning_rate or defaults.learning_rate,
+            batch_size=min(count, batch),
+            learning_rate=_first(learning_rate, defaults.learning_rate),
             clip_norm=defaults.clip_norm,
             ema=defaults.ema,
-            weight_decay=defaults.weight_decay,
+            weight_decay=_first(weight_decay, defaults.weight_decay, min(1.0, _DECAYED_PAIRS / count)),
             validate_every=max(1, steps // defaults.validations),
-            patience=patience or defaults.patience,
+            patience=defaults.patience if patience is None else patience,
             seed=seed,
             progress=progress,
         )
+        self._model = model
         self._calibrate_surprise(splits.train.context, splits.validation.context)
         if out is not None:
             self.save(out)
@@ -549,9 +558,8 @@ class AmortizedPosterior:
             )
         return x, y
 
-    def _observation_moments(self, y: Tensor) -> dict[str, Tensor]:
+    def _observation_moments(self, y: Tensor, summary: nn.Module | None) -> dict[str, Tensor]:
         """Return mean and deviation of observations; of a vector that is not summarized, no element can be constant."""
-        summary = self.model.summary
         if not isinstance(summary, Summary):
             return _moments("y", y, self.observations if summary is None else None)
         mean, deviation = summary.moments(y)
@@ -627,6 +635,11 @@ class AmortizedPosterior:
             centered = self.model.summarize(y).double() - self._scales["surprise_mean"]
         distances: Tensor = (centered @ self._scales["surprise_whitening"]).square().sum(1)
         return distances
+
+
+def _first(*values: Number | None) -> Number:
+    """Return the first value that is given."""
+    return next(value for value in values if value is not None)
 
 
 def _same_names(what: str, names: tuple[str, ...], found: tuple[str, ...], count: int) -> tuple[str, ...]:

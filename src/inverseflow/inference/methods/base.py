@@ -28,7 +28,7 @@ class Training:
     validations: int = 40
     ema: float | None = None
     """Decay of the average of the weights."""
-    weight_decay: float = 0.0
+    weight_decay: float | None = 0.0
     clip_norm: float | None = 5.0
 
 

@@ -8,11 +8,12 @@ from torch import Generator, Tensor
 from inverseflow import flows
 from inverseflow.bijections import Affine
 from inverseflow.flows import Flow
-from inverseflow.inference.methods.base import Conditional, method
+from inverseflow.inference.methods.base import Conditional, Training, method
 from inverseflow.nets import MLP
 
 _MAX_LOG_SCALE = 4.0
 _RIDGE, _LEAST_DEVIATION = 1.0, 1e-3
+_TRAINING = Training(learning_rate=2e-3, ema=0.99, weight_decay=None)
 _OF_ONE_COLUMN = {"nsf": "nsf-ar", "realnvp": "maf", "nice": "maf"}  # couplings need two
 
 
@@ -85,7 +86,7 @@ class FlowConditional(Conditional):
         return parameters
 
 
-@method("cinn")
+@method("cinn", training=_TRAINING)
 def cinn(
     dims: int, context_channels: int, *, flow: str = "nsf", width: int = 64, depth: int = 2, **options: Any
 ) -> Conditional:
@@ -112,19 +113,19 @@ def cinn(
     return FlowConditional(built, width=width, depth=depth)
 
 
-@method("maf")
+@method("maf", training=_TRAINING)
 def maf(dims: int, context_channels: int, **options: Any) -> Conditional:
     """Build a masked autoregressive flow: fast densities, samples one column after another; options as for `cinn`."""
     return cinn(dims, context_channels, flow="maf", **options)
 
 
-@method("nsf")
+@method("nsf", training=_TRAINING)
 def nsf(dims: int, context_channels: int, **options: Any) -> Conditional:
     """Build an autoregressive neural spline flow, as `maf` with splines; options as for `cinn`."""
     return cinn(dims, context_channels, flow="nsf-ar", **options)
 
 
-@method("iaf")
+@method("iaf", training=_TRAINING)
 def iaf(dims: int, context_channels: int, **options: Any) -> Conditional:
     """Build an inverse autoregressive flow: fast samples, densities one column after another; options as for `cinn`."""
     return cinn(dims, context_channels, flow="iaf", **options)
