@@ -63,7 +63,7 @@ def train(name: str, problem: Problem, x: Tensor, y: Tensor, *, seed: int, max_s
     if name in SBI:
         return _train_sbi(SBI[name], problem, x, y, seed, max_steps)
     began = time.perf_counter()
-    posterior = AmortizedPosterior.of(problem, name)
+    posterior = AmortizedPosterior(name, prior=problem.prior, support=problem.support)
     posterior.fit(x, y, seed=seed, max_steps=max_steps, progress=False)
     seconds = time.perf_counter() - began
     assert posterior.result is not None

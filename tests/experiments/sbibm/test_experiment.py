@@ -63,9 +63,9 @@ def test_a_wrong_choice_is_refused_before_anything_is_measured(arguments, messag
 @pytest.mark.slow
 def test_the_smallest_budget_runs_and_chooses_tasks(shared_data, tmp_path):
     arguments = ["--budget", "smoke", "-o", str(tmp_path), "--data-dir", str(shared_data("sbibm").parent)]
-    assert main(["sbibm", *arguments, "--tasks", "two-moons", "--methods", "maf,cvae"]) == 0
+    assert main(["sbibm", *arguments, "--tasks", "two-moons,sir", "--methods", "maf"]) == 0
     result = Result.from_json(json.loads((tmp_path / "sbibm.json").read_text()))
-    assert [row.name for row in result.rows] == ["two-moons, maf", "two-moons, cvae"]
+    assert [row.name for row in result.rows] == ["two-moons, maf", "sir, maf"]
     assert all(0.5 < row.values["c2st"][0] <= 1 for row in result.rows)
 
 
