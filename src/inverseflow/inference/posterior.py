@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from inverseflow.data import Batch, Splits, as_splits
 from inverseflow.densities import Density
+from inverseflow.densities.density import Likelihood
 from inverseflow.densities.pretrained import shape_difference
 from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.inference.methods import Conditional, build_method, method_entry, method_names
@@ -56,6 +57,11 @@ class Model(Density):
         super().__init__(conditional.event_shape, context_shape=observation_shape)
         self.conditional = conditional
         self.summary = summary
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """Whether the density of the method is exact."""
+        return self.conditional.likelihood
 
     def summarize(self, y: Tensor) -> Tensor:
         """Return the vectors ``(B, K)`` that stand for observations."""

@@ -186,7 +186,7 @@ class INN(JointBijection):
         latent_weight: float = 50.0,
         prior_weight: float = 500.0,
         reconstruction_weight: float = 0.0,
-        pad_weight: float = 1.0,
+        pad_weight: float = 10.0,
         observation_noise: float = 0.05,
         latent_noise: float = 0.02,
         pad_noise: float = 0.01,
