@@ -48,9 +48,9 @@ from inverseflow.inference import AmortizedPosterior
 from inverseflow.inference.diagnostics import diagnose
 
 EFFORTS: dict[Budget, Effort] = {
-    "smoke": Effort(1000, steps=60, judged=100, observations=1, samples=100, chain_steps=20, starts=1),
-    "quick": Effort(20_000, steps=2000, judged=400, observations=2, samples=500, chain_steps=None, starts=8),
-    "full": Effort(200_000, steps=30_000, judged=1000, observations=5, samples=2000, chain_steps=None, starts=16),
+    "smoke": Effort(1000, 60, 100, judged=100, observations=1, samples=100, chain_steps=20, starts=1),
+    "quick": Effort(20_000, 2000, 200, judged=400, observations=2, samples=400, chain_steps=None, starts=8),
+    "full": Effort(200_000, 30_000, 500, judged=1000, observations=5, samples=2000, chain_steps=None, starts=16),
 }
 _ONE_ELEMENT = (14,)
 _THRUSTS = (0.5, 0.6, 0.7, 0.8)

@@ -29,6 +29,8 @@ class Effort:
     """Pairs to train on."""
     steps: int
     """Training steps."""
+    batch_size: int
+    """Pairs in a training step."""
     judged: int
     """Simulations of the diagnosis."""
     observations: int
@@ -97,7 +99,9 @@ def study(
     x_true, y, exact, reference_seconds = references(problem, effort) if known is None else known
     pairs, simulate_seconds = _timed(lambda: problem.simulate(effort.simulations, seed=seed))
     posterior = AmortizedPosterior.of(problem, method, **options)
-    _, train_seconds = _timed(lambda: posterior.fit(*pairs, max_steps=effort.steps, seed=seed, progress=False))
+    _, train_seconds = _timed(
+        lambda: posterior.fit(*pairs, max_steps=effort.steps, batch_size=effort.batch_size, seed=seed, progress=False)
+    )
     samples, draw_seconds = _timed(lambda: posterior.sample(y, effort.samples, seed=seed))
     diagnosis = diagnose(posterior, replace(problem, reference=None), simulations=effort.judged, seed=_SEED)
     assert diagnosis.sbc is not None
