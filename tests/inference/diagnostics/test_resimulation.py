@@ -69,6 +69,12 @@ def test_simulations_that_fail_are_counted_and_left_out(pairs):
         resimulation_error(Posterior(), lambda x: x[:, :2] / 0, *pairs)
 
 
+def test_observations_that_never_change_are_refused(pairs):
+    x, y = pairs
+    with pytest.raises(DataError, match="all observations are the same"):
+        resimulation_error(Posterior(), lambda x: 0 * x[:, :2], x, 0 * y)
+
+
 def test_a_simulator_of_another_shape_is_refused(pairs):
     with pytest.raises(DataError, match=r"returned shape \(4000, 3\) for observations \(4000, 2\)"):
         resimulation_error(Posterior(), lambda x: x, *pairs)

@@ -169,8 +169,6 @@ def _measure(
     prediction = linear_prediction(x, y)
     ranks.append(prediction_ranks(samples, x, prediction, seed=seed)[:, None])
     table = torch.cat(ranks, 1)
-    with timed("classifier"):
-        accuracy, p_value = joint_accuracy(x, samples[:, 0], y, seed=seed)
     figures: dict[str, Any] = {
         "quantities": tuple(extra),
         "rank_counts": rank_counts(table, draws),
@@ -179,9 +177,9 @@ def _measure(
         "density_coverage": coverage_of(ranks[1], draws, density=True) if DENSITY in extra else None,
         "contraction": contraction_of(samples, x),
         "linear_contraction": tuple((1 - (x - prediction.to(x)).square().mean(0) / x.var(0)).tolist()),
-        "c2st": accuracy,
-        "c2st_p_value": p_value,
     }
+    with timed("classifier"):
+        figures["c2st"], figures["c2st_p_value"] = joint_accuracy(x, samples[:, 0], y, seed=seed)
     if hasattr(problem, "observe"):
         with timed("re-simulation"):
             figures["resimulation"] = resimulate(

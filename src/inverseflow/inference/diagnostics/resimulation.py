@@ -50,7 +50,7 @@ def resimulation_error(
         seed: seed of the draws and the noise.
 
     Raises:
-        DataError: if x and y are not finite pairs, or the draws have another shape.
+        DataError: if x and y are not finite pairs, all observations are equal, or the draws have another shape.
         NonFiniteError: if a draw is not finite, or more than half of the simulations are not.
 
     Example:
@@ -81,6 +81,8 @@ def resimulate(
         raise NonFiniteError(f"{failed} of {len(y)} re-simulated observations are not finite; restrict the prior")
     variance = y.var(0)
     used = variance > 0
+    if not bool(used.any()):
+        raise DataError("all observations are the same, so they tell nothing about the parameters; observe more")
 
     def relative(values: Tensor) -> Tensor:
         return ((values - y).square() / variance)[finite][:, used].mean(1)
