@@ -24,8 +24,8 @@ PROBLEMS = ("kinematics", "ballistics")
 
 _SMOKE = Effort(simulations=300, steps=2, weights=4_000, observations=3, samples=50, judged=100, nearest=10_000)
 _QUICK = Effort(
-    simulations=100_000,
-    steps=1_000,
+    simulations=50_000,
+    steps=600,
     weights=60_000,
     observations=50,
     samples=1_000,
@@ -35,7 +35,7 @@ _QUICK = Effort(
 EFFORTS: dict[Budget, Effort] = {
     "smoke": _SMOKE,
     "quick": _QUICK,
-    "full": replace(_QUICK, steps=20_000, observations=100, judged=1_000),
+    "full": replace(_QUICK, simulations=100_000, steps=20_000, observations=100, judged=1_000),
 }
 
 
