@@ -82,7 +82,7 @@ def test_the_run_folder_holds_the_posterior_its_settings_and_its_report(learned,
 def test_samples_are_those_of_the_posterior_and_stay_in_their_bounds(learned, run, tmp_path):
     code, text, _ = run("posterior", learned, "--y", "5,3.1", "-n", 500, "--seed", 3, "-o", tmp_path / "s.csv")
     drawn = table(tmp_path / "s.csv")
-    expected = AmortizedPosterior.load(learned).sample(torch.tensor([5.0, 3.1]), 500, seed=3)
+    expected = AmortizedPosterior.load(learned).sample(torch.tensor([5.0, 3.1]).double(), 500, seed=3)
 
     assert code == 0 and list(drawn) == [RADIUS, SPEED]
     assert np.allclose(drawn[RADIUS], expected[:, 0]) and np.allclose(drawn[SPEED], expected[:, 1])
@@ -255,7 +255,9 @@ def test_a_few_rows_without_a_value_are_left_out_with_a_note_and_the_verdict_is_
     ("words", "message"),
     [
         (["phrenology"], "there is no problem 'phrenology' and no such file: name one of"),
-        (["nowhere.csv", "--parameters", "a"], "nowhere.csv does not exist"),
+        (["nowhere.csv", "--parameters", "a"], "nowhere.csv does not exist: give a CSV, Parquet, NPZ or NPY file\n"),
+        ([".", "--parameters", "a", "--out", "r"], ". is a folder: give a problem"),
+        (["pairs.csv", "--parameters", "sound", "--out", "/proc/x"], "cannot write to /proc/x"),
         (["kinematics", "--method", "magic"], "unknown method 'magic': choose one of"),
         (["kinematics", "--simulations", "0"], "--simulations must be at least 1"),
         (["kinematics", "--simulations", "many"], "must be a whole number"),

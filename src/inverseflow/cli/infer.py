@@ -16,8 +16,8 @@ from cyclopts import Group, Parameter
 
 from inverseflow.cli.arguments import File, Real, Whole
 from inverseflow.cli.checks import check_counts, check_seed
-from inverseflow.cli.posterior_run import PosteriorRun
-from inverseflow.errors import OptionError, TrainingInterrupted
+from inverseflow.cli.posterior_run import PosteriorRun, table_errors
+from inverseflow.errors import NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.utils.arguments import listed
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def infer(
     if learning_rate is not None and learning_rate <= 0:
         raise OptionError(f"--learning-rate must be above 0, got {learning_rate:g}")
     path = Path(os.path.expanduser(source))
-    is_file = path.exists() or path.suffix.lower() in _FILES
+    if source and path.is_dir():
+        raise OptionError(f"{path} is a folder: give a problem, or a CSV, Parquet, NPZ or NPY file")
+    is_file = path.is_file() or path.suffix.lower() in _FILES
     name = path.name.partition(".")[0] if is_file else source
     run = PosteriorRun(os.path.realpath(os.path.expanduser(out or Path("runs") / (name or "posterior"))))
     run.check_free(overwrite=overwrite)
@@ -153,7 +155,10 @@ def infer(
             pairs = _of_problem(source, simulations or _SIMULATIONS, seed, files)
             assert pairs.problem is not None
             posterior = AmortizedPosterior.of(pairs.problem, method, **options.given())
-        posterior.fit(pairs.x, pairs.y, progress=not quiet, **training)
+        try:
+            posterior.fit(pairs.x, pairs.y, progress=not quiet, **training)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{str(error).partition('; a smaller')[0]}; try a smaller --learning-rate") from error
         if not quiet:
             print("inverseflow: judging the posterior", file=sys.stderr)
         report, diagnosis = _judge(posterior, pairs, name, seed)
@@ -215,8 +220,9 @@ def _of_file(path: Path, count: int | None, seed: int, files: dict[str, str | No
     from inverseflow.utils.seeding import derived_seed
 
     parameters, observations = (listed(files[name] or "") for name in ("parameters", "observations"))
-    pairs = read_pairs(path, parameters=parameters, observations=observations)
-    x, y = pairs.x[:count].float(), pairs.y[:count].float()
+    with table_errors():
+        pairs = read_pairs(path, parameters=parameters, observations=observations)
+    x, y = pairs.x[:count], pairs.y[:count]
     held_out = min(_JUDGED, max(len(x) // 10, min(100, len(x) // 3)))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derived_seed(seed, "held out")))
     judged, trained = order[:held_out], order[held_out:]

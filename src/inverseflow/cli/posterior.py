@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from inverseflow.cli.arguments import File, Number, Output, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_seed
-from inverseflow.cli.posterior_run import PosteriorFolder
+from inverseflow.cli.posterior_run import PosteriorFolder, table_errors
 from inverseflow.errors import DataError, OptionError
 from inverseflow.utils.arguments import listed
 
@@ -112,17 +112,15 @@ def _typed(learned: AmortizedPosterior, text: str) -> Tensor:
     """Return the observation in the text of --y, ``(1, M)``."""
     import torch
 
-    from inverseflow.data import ColumnCondition
-
     names, shape = learned.observations, learned.observation_shape
     if len(shape) != 1:
         raise OptionError(f"an observation of this posterior has shape {shape}: give it as a file, by --observation")
     parts = listed(text)
     if names and all("=" in part for part in parts):
-        try:
-            return ColumnCondition(names).parse(text)
-        except DataError as error:
-            raise OptionError(str(error).replace("the context", "--y")) from error
+        given = {part.rpartition("=")[0].strip(): part.rpartition("=")[2] for part in parts}
+        if len(parts) != len(names) or set(given) != set(names):
+            raise OptionError(f"--y takes a value for each of {', '.join(names)}, got {text!r}")
+        parts = [given[name] for name in names]
     wanted = f"{shape[0]} numbers" + (f" ({', '.join(names)})" if names else "")
     if len(parts) != shape[0]:
         raise OptionError(f"--y takes {wanted}, separated by commas, got {len(parts)} in {text!r}")
@@ -132,7 +130,7 @@ def _typed(learned: AmortizedPosterior, text: str) -> Tensor:
             values.append(float(part))
         except ValueError:
             raise OptionError(f"--y takes {wanted}, got {part!r}") from None
-    tensor = torch.tensor([values])
+    tensor = torch.tensor([values], dtype=torch.float64)
     if not bool(tensor.isfinite().all()):
         raise OptionError(f"--y takes finite numbers, got {text!r}")
     return tensor
@@ -148,11 +146,12 @@ def _read(learned: AmortizedPosterior, path: Path | None) -> Tensor:
     assert path is not None
     shape = learned.observation_shape
     if learned.observations:
-        return read_observations(path, learned.observations).float()
+        with table_errors():
+            return read_observations(path, learned.observations)
     try:
         with np.load(path, allow_pickle=False) if path.suffix == ".npz" else nullcontext() as arrays:
             array = next(iter(arrays.values())) if arrays is not None else np.load(path, allow_pickle=False)
-            values = torch.from_numpy(np.asarray(array, dtype=np.float32))
+            values = torch.from_numpy(np.asarray(array, dtype=np.float64))
     except (OSError, ValueError, TypeError, StopIteration, EOFError) as error:
         raise DataError(
             f"{path} cannot be read as an array ({error}): give an NPY file, or an NPZ file of one array"

@@ -3,14 +3,15 @@
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from cyclopts import Parameter, Token
 
-from inverseflow.errors import RunError
+from inverseflow.errors import DataError, RunError
 from inverseflow.utils.files import errors_naming
 
 
@@ -56,9 +57,11 @@ class PosteriorRun:
                 )
         if self.path.is_dir() and self.path.samefile(Path.cwd()):
             raise RunError(f"{self.path} is the current folder; choose a folder inside of it with --out")
-        with errors_naming(self.path):
+        try:  # raises now what would be raised after the training
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.path.parent).close()  # raises now what would be raised after the training
+            tempfile.TemporaryFile(dir=self.path.parent).close()
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {(error.strerror or str(error)).lower()}") from error
 
     def settings(self) -> dict[str, Any]:
         """Return the content of config.yaml; raise RunError if it is missing or damaged."""
@@ -80,6 +83,16 @@ class PosteriorRun:
         except (yaml.YAMLError, ValueError, RecursionError):
             pass
         raise RunError(f"{path} is damaged; `inverseflow infer` with --overwrite makes it anew")
+
+
+@contextmanager
+def table_errors() -> Iterator[None]:
+    """Leave an option of `train` out of errors about a file."""
+    try:
+        yield
+    except DataError as error:
+        error.args = (str(error).replace(" (--data-dir)", ""),)
+        raise
 
 
 def _folder(kind: Any, tokens: Sequence[Token]) -> PosteriorRun:
