@@ -140,7 +140,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     truth = LowRankMultivariateNormal(torch.zeros(6), torch.randn(6, 2), torch.full((6,), 0.25))
     data = truth.sample((4000,))
     model = VAE((6,), 2, depth=0)
-    fit(model, data, max_steps=1000, batch_size=400, learning_rate=2e-2, progress=False)
+    fit(model, data, max_steps=2000, batch_size=400, learning_rate=1e-2, progress=False)
     with torch.no_grad():
         bound = model.importance_bound(data, samples=100).mean()
     assert abs(bound - ppca(data, 2)) / 6 < 0.02
