@@ -38,7 +38,7 @@ _FORMAT = 1
 _PAIRS_PER_PARAMETER = 10
 _CHUNK = 100_000  # rows of one call of a network
 _HELD_OUT = 0.1
-_DECAYED_PAIRS = 5000  # so many pairs need a weight decay of 1, and more need less
+_DECAYED_PAIRS, _MOST_DECAY = 2000, 3.0  # so many pairs for each parameter need a weight decay of 1
 _HELD_OUT_DISTANCES, _FEWEST_HELD_OUT = 4096, 20
 _DEQUANTIZED = 16  # points of the unit interval of a whole number
 _CLIMBERS, _CLIMB = 10, 100  # starting points and steps of `map`
@@ -230,7 +230,7 @@ class AmortizedPosterior:
             max_steps: training steps.
             batch_size: pairs in a training step.
             learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
-            weight_decay: decoupled weight decay; of flows by default 5000 / N, at most 1, as few pairs are memorized.
+            weight_decay: decoupled weight decay; of flows by default 2000 D / N, at most 3, as few pairs are memorized.
             patience: stop after that many validations in a row without a new best one.
             seed: of the weights, the held-out pairs, the order of the others and all noise.
             out: a folder to save the posterior to.
@@ -258,6 +258,7 @@ class AmortizedPosterior:
         count, defaults = len(splits.train), method_entry(self.method).training
         steps = _first(max_steps, defaults.max_steps, max(500, round(60 * math.sqrt(count))))
         batch = _first(batch_size, defaults.batch_size, min(500, max(50, count // 50)))
+        decay = min(_MOST_DECAY, _DECAYED_PAIRS * self._support.dims / count)
         self.result = fit(
             model,
             splits,
@@ -267,7 +268,7 @@ class AmortizedPosterior:
             learning_rate=_first(learning_rate, defaults.learning_rate),
             clip_norm=defaults.clip_norm,
             ema=defaults.ema,
-            weight_decay=_first(weight_decay, defaults.weight_decay, min(1.0, _DECAYED_PAIRS / count)),
+            weight_decay=_first(weight_decay, defaults.weight_decay, decay),
             validate_every=max(1, steps // defaults.validations),
             patience=defaults.patience if patience is None else patience,
             seed=seed,

@@ -13,7 +13,7 @@ from inverseflow.nets import MLP
 
 _MAX_LOG_SCALE = 4.0
 _RIDGE, _LEAST_DEVIATION = 1.0, 1e-3
-_TRAINING = Training(learning_rate=2e-3, ema=0.99, weight_decay=None)
+_TRAINING = Training(ema=0.99, weight_decay=None)
 _OF_ONE_COLUMN = {"nsf": "nsf-ar", "realnvp": "maf", "nice": "maf"}  # couplings need two
 
 
