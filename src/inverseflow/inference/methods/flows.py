@@ -108,6 +108,8 @@ def cinn(
         <https://arxiv.org/abs/1907.02392>`_, 2019, section 3.
     """
     name = _OF_ONE_COLUMN.get(flow, flow) if dims == 1 else flow
+    if name in _OF_ONE_COLUMN and dims > 2:
+        options = {"linear": "householder", **options}  # orthogonal whatever weight decay does to its vectors
     options = {"width": width, "depth": depth, **options}
     built = flows.create(name, (dims,), context_channels=context_channels, standardize=False, **options)
     return FlowConditional(built, width=width, depth=depth)
