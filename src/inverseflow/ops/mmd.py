@@ -45,6 +45,7 @@ def mmd(
         https://arxiv.org/abs/1808.04730, section 3.3.
 
     Example:
+        >>> from inverseflow.ops.mmd import mmd
         >>> mmd(torch.tensor([[0.0]]), torch.tensor([[1.0]]), widths=[1.0])  # 2 d² / (h + d²)
         tensor(1.)
     """
