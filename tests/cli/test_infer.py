@@ -357,7 +357,8 @@ def test_a_linear_problem_is_learned_calibrated_and_recovers_the_exact_posterior
     x = generator.normal(0, 1, 6000)
     rows = np.stack([x, x + generator.normal(0, 0.5, 6000)], 1)
     path = write(tmp_path / "pairs.csv", ["x", "y"], rows)
-    code, text, _ = run("infer", path, "--parameters", "x", "--max-steps", 1000, "--quiet", "--out", tmp_path / "r")
+    small = ("--method", "maf", "--method.steps", 1, "--method.width", 16, "--max-steps", 500, "--quiet")
+    code, text, _ = run("infer", path, "--parameters", "x", *small, "--out", tmp_path / "r")
     assert code == 0 and "\n  Calibrated: " in text
     code, text, error = run("posterior", tmp_path / "r", "--y", "-1.0", "-n", 20_000, "-o", tmp_path / "s.csv")
     drawn = table(tmp_path / "s.csv")["x"]
