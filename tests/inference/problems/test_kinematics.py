@@ -15,8 +15,9 @@ def test_reference_has_the_moments_of_an_independent_quadrature():
 
 
 def test_every_sample_leads_the_hand_to_the_observation():
-    for y in (Y, torch.tensor([-0.8, 0.3])):  # the arm stretched forward, and folded back
-        assert (hand(create("kinematics").reference(y, 1000, None)) - y).abs().max() < 1e-5
+    for y in (Y, torch.tensor([1.9, 0.1]), torch.tensor([-0.8, 0.3])):  # stretched, almost straight, and folded back
+        samples = create("kinematics").reference(y, 10_000, torch.Generator().manual_seed(0))
+        assert (hand(samples) - y).abs().max() < 1e-5
 
 
 def test_evidence_and_reference_are_those_of_simulated_hands_near_by():

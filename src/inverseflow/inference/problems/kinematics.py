@@ -67,7 +67,9 @@ def _reference(y: Tensor, n: int, generator: Generator | None = None) -> Tensor:
         raise ValueError(f"the hand cannot reach {y.tolist()}")
     chosen = cells[torch.multinomial(weights, n, replacement=True, generator=generator)]
     jitter = torch.rand(n, 2, dtype=torch.float64, generator=generator) - 0.5
-    return _on_surface(y.double(), chosen + torch.cat([jitter, torch.zeros(n, 3)], 1))[0].to(y.dtype)
+    x, volume = _on_surface(y.double(), chosen + torch.cat([jitter, torch.zeros(n, 3)], 1))
+    middle, _ = _on_surface(y.double(), chosen)
+    return torch.where(volume[:, None] > 0, x, middle).to(y.dtype)  # a cell at the edge can jut out over the surface
 
 
 def posterior_grid(y: Tensor) -> tuple[Tensor, Tensor]:
