@@ -257,6 +257,47 @@ def test_pairs_that_cannot_be_learned_from_are_refused(change, message):
         AmortizedPosterior(parameters=("p", "q"), **SMALL).fit(*change(*linear_pairs(100)), **BRIEF)
 
 
+def test_a_summary_that_does_not_exist_is_refused_at_once():
+    for summary in ("sets", nn.Linear):
+        with pytest.raises(OptionError, match="one of set, series, image, graph"):
+            AmortizedPosterior(summary=summary)
+
+
+@pytest.mark.parametrize("option", ["max_steps", "batch_size", "learning_rate", "patience"])
+def test_zero_is_no_default(option):
+    with pytest.raises(ValueError, match=option):
+        AmortizedPosterior("maf", **SMALL).fit(*linear_pairs(50), **(BRIEF | {option: 0}))
+
+
+def test_a_training_that_fails_leaves_the_posterior_as_it_was():
+    x, y = linear_pairs(50)
+    posterior = AmortizedPosterior("maf", **SMALL)
+    with pytest.raises(OptionError):
+        posterior.fit(x, y, learning_rate=-1, **BRIEF)
+    assert not posterior.is_trained and posterior.support is None
+    posterior.fit(x, y, **BRIEF)
+    before = posterior.sample(y[0], 5, seed=0)
+    with pytest.raises(OptionError):
+        posterior.fit(x, y, learning_rate=-1, **BRIEF)
+    assert torch.equal(posterior.sample(y[0], 5, seed=0), before)
+
+
+def test_one_observation_by_name_is_as_good_as_its_numbers():
+    x, y = linear_pairs(50)
+    posterior = AmortizedPosterior("maf", observations=("a", "b", "c"), parameters=("u", "v"), **SMALL)
+    posterior.fit(x, y, **BRIEF)
+    named = dict(zip("cab", y[0, [2, 0, 1]].tolist(), strict=True))
+    assert torch.equal(posterior.sample(named, 5, seed=0), posterior.sample(y[0], 5, seed=0))
+    swapped = {"v": x[:3, 1].numpy(), "u": x[:3, 0].numpy()}
+    assert torch.equal(posterior.log_prob(swapped, named), posterior.log_prob(x[:3], y[0]))
+    unnamed = AmortizedPosterior("maf", **SMALL).fit(x, y, **BRIEF)
+    with pytest.raises(DataError, match="without names"):
+        unnamed.sample(named)
+    with pytest.raises(DataError, match="y must be numbers"):
+        unnamed.sample("three")
+    assert unnamed.map(y[:0]).shape == (0, 2)
+
+
 def test_parameters_outside_of_the_prior_are_refused():
     x, y = linear_pairs(100)
     with pytest.raises(DataError, match=r"rows of x are outside of the support, first row \d+ \("):

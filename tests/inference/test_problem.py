@@ -1,12 +1,13 @@
+import os
 import random
 
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Independent, Normal, Uniform
+from torch.distributions import Categorical, Independent, Normal, Uniform
 
 from inverseflow.errors import DataError, OptionError
-from inverseflow.inference import Interval, Problem, Support, independent
+from inverseflow.inference import Interval, Problem, Real, Support, independent
 
 PRIOR = Independent(Uniform(torch.zeros(2), 1.0), 1)
 
@@ -24,6 +25,14 @@ def failing(x):
     if x[0] > 0.9:
         raise ZeroDivisionError("the orbit is closed")
     return x.sum()
+
+
+def crashing(x):
+    os._exit(1)
+
+
+def half(x):
+    return x / 2
 
 
 def test_simulations_depend_on_the_seed_alone():
@@ -70,6 +79,12 @@ def test_a_function_that_other_processes_cannot_get_is_refused():
         Problem("local", PRIOR, lambda x: x.sum(), batched=False).simulate(4, processes=2)
 
 
+def test_observations_of_categories_keep_their_fractions():
+    prior = Independent(Categorical(torch.ones(2, 3)), 1)
+    x, y = Problem("half", prior, half, batched=False).simulate(20, processes=1)
+    assert x.is_floating_point() and torch.equal(y, x / 2) and bool((y % 1 > 0).any())
+
+
 def test_few_simulations_that_are_not_finite_are_dropped_and_many_are_refused():
     def simulator(share):
         return lambda x: torch.where(torch.arange(len(x)) < share * len(x), torch.nan, x[:, 0])
@@ -99,6 +114,18 @@ def test_supports_come_from_the_prior_unless_given():
         ),
         (lambda: Problem("p", PRIOR, lambda x: x[0]).simulate(5), DataError, r"must return a tensor \(5, ...\), got"),
         (lambda: Problem("p", PRIOR, lambda x: 1 / 0).simulate(5), DataError, "p failed: ZeroDivisionError"),
+        (
+            lambda: Problem("p", PRIOR, noisy, noise=lambda s: s[:3]).simulate(5),
+            DataError,
+            r"the noise of p must return",
+        ),
+        (lambda: Problem("p", PRIOR, noisy, noise=lambda s: 1 / 0).simulate(5), DataError, "the noise of p failed"),
+        (
+            lambda: Problem("p", PRIOR, crashing, batched=False).simulate(5, processes=2),
+            DataError,
+            "a process of the simulator of p ended at once",
+        ),
+        (lambda: Problem("p", PRIOR, noisy, support=Support([Real()])), OptionError, "and a support for 1"),
         (lambda: Problem("p", PRIOR, noisy).simulate(5, processes=2), OptionError, "leave processes out"),
         (lambda: Problem("p", PRIOR, noisy).observe(torch.zeros(5, 3)), DataError, r"takes parameters \(n, 2\)"),
         (lambda: independent(Normal(torch.zeros(2), 1.0)), OptionError, "give distributions of single numbers"),

@@ -4,15 +4,18 @@ import copy
 import json
 import math
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
 
 from inverseflow.data import Batch, Splits, as_splits
+from inverseflow.data.memory import as_tensor, is_frame
 from inverseflow.densities import Density
 from inverseflow.densities.density import Likelihood
 from inverseflow.densities.pretrained import shape_difference
@@ -122,7 +125,7 @@ class AmortizedPosterior:
         options: options of the method.
 
     Raises:
-        OptionError: if there is no such method.
+        OptionError: if there is no such method or summary.
 
     Example:
         >>> x = torch.randn(500, 2)
@@ -144,6 +147,8 @@ class AmortizedPosterior:
         **options: Any,
     ) -> None:
         method_entry(method)  # refuses an unknown name here, not after the simulations
+        if not (summary is None or isinstance(summary, nn.Module) or summary in SUMMARIES):
+            raise OptionError(f"summary must be a module, or one of {', '.join(SUMMARIES)}, got {summary!r}")
         self.method = method
         self.prior = prior
         self.support = Support.of(prior) if support is None and prior is not None else support
@@ -244,38 +249,35 @@ class AmortizedPosterior:
         """
         from inverseflow.training import fit
 
-        x, y = self._pairs(x, y)
-        with seeded(seed, "dequantize"):
-            u, _ = self._support.to_real(self._support.dequantize(x))
-        with seeded(seed, "weights"):
-            model = self._build(tuple(y.shape[1:]))
-        self._model, self._scales = (
-            None,
-            _moments("x", u, self.parameters) | self._observation_moments(y, model.summary),
-        )
-        standardized, observed = self._standardized("x", u), self._standardized("y", y)
-        splits: Splits[Any] = as_splits(standardized, observed, validation=_HELD_OUT, seed=seed)
-        count, defaults = len(splits.train), method_entry(self.method).training
-        steps = _first(max_steps, defaults.max_steps, max(500, round(60 * math.sqrt(count))))
-        batch = _first(batch_size, defaults.batch_size, min(500, max(50, count // 50)))
-        decay = min(_MOST_DECAY, _DECAYED_PAIRS * self._support.dims / count)
-        self.result = fit(
-            model,
-            splits,
-            objective=_minimize_loss,
-            max_steps=steps,
-            batch_size=min(count, batch),
-            learning_rate=_first(learning_rate, defaults.learning_rate),
-            clip_norm=defaults.clip_norm,
-            ema=defaults.ema,
-            weight_decay=_first(weight_decay, defaults.weight_decay, decay),
-            validate_every=max(1, steps // defaults.validations),
-            patience=defaults.patience if patience is None else patience,
-            seed=seed,
-            progress=progress,
-        )
-        self._model = model
-        self._calibrate_surprise(splits.train.context, splits.validation.context)
+        with self._kept_if_it_fails():
+            x, y = self._pairs(x, y)
+            with seeded(seed, "dequantize"):
+                u, _ = self._support.to_real(self._support.dequantize(x))
+            with seeded(seed, "weights"):
+                self._model = model = self._build(tuple(y.shape[1:]))
+            self._scales = _moments("x", u, self.parameters) | self._observation_moments(y, model.summary)
+            standardized, observed = self._standardized("x", u), self._standardized("y", y)
+            splits: Splits[Any] = as_splits(standardized, observed, validation=_HELD_OUT, seed=seed)
+            count, defaults = len(splits.train), method_entry(self.method).training
+            steps = _first(max_steps, defaults.max_steps, max(500, round(60 * math.sqrt(count))))
+            batch = _first(batch_size, defaults.batch_size, min(500, max(50, count // 50)))
+            decay = min(_MOST_DECAY, _DECAYED_PAIRS * self._support.dims / count)
+            self.result = fit(
+                model,
+                splits,
+                objective=_minimize_loss,
+                max_steps=steps,
+                batch_size=min(count, batch),
+                learning_rate=_first(learning_rate, defaults.learning_rate),
+                clip_norm=defaults.clip_norm,
+                ema=defaults.ema,
+                weight_decay=_first(weight_decay, defaults.weight_decay, decay),
+                validate_every=max(1, steps // defaults.validations),
+                patience=defaults.patience if patience is None else patience,
+                seed=seed,
+                progress=progress,
+            )
+            self._calibrate_surprise(splits.train.context, splits.validation.context)
         if out is not None:
             self.save(out)
         return self
@@ -322,7 +324,9 @@ class AmortizedPosterior:
         """
         self.require_density()
         y, _ = self._observed(y)
-        x = torch.as_tensor(x).double()
+        if is_frame(x):
+            x = named_columns(x, self.parameters, "x")
+        x = (x if isinstance(x, Tensor) else as_tensor("x", x)).double()
         count, columns = len(y), self._support.columns
         shape = x.shape[:-1]
         each = 1 if x.ndim < 3 else shape[1]
@@ -368,7 +372,8 @@ class AmortizedPosterior:
             start = samples[self.log_prob(samples, observation).topk(_CLIMBERS).indices]
             u, _ = self._support.to_real(self._support.dequantize(start.double(), 0.5))
             best.append(self._climb(self._standardized("x", u), context.expand(_CLIMBERS, -1)))
-        x = self._support.from_real(torch.stack(best), self._dtype)
+        u = torch.stack(best) if best else torch.empty(0, self._support.dims)
+        x = self._support.from_real(u, self._dtype)
         return x[0] if single else x
 
     def predict(self, x: Tensor) -> Tensor:
@@ -533,6 +538,16 @@ class AmortizedPosterior:
         conditional = build_method(self.method, self._support.dims, channels, **self.options)
         return Model(conditional, summary, observation_shape)
 
+    @contextmanager
+    def _kept_if_it_fails(self) -> Iterator[None]:
+        """Leave all as it was if a block raises: a training that failed or was interrupted at once is none."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
     def _pairs(self, x: Any, y: Any) -> tuple[Tensor, Tensor]:
         """Return pairs in float64, or refuse what can't be learned from."""
         given = x.dtype if isinstance(x, Tensor) else torch.float32
@@ -575,9 +590,13 @@ class AmortizedPosterior:
     def _observed(self, y: Any) -> tuple[Tensor, bool]:
         """Return observations as a batch in float64, and whether there is a single one without a batch axis."""
         shape, names = self.observation_shape, self.observations
-        if hasattr(y, "columns") or hasattr(y, "keys"):
-            return named_columns(y, names, "y"), False
-        values = torch.as_tensor(y).detach().cpu().double()
+        if is_frame(y) or hasattr(y, "keys"):
+            if not names:
+                raise DataError("the posterior was trained without names of the observations: give y as an array")
+            if single := not hasattr(y, "columns") and all(np.ndim(value) == 0 for value in dict(y).values()):
+                y = {name: [value] for name, value in dict(y).items()}  # a dictionary, or a row of a frame
+            return named_columns(y, names, "y"), single
+        values = as_tensor("y", y).double()
         if values.ndim == 0:
             values = values[None]
         single = values.ndim == len(shape)

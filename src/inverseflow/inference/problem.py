@@ -5,6 +5,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +74,9 @@ class Problem:
         object.__setattr__(self, "observations", tuple(self.observations))
         if self.parameters and len(self.parameters) != self.dims:
             raise OptionError(f"{self.name} has {self.dims} parameters, and names for {len(self.parameters)}")
+        assert self.support is not None
+        if self.support.columns != self.dims:
+            raise OptionError(f"{self.name} has {self.dims} parameters, and a support for {self.support.columns}")
 
     @property
     def dims(self) -> int:
@@ -100,6 +104,7 @@ class Problem:
         n = whole_number("the number of simulations", n, at_least=1)
         with seeded(seed, "prior"):
             x = self.prior.sample((n,))
+        x = x if x.is_floating_point() else x.to(torch.get_default_dtype())  # of a Categorical
         return self.simulate_at(x, seed=seed, processes=processes)
 
     def simulate_at(self, x: Tensor, *, seed: int = 0, processes: int | None = None) -> tuple[Tensor, Tensor]:
@@ -118,10 +123,14 @@ class Problem:
                     "Problem with batched=False if it takes one vector"
                 )
         with seeded(seed, "simulator"):
-            y = self._batch(x) if self.batched else self._one_by_one(x, seed, processes or os.cpu_count() or 1)
+            y = (
+                self._called("simulator", self.simulator, x)
+                if self.batched
+                else self._one_by_one(x, seed, processes or os.cpu_count() or 1)
+            )
         if self.noise is not None:
             with seeded(seed, "noise"):
-                y = self.noise(y)
+                y = self._called("noise", self.noise, y)
         y = y[:, None] if y.ndim == 1 else y
         if self.observations and y[0].numel() != len(self.observations):
             raise DataError(
@@ -130,18 +139,17 @@ class Problem:
             )
         return y
 
-    def _batch(self, x: Tensor) -> Tensor:
+    def _called(self, what: str, function: Callable[[Any], Any], values: Tensor) -> Tensor:
+        """Return what the simulator or the noise makes of a batch, or refuse it."""
         try:
             with torch.no_grad():
-                y = self.simulator(x)
+                y = function(values)
         except Exception as error:
-            raise DataError(f"the simulator of {self.name} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(y, Tensor) or y.ndim < 1 or len(y) != len(x):
+            raise DataError(f"the {what} of {self.name} failed: {type(error).__name__}: {error}") from error
+        if not isinstance(y, Tensor) or y.ndim < 1 or len(y) != len(values):
             got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            raise DataError(
-                f"the simulator of {self.name} must return a tensor ({len(x)}, ...), got {got}; if it takes one "
-                "vector, build the Problem with batched=False"
-            )
+            remedy = "; if it takes one vector, build the Problem with batched=False" if what == "simulator" else ""
+            raise DataError(f"the {what} of {self.name} must return a tensor ({len(values)}, ...), got {got}{remedy}")
         return y
 
     def _one_by_one(self, x: Tensor, seed: int, processes: int) -> Tensor:
@@ -159,6 +167,11 @@ class Problem:
                     raise DataError(
                         f"the simulator of {self.name} can't be sent to other processes ({error}): define it at the "
                         "top of a module, or pass processes=1"
+                    ) from error
+                except BrokenProcessPool as error:
+                    raise DataError(
+                        f"a process of the simulator of {self.name} ended at once: it crashed, was killed for its "
+                        'memory, or the main program has no `if __name__ == "__main__":`; processes=1 shows where'
                     ) from error
         for (row, _), (_, message) in zip(tasks, results, strict=True):
             if message is not None:
