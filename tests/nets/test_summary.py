@@ -56,7 +56,7 @@ def test_inner_positions_of_images_and_series_are_equivalent_up_to_the_stride():
     ("kind", "shape", "message"),
     [
         ("set", (3,), r"a set is an observation \(n, C\), got the shape \(3,\)"),
-        ("image", (3, 4), r"an? image is an observation \(C, H, W\)"),
+        ("image", (3, 4), r"an image is an observation \(C, H, W\)"),
         ("graph", (5, 4), "a graph of 5 vertices needs at least as many columns, got 4"),
         ("tree", (5, 4), "unknown summary 'tree': choose 'set', 'series', 'image' or 'graph'"),
     ],

@@ -38,7 +38,8 @@ class Summary(nn.Module, ABC):
         self.width = whole_number("width", width, at_least=1)
         self.depth = whole_number("depth", depth, at_least=1)
         if len(self.shape) != 1 + self.axes.count(","):
-            raise ValueError(f"a {self.kind} is an observation ({self.axes}), got the shape {self.shape}")
+            article = "an" if self.kind == "image" else "a"
+            raise ValueError(f"{article} {self.kind} is an observation ({self.axes}), got the shape {self.shape}")
 
     @abstractmethod
     def moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
