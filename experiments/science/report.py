@@ -103,7 +103,7 @@ def _nitrogen(values: Values) -> str:
     return (
         f"**{NITROGEN}.** With a single element the posterior of spectral index and rigidity is exact on a grid. The "
         f"table compares with it. The chains differ from it by a shift of {values['chains_shift']:.3f} and a spread of "
-        f"{values['chains_spread']:.3f}, which is the error of all references above."
+        f"{values['chains_spread']:.3f}; on the other problems their error is not known."
     )
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -337,7 +337,10 @@ def _write(
 
     true, seen = pairs.shown
     reference = None if pairs.problem is None else pairs.problem.reference
-    exact = None if reference is None else reference(seen, _PICTURED, None)
+    exact = None
+    if reference is not None:
+        with suppress(ValueError):  # rejection sampling may accept too few for this observation
+            exact = reference(seen, _PICTURED, None)
     drawn = posterior.sample(seen, _PICTURED, seed=settings["seed"])
     title = f"{report['title']}: posterior of {report['method']} at {at(pairs.observations, seen)}"
     pictures = {"corner": corner_figure(drawn, pairs.parameters, truth=true, reference=exact, title=title)}

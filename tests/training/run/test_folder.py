@@ -57,6 +57,12 @@ def test_a_folder_with_another_config_holds_no_run(tmp_path):
         run_with(tmp_path, "learning_rate: 1\n").settings()
 
 
+def test_a_folder_with_a_posterior_names_the_command_for_it(tmp_path):
+    (tmp_path / "posterior.json").touch()
+    with pytest.raises(RunError, match="holds a posterior, not a density: `inverseflow posterior` draws from it"):
+        Run(tmp_path).settings()
+
+
 @pytest.mark.parametrize("name", ["plain", "my é run", "it's; rm -rf *", "-dash", "$HOME"])
 def test_the_command_to_resume_can_be_pasted_into_a_shell(name):
     words = shlex.split(Run(name).resume_command("digits"))

@@ -6,12 +6,11 @@ from torch import Generator, Tensor
 from inverseflow.densities import Autoencoder
 from inverseflow.errors import OptionError
 from inverseflow.inference.methods.base import Conditional, Training, method
+from inverseflow.inference.methods.inn import WIDTHS
 from inverseflow.nets import InvAuto
 from inverseflow.ops import mmd
 from inverseflow.training.objective import Loss
 from inverseflow.utils.arguments import finite_number, whole_number
-
-_WIDTHS = (0.04, 0.8, 4.0)  # of the kernels, in squared deviations: narrower ones see hardly any neighbors in a batch
 
 
 @method("autoencoder", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3))
@@ -85,7 +84,7 @@ class JointAutoencoder(Conditional):
         drawn = torch.randn_like(z)
         return {
             "fit": _mean_square(found - y),
-            "latent": self.latent_weight * mmd(torch.cat([y, z], 1), torch.cat([y, drawn], 1), widths=_WIDTHS),
+            "latent": self.latent_weight * mmd(torch.cat([y, z], 1), torch.cat([y, drawn], 1), widths=WIDTHS),
             "reconstruction": self.reconstruction_weight * _mean_square(x - self.net.decode(code)),
         }
 

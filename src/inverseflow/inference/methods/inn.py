@@ -23,7 +23,7 @@ LEAST_NOISE = 0.05
 find for observations without noise, makes them all that counts, and leaves z far from normal."""
 _PACE = 10.0  # the deviations fall by orders of magnitude while weights move by tenths
 WIDTHS = (0.04, 0.8, 4.0)
-"""Widths of the kernels of the discrepancies, in squared deviations."""
+"""Widths of the kernels, in squared deviations: under narrower ones a point has hardly any neighbors in a batch."""
 PAD_DRAWS = 16
 """Draws of the pads over which a density is averaged in evaluation mode."""
 

@@ -76,6 +76,8 @@ class Run:
             return content
         if self.path.is_file():
             raise RunError(f"{self.path} is a file; name the folder of a run")
+        if (self.path / "posterior.json").is_file():
+            raise RunError(f"{self.path} holds a posterior, not a density: `inverseflow posterior` draws from it")
         missing = "holds no training run" if self.path.is_dir() else "does not exist"
         raise RunError(f"{self.path} {missing}; `inverseflow train DATA {self._out_option}` makes one")
 
