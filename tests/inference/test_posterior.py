@@ -111,6 +111,17 @@ def test_surprise_is_calibrated_for_observations_with_heavy_tails():
         assert (surprise < level).double().mean() == pytest.approx(level, rel=0.5)
 
 
+def test_surprise_is_calibrated_for_normal_observations_and_cautious_after_few_pairs():
+    def rate(pairs, seed):
+        torch.manual_seed(seed)
+        x = torch.randn(pairs, 1)
+        posterior = AmortizedPosterior("cvae", width=4, depth=1).fit(x, x + torch.randn(pairs, 1), **BRIEF)
+        return (posterior.surprise(2**0.5 * torch.randn(50_000, 1)) < 0.001).double().mean()
+
+    assert 2e-4 < torch.stack([rate(20_000, seed) for seed in range(2)]).mean() < 2e-3
+    assert torch.stack([rate(400, seed) for seed in range(8)]).mean() < 5e-3
+
+
 def test_density_integrates_to_one_inside_of_its_support_and_is_zero_outside():
     prior = independent(Uniform(-1.0, 3.0), Uniform(0.0, 2.0))
     x = prior.sample((300,))

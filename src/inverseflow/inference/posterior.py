@@ -400,9 +400,9 @@ class AmortizedPosterior:
         """Return for each observation how rare its like is in training: a share, calibrated on held-out pairs.
 
         It is the share of held-out observations that are as far off, by the Mahalanobis distance of their summary.
-        Beyond the farthest tenth of them, a generalized Pareto tail is fitted to their distances, light or heavy. A
-        value such as 0.001 says that the simulator, with its prior, hardly makes such an observation, so the posterior
-        can't be trusted.
+        Beyond the farthest tenth of them, a generalized Pareto tail is fitted to their distances, light or heavy; the
+        fewer they are, the heavier it is taken to be. A value such as 0.001 says that the simulator, with its prior,
+        hardly makes such an observation, so the posterior can't be trusted.
 
         Args:
             y: one observation, or a batch of m.
@@ -427,8 +427,9 @@ class AmortizedPosterior:
         share = ((distances - points[right - 1]) / (points[right] - points[right - 1])).nan_to_num().clamp(0, 1)
         within = levels[right - 1].lerp(levels[right], share)
         edge, logs = points[-1], (held_out[near:] / points[-1]).log()
-        shape = (logs.mean() + 1 - 0.5 / (1 - logs.mean() ** 2 / logs.square().mean())).nan_to_num().clamp(0.01, 2)
-        excess = (distances - edge).clamp_min(0) / (edge * logs.mean())
+        bend = (0.5 / (1 - logs.mean() ** 2 / logs.square().mean())).nan_to_num(1.0).clamp(1, 2)  # above 1 if light
+        shape = (logs.mean() + 1 - bend).clamp(0.01, 2) + 1 / far  # few distances leave the tail uncertain
+        excess = (distances - edge).clamp_min(0) / (edge * logs.mean() * bend)
         beyond = levels[-1] * (1 + shape * excess) ** (-1 / shape)
         value = beyond.where(distances > edge, within)
         return value[0] if single else value

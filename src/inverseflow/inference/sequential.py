@@ -32,9 +32,9 @@ def refine(
     """Train a posterior for one observation, with simulations from the prior inside of its high-density region.
 
     Each round draws parameters from the prior, keeps those that the posterior so far gives a density above that of all
-    but a tail of its own samples, simulates them, and trains anew on the simulations of all rounds. A truncated prior
-    is the prior up to a factor inside of the region, so the loss needs no correction. The result is meant for this
-    observation only.
+    but a tail of its own samples, simulates them, and trains anew on the simulations of all rounds. Where the regions
+    of all rounds overlap, these are of the prior up to a factor, so the loss needs no correction. Outside, what a
+    region left out of the posterior stays too rare. The result is meant for this observation only.
 
     Args:
         posterior: an untrained posterior, whose first round draws from the whole prior, or a trained one. It is left as
