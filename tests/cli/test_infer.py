@@ -130,6 +130,7 @@ def test_an_observation_that_the_simulator_could_not_have_made_is_flagged(learne
 
     assert code == 0
     assert "could hardly have made the observation in row 1" in error and "row 0" not in error
+    assert "has probability 0" not in error and "e-1" not in error.replace("below 1e-12", "")
     assert table(tmp_path / "s.csv")["unlikely"].tolist() == [0.0] * 10 + [1.0] * 10
 
 
@@ -249,6 +250,14 @@ def test_a_few_rows_without_a_value_are_left_out_with_a_note_and_the_verdict_is_
     assert str(tmp_path / "r") in text
     assert "1 of 400 rows of pairs.csv are not finite and were dropped" in error
     assert "UserWarning" not in error
+
+
+def test_a_posterior_of_few_pairs_is_not_judged_and_tells_how_many_are_needed(run, tmp_path, columns):
+    path = write(tmp_path / "pairs.csv", NAMES, simulated(60))
+    code, text, _ = run("infer", path, *columns, *SMALL, "--out", tmp_path / "r")
+
+    assert code == 0 and "20 pairs are too few, take 100 or more: give a file of 300" in text
+    assert "calibration.png" not in text and not (tmp_path / "r" / "calibration.png").exists()
 
 
 @pytest.mark.parametrize(

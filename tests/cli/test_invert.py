@@ -62,7 +62,7 @@ def test_networks_and_functions_of_a_module_are_inverted(run, tmp_path, monkeypa
         "import torch\nclass Group:\n    square = staticmethod(lambda x: x.square().sum(1))\nvalue = 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    words = ("--target", 1, "--low=-2,-2", "--high", 2)
+    words = ("--target", 1, "--low", "-2,-2", "--high", 2)
     method = ("--method", "exhaustive", "--option", "grid=5")
     code, text, _ = run("invert", "some_networks:Group.square", *words, *method)
     assert code == 0 and "4 distinct solutions within 0.01, by exhaustive with 30 evaluations" in text
@@ -102,6 +102,7 @@ def test_the_forward_part_of_a_learned_posterior_is_inverted(run, tmp_path):
         (("two-moons", "--target", "1,1"), "draws noise"),
         (("missing.pt2", "--target", "1"), "missing.pt2 does not exist"),
         (("kinematics", "--target", "1,2,3"), "--target must have 2 numbers, hand 1, hand 2, got 3"),
+        (("kinematics", "--target", "-1,2,3"), "--target must have 2 numbers, hand 1, hand 2, got 3"),
         (("kinematics", "--target", "a,1"), "--target must be numbers separated by commas, got 'a,1'"),
         (("kinematics", "--target", "1,0", "--method", "newton"), "unknown method 'newton'"),
         (("kinematics", "--target", "1,0", "--low", "0,0"), "must be known, got 2 and 4"),

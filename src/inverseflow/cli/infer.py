@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SIMULATIONS = 10_000
 _FILES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
 _JUDGED = 1000  # pairs of the diagnosis, at most
+_ENOUGH = 100  # pairs that a diagnosis needs
 _PICTURED = 2000  # samples in corner.png
 _FILE, _METHOD, _TRAINING = Group("File options"), Group("Method options"), Group("Training options")
 _Word = Annotated[str | None, Parameter(show_default=False)]
@@ -223,7 +224,7 @@ def _of_file(path: Path, count: int | None, seed: int, files: dict[str, str | No
     with table_errors():
         pairs = read_pairs(path, parameters=parameters, observations=observations)
     x, y = pairs.x[:count], pairs.y[:count]
-    held_out = min(_JUDGED, max(len(x) // 10, min(100, len(x) // 3)))
+    held_out = min(_JUDGED, max(len(x) // 10, min(_ENOUGH, len(x) // 3)))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derived_seed(seed, "held out")))
     judged, trained = order[:held_out], order[held_out:]
     if not len(judged):
@@ -286,6 +287,9 @@ def _judge(posterior: AmortizedPosterior, pairs: _Pairs, title: str, seed: int) 
     from inverseflow.inference.diagnostics import diagnose
 
     diagnosis = diagnose(posterior, pairs.judge, simulations=_JUDGED, seed=seed)
+    if pairs.problem is None and diagnosis.simulations < _ENOUGH:
+        verdict = f"{diagnosis.verdict.rstrip('.')}: give a file of {3 * _ENOUGH}, a third of which is held out."
+        diagnosis = replace(diagnosis, verdict=verdict)
     start = time.perf_counter()
     posterior.sample(pairs.shown[1], 1000, seed=seed)
     result = posterior.result
@@ -378,6 +382,8 @@ def _closing_lines(report: dict[str, Any], run: PosteriorRun, shown: Path) -> st
     contraction = report["diagnosis"]["contraction"]
     named = zip(report["diagnosis"]["parameters"], contraction, strict=False)  # without a judgment there are none
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in named)
+    judged = report["diagnosis"]["sbc"] is not None
+    pictures = ", calibration.png and corner.png" if judged else " and corner.png"
     learned = [f"  contraction: {shares}"] if shares else []
     return "\n".join(
         [
@@ -386,6 +392,6 @@ def _closing_lines(report: dict[str, Any], run: PosteriorRun, shown: Path) -> st
             f"  {report['verdict']}",
             *learned,
             f"  1000 samples take {report['sample_ms_per_1000']:.0f} ms",
-            f"  the posterior, report.json, calibration.png and corner.png are in {shown}",
+            f"  the posterior, report.json{pictures} are in {shown}",
         ]
     )

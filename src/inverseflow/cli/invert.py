@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _FILES = (".pt2", ".pt", ".pth", ".ts")
-_Word = Annotated[str | None, Parameter(show_default=False)]
+_Signed = Annotated[str | None, Parameter(allow_leading_hyphen=True, show_default=False)]
 _Words = Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative=(), show_default=False)]
 
 
@@ -46,10 +46,10 @@ def invert(
     model: str,
     /,
     *,
-    target: str,
+    target: Annotated[str, Parameter(allow_leading_hyphen=True)],
     method: str = "lbfgs",
-    low: _Word = None,
-    high: _Word = None,
+    low: _Signed = None,
+    high: _Signed = None,
     inputs: Annotated[Whole | None, Parameter(show_default=False)] = None,
     restarts: Annotated[Whole | None, Parameter(show_default=False)] = None,
     tolerance: Annotated[Real | None, Parameter(show_default=False)] = None,

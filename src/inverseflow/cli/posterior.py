@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TABLES = (".csv", ".parquet", ".npz", ".npy", ".pt")
 _IMPOSSIBLE = 1e-3  # probability of an observation as far out
+_LEAST = 1e-12  # probability that is printed: no tail is known further out
 _PICTURES, _SUMMARIES = 20, 5  # observations that are drawn, at most, and that are summed up
 
 
@@ -94,9 +95,10 @@ def posterior(
     for row, value in enumerate(surprises):
         if unlikely[row]:
             which = "this observation" if len(seen) == 1 else f"the observation in row {row}"
+            share = f"{value:.1g}" if value >= _LEAST else f"below {_LEAST:g}"
             print(
                 f"inverseflow: WARNING: the simulator could hardly have made {which} (one as far out has probability "
-                f"{value:.1g}), so its posterior means nothing",
+                f"{share}), so its posterior means nothing",
                 file=sys.stderr,
             )
     _write(output, samples, names, unlikely)
