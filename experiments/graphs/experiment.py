@@ -32,7 +32,7 @@ from inverseflow.flows import NSF
 from inverseflow.ops import mmd
 from inverseflow.utils.seeding import derived_seed, seeded
 
-_TRANSPORT, _BOUND = 0.1, 0.95
+_TRANSPORT, _BOUND = 1.0, 0.95
 FREE, PENALIZED, BOUNDED, FLOW = (
     "free blocks",
     f"transport cost, γ = {_TRANSPORT:g}",
