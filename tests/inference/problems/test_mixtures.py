@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -31,6 +33,12 @@ def test_simulated_points_given_a_label_have_the_distribution_of_the_reference(l
     assert first.float().mean() == pytest.approx(share, abs=0.02)
     apart = problem.log_prob(samples, torch.eye(count)[0]) - problem.prior.log_prob(samples)
     assert (apart.exp() * share - 1).abs().max() < 1e-3  # the modes don't overlap
+
+
+def test_a_mode_of_another_label_has_the_density_of_the_tails_alone():
+    x = torch.tensor([[-2.4142, -1.0]])  # the last center, at a distance of 2 from the first one
+    log_prob = eight_modes(labels="all").log_prob(x, torch.eye(8)[0])
+    assert log_prob.item() == pytest.approx(-0.5 * (2 / 0.2) ** 2 - math.log(2 * math.pi * 0.2**2), abs=1e-3)
 
 
 def test_unknown_labels_are_refused():

@@ -91,7 +91,7 @@ def eight_modes(*, labels: str = "some") -> Problem:
     centers = torch.tensor(CENTERS)
 
     def modes(weights: Tensor) -> MixtureSameFamily:
-        return MixtureSameFamily(Categorical(weights), Independent(Normal(centers, _MODE_SCALE), 1))
+        return MixtureSameFamily(Categorical(logits=weights.log()), Independent(Normal(centers, _MODE_SCALE), 1))
 
     def weights(y: Tensor) -> Tensor:
         return (label == y.argmax()).float()
