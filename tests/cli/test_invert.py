@@ -103,6 +103,7 @@ def test_the_forward_part_of_a_learned_posterior_is_inverted(run, tmp_path):
         (("missing.pt2", "--target", "1"), "missing.pt2 does not exist"),
         (("kinematics", "--target", "1,2,3"), "--target must have 2 numbers, hand 1, hand 2, got 3"),
         (("kinematics", "--target", "-1,2,3"), "--target must have 2 numbers, hand 1, hand 2, got 3"),
+        (("ballistics", "--target", "1,2"), "--target must have 1 number"),
         (("kinematics", "--target", "a,1"), "--target must be numbers separated by commas, got 'a,1'"),
         (("kinematics", "--target", "1,0", "--method", "newton"), "unknown method 'newton'"),
         (("kinematics", "--target", "1,0", "--low", "0,0"), "must be known, got 2 and 4"),

@@ -218,17 +218,22 @@ def _of_file(path: Path, count: int | None, seed: int, files: dict[str, str | No
     import torch
 
     from inverseflow.inference import read_pairs
+    from inverseflow.inference.posterior import PAIRS_PER_PARAMETER
     from inverseflow.utils.seeding import derived_seed
 
     parameters, observations = (listed(files[name] or "") for name in ("parameters", "observations"))
     with table_errors():
         pairs = read_pairs(path, parameters=parameters, observations=observations)
     x, y = pairs.x[:count], pairs.y[:count]
-    held_out = min(_JUDGED, max(len(x) // 10, min(_ENOUGH, len(x) // 3)))
+    needed = PAIRS_PER_PARAMETER * x.shape[1]
+    held_out = min(_JUDGED, max(len(x) // 10, min(_ENOUGH, len(x) // 3)), len(x) - needed)
+    if held_out < 1:
+        raise OptionError(
+            f"{path} has {len(x)} pairs, too few for {x.shape[1]} parameters: give {needed} to learn from, and more to "
+            "judge by"
+        )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derived_seed(seed, "held out")))
     judged, trained = order[:held_out], order[held_out:]
-    if not len(judged):
-        raise OptionError(f"{path} has {len(x)} pairs, too few to hold some out: give at least 10 for each parameter")
     judge = (x[judged], y[judged])
     return _Pairs(x[trained], y[trained], pairs.parameters, pairs.observations, judge, (judge[0][0], judge[1][0]))
 

@@ -196,8 +196,10 @@ def _bounds(support: Support) -> tuple[list[float], list[float]]:
     low, high = [], []
     for part in support.parts:
         ends = (0.0, 1.0) if isinstance(part, Simplex) else (-float("inf"), float("inf"))
-        low += [float(getattr(part, "low", ends[0]))] * part.columns
-        high += [float(getattr(part, "high", ends[1]))] * part.columns
+        given = [getattr(part, name, None) for name in ("low", "high")]  # a whole number may have no largest value
+        bottom, top = (end if value is None else float(value) for value, end in zip(given, ends, strict=True))
+        low += [bottom] * part.columns
+        high += [top] * part.columns
     return low, high
 
 

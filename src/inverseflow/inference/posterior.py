@@ -38,7 +38,7 @@ Number = TypeVar("Number", int, float)
 
 CONFIG, WEIGHTS = "posterior.json", "posterior.safetensors"
 _FORMAT = 1
-_PAIRS_PER_PARAMETER = 10
+PAIRS_PER_PARAMETER = 10
 _CHUNK = 100_000  # rows of one call of a network
 _HELD_OUT = 0.1
 _DECAYED_PAIRS, _MOST_DECAY = 2000, 3.0  # so many pairs for each parameter need a weight decay of 1
@@ -559,9 +559,9 @@ class AmortizedPosterior:
             raise DataError(f"x must be parameters (N, D), got {tuple(x.shape)}: flatten them")
         if len(x) != len(y):
             raise DataError(f"x has {len(x)} rows and y has {len(y)}: give one observation for each row of parameters")
-        if (dims := x.shape[1]) * _PAIRS_PER_PARAMETER > len(x):
+        if (dims := x.shape[1]) * PAIRS_PER_PARAMETER > len(x):
             raise DataError(
-                f"{len(x)} pairs are too few for {dims} parameters: at least {_PAIRS_PER_PARAMETER * dims} are needed"
+                f"{len(x)} pairs are too few for {dims} parameters: at least {PAIRS_PER_PARAMETER * dims} are needed"
             )
         self.parameters = _same_names("parameters", self.parameters or x_names, x_names, dims)
         vector = y[0].numel() if y.ndim == 2 else 0

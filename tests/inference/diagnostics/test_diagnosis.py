@@ -76,6 +76,20 @@ def test_a_parameter_that_the_solver_ignores_is_named():
     assert "radius" not in diagnosis.verdict
 
 
+def test_a_posterior_that_is_too_wide_is_not_said_to_ignore_the_observation():
+    class Wide:
+        """Of x ~ N(0, 1), y = x + N(0, 1), almost as wide as the prior."""
+
+        def sample(self, y, n):
+            return y[:, None] / 2 + 1.38 * torch.randn(len(y), n, 1) / 2**0.5
+
+    x = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    y = x + torch.randn(400, 1, generator=torch.Generator().manual_seed(1))
+    diagnosis = diagnose(Wide(), (x, y))
+    assert "too wide in x0" in diagnosis.verdict and diagnosis.contraction[0] < 0.1
+    assert "no information" not in diagnosis.verdict
+
+
 def test_a_linear_problem_is_explained_by_its_linear_prediction(exact):
     for linear, full in zip(exact.linear_contraction, 1 - COVARIANCE.diagonal(), strict=True):
         assert linear == pytest.approx(float(full), abs=0.15)

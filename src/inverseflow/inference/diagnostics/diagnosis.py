@@ -233,7 +233,11 @@ def _judge(diagnosis: Diagnosis) -> Diagnosis:
     notes = []
     if again is not None and again.failed:
         notes.append(f"{again.failed} of {diagnosis.simulations} re-simulated observations were not finite")
-    small = [place for place, value in enumerate(diagnosis.contraction) if _WIDER < value < _UNINFORMED]
+    small = [
+        place
+        for place, value in enumerate(diagnosis.contraction)
+        if _WIDER < value < _UNINFORMED and diagnosis.sbc.trends[place] != "too wide"  # which explains it
+    ]
     unused = small if failures and len(small) == len(diagnosis.parameters) else []
     if failures and not unused:
         unused = [p for p in small if diagnosis.linear_contraction[p] > max(0, diagnosis.contraction[p]) + _UNINFORMED]
