@@ -195,10 +195,10 @@ EXPERIMENTS = (
         about="""
 Which molecules have a wanted log P, the logarithm of the partition coefficient between octanol and water? Molecules of
 the MOSES benchmark (a subset of its training set, so that nothing here compares with its figures) are written as
-SELFIES, whose every string is a molecule, and those as bits of one length. MADE learns p(bits | log P) exactly. NICE on
-dequantized bits is a small form of the published model (Hu, Journal of Biomedical Science and Engineering 14(7), 2021),
-which we reconstructed from its text; it was trained there on QM9. Beside them stand molecules of the data: the nearest
-to the wish, and random ones. Needs RDKit and selfies: `pip install 'inverseflow[molecules]'`.""",
+SELFIES, whose every string is a molecule, and those as bits of one length. MADE has an exact density of bits given log
+P. NICE on dequantized bits is a small form of the published model (Hu, Journal of Biomedical Science and Engineering
+14(7), 2021), which we reconstructed from its text; it was trained there on QM9. Beside them stand molecules of the
+data: the nearest to the wish, and random ones. Needs RDKit and selfies: `pip install 'inverseflow[molecules]'`.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,
