@@ -283,6 +283,7 @@ def test_a_posterior_of_few_pairs_is_not_judged_and_tells_how_many_are_needed(ru
         (["pairs.csv", "--parameters", "sound", "--bounds", "sound=3"], "NAME=LOW:HIGH"),
         (["pairs.csv", "--parameters", "sound", "--bounds", "sound=3:1"], "NAME=LOW:HIGH"),
         (["pairs.csv", "--parameters", "sound", "--bounds", "sound=a:b"], "NAME=LOW:HIGH"),
+        (["pairs.csv", "--parameters", "sound", "--bounds", "sound=0.5..2"], "of whole numbers"),
         (["pairs.csv", "--parameters", "sound", "--out", "pairs.csv"], "is a file; choose another folder"),
         (["pairs.csv", "--parameters", "sound", "--out", "pairs.csv/r"], "pairs.csv"),
         (["pairs.csv", "--parameters", "sound", "--out", "."], "not empty and holds no posterior"),
@@ -333,15 +334,42 @@ def test_ctrl_c_ends_the_training_and_keeps_the_best_weights(pairs, columns, run
     assert run("posterior", tmp_path / "r", "--y", "5,3", "-o", tmp_path / "s.csv")[0] == 0
 
 
-def test_a_second_ctrl_c_leaves_nothing(pairs, columns, run, tmp_path, monkeypatch):
+def test_ctrl_c_while_the_posterior_is_judged_keeps_it_without_a_verdict(pairs, columns, run, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("inverseflow.inference.diagnostics.diagnose", interrupted)
     code, text, error = run("infer", pairs, *columns, *SMALL, "--out", tmp_path / "r")
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+
+    assert code == 130 and "Not judged: interrupted." in text and "interrupted after step 20" in error
+    assert report["interrupted"] and not report["trusted"]
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES - {"calibration.png"}
+    assert run("posterior", tmp_path / "r", "--y", "5,3", "-o", tmp_path / "s.csv")[0] == 0
+
+
+def test_ctrl_c_while_pictures_are_drawn_leaves_nothing(pairs, columns, run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inverseflow.inference.diagnostics.corner_figure", interrupted)
+    code, text, error = run("infer", pairs, *columns, *SMALL, "--out", tmp_path / "r")
 
     assert (code, text, error) == (130, "", "inverseflow: interrupted\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_numbers_have_bounds_of_their_own(run, tmp_path):
+    generator = np.random.default_rng(0)
+    count = generator.integers(0, 4, 300)
+    rows = np.stack([count, count + generator.normal(0, 0.5, 300)], 1)
+    file = write(tmp_path / "counts.csv", ["count", "seen"], rows)
+    words = ("infer", file, "--parameters", "count", *SMALL, "--bounds")
+    assert run(*words, "count=0..3", "--out", tmp_path / "r")[0] == 0
+    assert run("posterior", tmp_path / "r", "--y", "1.5", "-n", 50, "-o", tmp_path / "s.csv")[0] == 0
+    assert {*table(tmp_path / "s.csv")["count"].tolist()} <= {0.0, 1.0, 2.0, 3.0}
+    code, _, error = run(*words, "count=0..2", "--out", tmp_path / "q")
+    assert code == 2 and "--bounds count=0..2 leaves out" in error
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "report.json", "posterior.json", "posterior.safetensors"])

@@ -93,7 +93,7 @@ def infer(
         inverseflow infer kinematics
         inverseflow infer two-moons --method nsf --simulations 20000 --out runs/moons
         inverseflow infer pairs.csv --parameters a,b --observations y1,y2 --out runs/pairs
-        inverseflow infer pairs.csv --parameters "radius [m]",count --bounds "radius [m]=0:2,count=0:"
+        inverseflow infer pairs.csv --parameters "radius [m]",count --bounds "radius [m]=0:2,count=0.."
         inverseflow infer kinematics --method inn --max-steps 2000 --method.width 64 --out runs/inn
 
     Args:
@@ -108,8 +108,8 @@ def infer(
         parameters: columns of the file that are parameters, separated by commas; a name that holds a comma stands in
             double quotes. By default all but the observations. Units belong to the name.
         observations: columns of the file that are observations, likewise. By default all but the parameters.
-        bounds: where parameters of a file can lie, NAME=LOW:HIGH or NAME=LOW: for each, separated by commas. No sample
-            leaves them.
+        bounds: where parameters of a file can lie, NAME=LOW:HIGH or NAME=LOW: for each, separated by commas; of whole
+            numbers NAME=LOW..HIGH or NAME=LOW.. instead. No sample leaves them.
         max_steps: training steps. This and the following options are by default those of the method.
         batch_size: pairs in a training step.
         learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
@@ -242,7 +242,7 @@ def _support(bounds: str | None, pairs: _Pairs) -> Support | None:
     """Return the support that --bounds describes, or refuse bounds that a parameter of the pairs exceeds."""
     import torch
 
-    from inverseflow.inference import Above, Interval, Real, Support
+    from inverseflow.inference import Above, Integer, Interval, Real, Support
 
     if bounds is None:
         return None
@@ -250,15 +250,21 @@ def _support(bounds: str | None, pairs: _Pairs) -> Support | None:
     parts: dict[str, Any] = dict.fromkeys(names, Real())
     for text in listed(bounds):
         name, _, ends = text.rpartition("=")
-        low, colon, high = ends.partition(":")
+        separator = ".." if ".." in ends else ":"
+        low, between, high = ends.partition(separator)
         if name not in parts:
             raise OptionError(f"--bounds names {name or text!r}, which is no parameter: they are {', '.join(names)}")
         try:
-            if not colon:
+            if not between:
                 raise ValueError(f"{ends!r} has no colon")
-            parts[name] = Interval(float(low), float(high)) if high else Above(float(low))
+            if separator == "..":
+                parts[name] = Integer(int(low), int(high) if high else None)
+            else:
+                parts[name] = Interval(float(low), float(high)) if high else Above(float(low))
         except ValueError as error:
-            raise OptionError(f"--bounds takes NAME=LOW:HIGH or NAME=LOW:, got {text!r} ({error})") from error
+            raise OptionError(
+                f"--bounds takes NAME=LOW:HIGH or NAME=LOW:, with .. for : of whole numbers, got {text!r} ({error})"
+            ) from error
         values = torch.cat([pairs.x, pairs.judge[0]])[:, names.index(name)]
         if outside := values[~parts[name].contains(values[:, None])].tolist():
             raise OptionError(
@@ -289,10 +295,13 @@ def _judge(posterior: AmortizedPosterior, pairs: _Pairs, title: str, seed: int) 
     import platform
     from importlib.metadata import version
 
-    from inverseflow.inference.diagnostics import diagnose
+    from inverseflow.inference.diagnostics import Diagnosis, diagnose
 
-    diagnosis = diagnose(posterior, pairs.judge, simulations=_JUDGED, seed=seed)
-    if pairs.problem is None and diagnosis.simulations < _ENOUGH:
+    try:
+        diagnosis = diagnose(posterior, pairs.judge, simulations=_JUDGED, seed=seed)
+    except KeyboardInterrupt:  # what was trained is kept
+        diagnosis = Diagnosis(False, "Not judged: interrupted.", pairs.parameters, 0, 0)
+    if pairs.problem is None and 0 < diagnosis.simulations < _ENOUGH:
         verdict = f"{diagnosis.verdict.rstrip('.')}: give a file of {3 * _ENOUGH}, a third of which is held out."
         diagnosis = replace(diagnosis, verdict=verdict)
     start = time.perf_counter()
@@ -314,7 +323,7 @@ def _judge(posterior: AmortizedPosterior, pairs: _Pairs, title: str, seed: int) 
         "best_step": result.best_step,
         "best_value": result.best_value,
         "stopped_early": result.stopped_early,
-        "interrupted": result.interrupted,
+        "interrupted": result.interrupted or not diagnosis.simulations,
         "sample_ms_per_1000": 1e3 * (time.perf_counter() - start),
         "simulation_seconds": pairs.seconds,
         "training_ms_per_step": _mean([row["ms_per_step"] for row in result.history if "ms_per_step" in row]),
