@@ -65,6 +65,7 @@ def test_a_report_compares_exact_bits_per_sample_with_baselines_on_the_same_leve
     assert "segments" in out
     code, out, _ = run("info", mu_law)
     assert code == 0
+    out = " ".join(out.split())
     assert "bits/sample" in out and "test segments" in out and f"parameters {report['parameters']:,}" in out
 
 
