@@ -85,7 +85,7 @@ def measure(size: Size, data_dir: Path | None, seed: int = 0) -> dict[str, Value
     fine = usable(surrogate, x)
     x, y = x[fine], y[fine]
     began = time.perf_counter()
-    posterior = AmortizedPosterior.of(problem, "cinn", width=96)
+    posterior = AmortizedPosterior.of(problem, "cinn", width=96, linear="lu")
     posterior.fit(x, y, max_steps=size.steps, seed=seed, progress=False)
     values: dict[str, Values] = {
         _TRAINING: {

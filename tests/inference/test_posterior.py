@@ -19,6 +19,7 @@ from inverseflow.inference import (
     independent,
     method_names,
 )
+from inverseflow.inference.problems import create
 
 # x ~ N(0, I), y | x ~ N(A x, noise²): the posterior is normal with a mean linear in y.
 A, NOISE = torch.tensor([[1.0, 0.5], [0.0, 1.0], [1.0, -1.0]]), 0.5
@@ -278,6 +279,22 @@ def test_a_summary_that_does_not_exist_is_refused_at_once():
 def test_zero_is_no_default(option):
     with pytest.raises(ValueError, match=option):
         AmortizedPosterior("maf", **SMALL).fit(*linear_pairs(50), **(BRIEF | {option: 0}))
+
+
+def test_weights_decay_only_where_pairs_are_memorized():
+    problem = create("slcp")
+    fresh = problem.simulate(2000, seed=1)
+
+    def compared(n, **training):
+        for decay in ({}, {"weight_decay": 0}):
+            posterior = AmortizedPosterior.of(problem, "maf", width=32, steps=2)
+            posterior.fit(*problem.simulate(n), progress=False, **training, **decay)
+            yield posterior.log_prob(*fresh).mean().item()
+
+    by_default, without = compared(400, max_steps=200, learning_rate=0.01)
+    assert by_default > without + 0.1
+    by_default, without = compared(2000, max_steps=20)
+    assert by_default == without
 
 
 def test_a_training_that_fails_leaves_the_posterior_as_it_was():

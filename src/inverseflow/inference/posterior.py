@@ -41,6 +41,7 @@ _FORMAT = 1
 PAIRS_PER_PARAMETER = 10
 _CHUNK = 100_000  # rows of one call of a network
 _HELD_OUT = 0.1
+_WORSE = 10  # of 40 validations in a row: the pairs are being memorized
 _DECAYED_PAIRS, _MOST_DECAY = 2000, 3.0  # so many pairs for each parameter need a weight decay of 1
 _HELD_OUT_DISTANCES, _FEWEST_HELD_OUT = 4096, 20
 _DEQUANTIZED = 16  # points of the unit interval of a whole number
@@ -235,7 +236,9 @@ class AmortizedPosterior:
             max_steps: training steps.
             batch_size: pairs in a training step.
             learning_rate: learning rate of Adam at the start; it falls to zero along a cosine.
-            weight_decay: decoupled weight decay; of flows by default 2000 D / N, at most 3, as few pairs are memorized.
+            weight_decay: decoupled weight decay. A flow is by default trained without; if a quarter of the validations
+                in a row are worse than the best, it has memorized pairs, and is trained again with a decay of
+                2000 D / N, at most 3. The better one is kept.
             patience: stop after that many validations in a row without a new best one.
             seed: of the weights, the held-out pairs, the order of the others and all noise.
             out: a folder to save the posterior to.
@@ -254,29 +257,40 @@ class AmortizedPosterior:
             with seeded(seed, "dequantize"):
                 u, _ = self._support.to_real(self._support.dequantize(x))
             with seeded(seed, "weights"):
-                self._model = model = self._build(tuple(y.shape[1:]))
-            self._scales = _moments("x", u, self.parameters) | self._observation_moments(y, model.summary)
+                summary = self._build(tuple(y.shape[1:])).summary
+            self._scales = _moments("x", u, self.parameters) | self._observation_moments(y, summary)
             standardized, observed = self._standardized("x", u), self._standardized("y", y)
             splits: Splits[Any] = as_splits(standardized, observed, validation=_HELD_OUT, seed=seed)
             count, defaults = len(splits.train), method_entry(self.method).training
             steps = _first(max_steps, defaults.max_steps, max(500, round(60 * math.sqrt(count))))
             batch = _first(batch_size, defaults.batch_size, min(500, max(50, count // 50)))
-            decay = min(_MOST_DECAY, _DECAYED_PAIRS * self._support.dims / count)
-            self.result = fit(
-                model,
-                splits,
-                objective=_minimize_loss,
-                max_steps=steps,
-                batch_size=min(count, batch),
-                learning_rate=_first(learning_rate, defaults.learning_rate),
-                clip_norm=defaults.clip_norm,
-                ema=defaults.ema,
-                weight_decay=_first(weight_decay, defaults.weight_decay, decay),
-                validate_every=max(1, steps // defaults.validations),
-                patience=defaults.patience if patience is None else patience,
-                seed=seed,
-                progress=progress,
-            )
+            patience = defaults.patience if patience is None else patience
+            decays = [_first(weight_decay, defaults.weight_decay, 0.0)]
+            if weight_decay is None and defaults.weight_decay is None:
+                decays.append(min(_MOST_DECAY, _DECAYED_PAIRS * self._support.dims / count))
+            self.result = None
+            for decay in decays:
+                with seeded(seed, "weights"):
+                    model = self._build(tuple(y.shape[1:]))
+                result = fit(
+                    model,
+                    splits,
+                    objective=_minimize_loss,
+                    max_steps=steps,
+                    batch_size=min(count, batch),
+                    learning_rate=_first(learning_rate, defaults.learning_rate),
+                    clip_norm=defaults.clip_norm,
+                    ema=defaults.ema,
+                    weight_decay=decay,
+                    validate_every=max(1, steps // defaults.validations),
+                    patience=patience if decay == decays[-1] else _first(patience, _WORSE),
+                    seed=seed,
+                    progress=progress,
+                )
+                if self.result is None or result.best_value < self.result.best_value:
+                    self._model, self.result = model, result
+                if not result.stopped_early:
+                    break  # it did not memorize the pairs, or was interrupted
             self._calibrate_surprise(splits.train.context, splits.validation.context)
         if out is not None:
             self.save(out)

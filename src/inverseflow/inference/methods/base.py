@@ -29,6 +29,7 @@ class Training:
     ema: float | None = None
     """Decay of the average of the weights."""
     weight_decay: float | None = 0.0
+    """None decides by the validation; see `AmortizedPosterior.fit`."""
     clip_norm: float | None = 5.0
 
 
