@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inverseflow import fit
+from inverseflow.data import Batch
 from inverseflow.flows import MAF, NICE, Distilled, ImageFlow
 from inverseflow.training import CycleLoss
 
@@ -51,6 +52,41 @@ def test_the_density_is_the_flows_and_training_changes_only_the_network():
     assert torch.equal(fast.log_prob(x), before) and torch.equal(flow.log_prob(x), before)
     assert fast.cycle_error(x).mean() < 0.9 * first
     assert "val_cycle_error" in result.history[-1]
+
+
+def test_the_cycle_error_has_gradients_into_a_flow_that_is_not_frozen():
+    flow, x = random_flow().double(), 5 + 3 * torch.randn(20, 3, dtype=torch.float64)
+    fast = Distilled(flow, width=8, frozen=False)
+    torch.nn.init.normal_(fast.net[-1].weight)
+    CycleLoss()(fast, Batch(x)).total.backward()
+    for parameter in fast.flow.parameters():
+        direction = torch.randn_like(parameter)
+        values = []
+        for step in (1e-6, -2e-6):
+            with torch.no_grad():
+                parameter.add_(step * direction)
+            values.append(fast.cycle_error(x).mean())
+        with torch.no_grad():
+            parameter.add_(1e-6 * direction)
+        expected = (values[0] - values[1]) / 2e-6
+        assert (parameter.grad * direction).sum().item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-8)
+    frozen = Distilled(flow, width=8)
+    CycleLoss()(frozen, Batch(x)).total.backward()
+    assert all(parameter.grad is None for parameter in frozen.flow.parameters())
+
+
+def test_the_likelihood_beside_the_cycle_error_keeps_the_density_of_a_flow_that_is_trained_with_it():
+    flow, x = random_flow(), 5 + 3 * torch.randn(500, 3)
+    error, nats = {}, {}
+    for weight in (0.0, 1.0):
+        fast = Distilled(flow, width=16, frozen=False)
+        result = fit(fast, x, objective=CycleLoss(likelihood=weight), max_steps=60, progress=False)
+        error[weight], nats[weight] = fast.cycle_error(x).mean(), -fast.log_prob(x).mean()
+    assert {"val_cycle_error", "val_nats", "val_loss"} <= {*result.history[-1]}
+    before = -flow.log_prob(x).mean()
+    assert nats[1.0] < before and nats[1.0] < nats[0.0] and max(error.values()) < Distilled(flow).cycle_error(x).mean()
+    with pytest.raises(ValueError, match="likelihood must be finite and at least 0, got -1"):
+        CycleLoss(likelihood=-1)
 
 
 def test_contexts_reach_the_network():

@@ -18,15 +18,18 @@ class Distilled(Density):
     .. math:: \hat x = G(z), \qquad \text{cycle error} = \tfrac1D \lVert x - G(T(x)) \rVert^2
 
     For flows that are slow to invert, such as `MAF`. Train it by ``fit(distilled, x, objective=CycleLoss())``. The flow
-    is copied and not trained any more. `log_prob` is the density of the flow; the samples of G only resemble it, and
-    have no density of their own. `cycle_error` tells how far G is off for data, `sampling_error` for the latents that
-    samples are made of. The second is larger if some of them are unlike those of the training data; train on samples of
-    the flow then.
+    is copied and, unless `frozen` is false, not trained any more. `log_prob` is the density of the flow; the samples of
+    G only resemble it, and have no density of their own. `cycle_error` tells how far G is off for data,
+    `sampling_error` for the latents that samples are made of. The second is larger if some of them are unlike those of
+    the training data; train on samples of the flow then.
 
     Args:
         flow: a trained flow of continuous vectors.
         width: hidden units in each layer of the network.
         depth: hidden layers of the network.
+        frozen: whether the flow is left as it is. If false, the cycle error has gradients into the copy, `flow`, too,
+            which becomes a flow that the network can invert. Alone that would spoil its density: train it by
+            ``CycleLoss(likelihood=1.0)``.
 
     Raises:
         TypeError: if it is no flow.
@@ -43,7 +46,7 @@ class Distilled(Density):
         (torch.Size([5, 3]), torch.Size([4]))
     """
 
-    def __init__(self, flow: Flow, *, width: int = 128, depth: int = 2) -> None:
+    def __init__(self, flow: Flow, *, width: int = 128, depth: int = 2, frozen: bool = True) -> None:
         if not isinstance(flow, Flow):
             raise TypeError(f"flow must be a Flow, got {flow!r}")
         if len(flow.event_shape) != 1 or flow.dequantize is not None:
@@ -51,7 +54,8 @@ class Distilled(Density):
             raise ValueError(f"flow must be a flow of continuous vectors (D,), got {what}; sample it as it is")
         context_shape = example_context_shape(flow)
         super().__init__(flow.event_shape, context_shape=context_shape)
-        self.flow: Flow = copy.deepcopy(flow).eval().requires_grad_(False)
+        self.frozen = frozen
+        self.flow: Flow = copy.deepcopy(flow).eval().requires_grad_(not frozen)
         context_channels = 0 if context_shape is None else context_shape[0]
         self.net = MLP(self.dims + context_channels, self.dims, width=width, depth=depth).to(flow.base.sample(0))
 
@@ -72,9 +76,9 @@ class Distilled(Density):
         return x
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of the network; the flow stays in evaluation mode."""
+        """Set the mode of the network; a frozen flow stays in evaluation mode."""
         super().train(mode)
-        self.flow.eval()
+        self.flow.train(mode and not self.frozen)
         return self
 
     def reverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -85,7 +89,7 @@ class Distilled(Density):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return `cycle_error`, which training minimizes."""
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             z = self.flow.encode(x, context)
             target, _ = self.flow.preprocessing(x)
         return _mean_square(target - self.reverse(z, context))

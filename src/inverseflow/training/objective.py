@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inverseflow.data import Batch
 from inverseflow.densities import Density
+from inverseflow.utils.arguments import finite_number
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,27 @@ class MaximumLikelihood:
 class CycleLoss:
     """Minimize the mean squared error of the network of a `Distilled` flow.
 
+    Args:
+        likelihood: weight of −log p(x) beside it, for a flow that is not frozen.
+
     Example:
         >>> from inverseflow.flows import MAF, Distilled
         >>> CycleLoss()(Distilled(MAF((2,))), Batch(torch.zeros(5, 2))).named()
         {'cycle_error': tensor(0.)}
     """
 
+    likelihood: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "likelihood", finite_number("likelihood", self.likelihood, at_least=0))
+
     def __call__(self, model: Density, batch: Batch, /) -> Loss:
         """Return the mean over a batch."""
         error = model(batch.x, batch.context).mean()
-        return Loss(error, {"cycle_error": error})
+        if not self.likelihood:
+            return Loss(error, {"cycle_error": error})
+        nats = -model.log_prob(batch.x, batch.context).mean()
+        return Loss(error + self.likelihood * nats, {"cycle_error": error, "nats": nats})
 
 
 @dataclass(frozen=True)
