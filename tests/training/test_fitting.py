@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import inverseflow
-from inverseflow import flows
+from inverseflow import densities, flows
 from inverseflow.bijections import ActNorm, Compose, LUConv1x1
 from inverseflow.errors import CheckpointError, DataError, InverseFlowError, NonFiniteError, OptionError, RunError
 from inverseflow.flows import Flow
@@ -321,3 +321,31 @@ def test_a_loss_that_is_not_finite_ends_with_the_best_model_so_far(monkeypatch):
 def test_a_density_without_parameters_is_refused():
     with pytest.raises(InverseFlowError, match="has no parameters to train"):
         trained(Flow(Compose(), (2,)), line()[0])
+
+
+@pytest.mark.parametrize(
+    ("density", "x", "message"),
+    [
+        (nsf, torch.randint(9, (200, 2)), r"columns 0, 1 \(whole numbers\).*\[0, 1\]"),
+        (nsf, torch.randint(9, (200, 2)).float() / 10, r"columns 0, 1 \(steps of 0.1\)"),
+        (
+            lambda: nsf(integer_columns=[1]),
+            torch.stack([torch.arange(200.0) // 20, torch.arange(200.0) % 7], 1),
+            r"in the columns 0 \(whole numbers\), where .* integer_columns=\[0\], which dequantizes",
+        ),
+        (
+            lambda: densities.MADE((1, 3), width=8),
+            torch.randint(9, (200, 1, 3)),
+            "x holds whole numbers only, .* with levels",
+        ),
+    ],
+)
+def test_whole_numbers_in_a_density_of_real_numbers_are_warned_of_once(density, x, message):
+    with pytest.warns(UserWarning, match=message) as warned:
+        trained(density(), x, max_steps=1)
+    assert len(warned) == 1
+
+
+def test_dequantized_and_continuous_columns_are_not_warned_of():
+    x = torch.stack([torch.arange(200.0) % 7, torch.randn(200)], 1)
+    trained(nsf(integer_columns=[0]), x, max_steps=1)

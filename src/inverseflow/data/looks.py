@@ -119,7 +119,7 @@ def look_at(
     continuous = {name: column for name, column in columns.items() if name not in lattices}
     without = [*_atoms(continuous), *_dependency(continuous)]
     if policy != "dequantize":
-        without = [f"{_on(lattices)}: dequantize (lattice='dequantize', --lattice dequantize)"] * bool(
+        without = [f"{lattices_in_words(lattices)}: dequantize (lattice='dequantize', --lattice dequantize)"] * bool(
             lattices
         ) + without
     if without and policy != "ignore":
@@ -129,13 +129,15 @@ def look_at(
         )
     notes = [f"columns without a density, modeled as continuous: {'; '.join(without)}"] if without else []
     if policy == "dequantize" and lattices:
-        notes.append(f"columns on lattices, dequantized so that their probability is modeled: {_on(lattices)}")
+        notes.append(
+            f"columns on lattices, dequantized so that their probability is modeled: {lattices_in_words(lattices)}"
+        )
     return {} if policy == "ignore" else lattices, (*notes, *_repeats(continuous))
 
 
-def _on(lattices: Mapping[str, Lattice]) -> str:
+def lattices_in_words(lattices: Mapping[Any, Lattice]) -> str:
     """Return which columns lie on which lattices."""
-    by_kind: dict[str, list[str]] = {}
+    by_kind: dict[str, list[Any]] = {}
     for name, lattice in lattices.items():
         by_kind.setdefault(str(lattice), []).append(name)
     return ", ".join(f"{listed_columns(names)} ({kind})" for kind, names in by_kind.items())

@@ -5,6 +5,7 @@ None uses any code of the densities.
 
 import io
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from inverseflow.errors import MissingPackageError
 from inverseflow.utils.packages import packages_for
 
 _ORDER = 16
-_SEGMENTS = 64  # at a time
+_SAMPLES = 2**18  # at a time
 _ROUNDING = 1 / 12  # variance of rounding to whole levels
 
 
@@ -65,7 +66,7 @@ def linear_predictor_bits(train: Tensor, test: Tensor, levels: int, order: int =
     weights = torch.linalg.solve(matrix, covariances[1:])
     deviation = (covariances[0] - weights @ covariances[1:]).clamp_min(_ROUNDING).sqrt()
     total = 0.0
-    for chunk in test.split(_SEGMENTS):
+    for chunk in _chunks(test):
         centered = chunk.double() - mean
         predicted = F.conv1d(F.pad(centered, (order, -1)), weights.flip(0)[None, None])
         low = ((centered - 0.5 - predicted) / deviation).where(chunk > 0, -math.inf)
@@ -99,10 +100,15 @@ def flac_bits(test: Tensor, levels: int, sampling_rate: int) -> float:
 def _lagged(segments: Tensor, mean: Tensor, lag: int) -> Tensor:
     """Return the covariance of levels at a lag within segments, divided by their whole number."""
     total = torch.zeros((), dtype=torch.float64)
-    for chunk in segments.split(_SEGMENTS):
+    for chunk in _chunks(segments):
         centered = (chunk.double() - mean).flatten(1)
-        total += (centered[:, lag:] * centered[:, : centered.shape[1] - lag]).sum()
+        total += (centered[:, lag:] * centered[:, : max(0, centered.shape[1] - lag)]).sum()
     return total / segments.numel()
+
+
+def _chunks(segments: Tensor) -> Sequence[Tensor]:
+    chunks: Sequence[Tensor] = segments.split(max(1, _SAMPLES // segments.shape[2]))
+    return chunks
 
 
 def _log_mass(low: Tensor, high: Tensor) -> Tensor:

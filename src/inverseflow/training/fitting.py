@@ -1,6 +1,7 @@
 """Train a density from Python: `fit`."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,8 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from inverseflow.data import LabelCondition, Splits, as_splits
-from inverseflow.data.looks import listed_columns
+from inverseflow.data import LabelCondition, Splits, TensorExamples, as_splits
+from inverseflow.data.looks import find_lattice, lattices_in_words, listed_columns
 from inverseflow.densities import Density
 from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
@@ -40,6 +41,7 @@ _BATCH = 256
 _VALIDATIONS = 20
 _ROWS = 200
 _INITIALIZATION = 10_000
+_LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def fit(
     Args:
         density: the density.
         x: examples ``(N, *event_shape)``: a tensor, an array, a data frame, a map-style data set of x or of pairs
-            (x, context), or `inverseflow.data.Splits`.
+            (x, context), or `inverseflow.data.Splits`. Whole numbers and other equal steps in a density of real numbers
+            are warned of: they have no such density.
         context: one context for each example: numbers ``(N, K)``, a data frame, or N labels, which are whole numbers
             from 0 to K - 1 or text.
         validation: share of the examples that is held out to find the best weights.
@@ -179,6 +182,8 @@ def fit(
         quiet=not progress,
     )
     objective = objective or MaximumLikelihood()
+    if isinstance(objective, MaximumLikelihood) and splits is not x:  # splits have been looked at
+        _warn_of_lattices(density, splits)
     density.train()
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # training seeds the generators
@@ -276,6 +281,34 @@ def _could_take_contexts(density: Density) -> bool:
     """Return whether a density that was built without contexts would have ignored them silently."""
     options = {} if density.config is None else density.config["options"]
     return isinstance(density, Flow) or "context_channels" in options
+
+
+def _warn_of_lattices(density: Density, data: Splits[Any]) -> None:
+    """Warn of numbers in equal steps that a density takes for real numbers."""
+    if density.levels is not None or not isinstance(data.train, TensorExamples):
+        return
+    values = data.train.tensor().flatten(1)
+    precision = torch.finfo(values.dtype).eps
+    columns = values[:: -(-len(values) // _LOOKED_AT)].double().numpy()
+    if len(density.event_shape) > 1:
+        elements = columns.reshape(-1)
+        lattice = find_lattice(elements[:: -(-len(elements) // _LOOKED_AT)], precision)
+        found, remedy = f"holds {lattice} only", "give whole numbers from 0 on and build the density with levels"
+        found = "" if lattice is None else found
+    else:
+        names = data.columns or range(density.dims)
+        numbers = [place for place in range(density.dims) if place not in density.integer_columns]
+        lattices = {place: find_lattice(columns[:, place], precision) for place in numbers}
+        places = [place for place, lattice in lattices.items() if lattice is not None]
+        listed = lattices_in_words({names[place]: lattice for place in places if (lattice := lattices[place])})
+        found = f"lies on lattices in the columns {listed}" if places else ""
+        remedy = f"number the steps and build a flow such as nsf with integer_columns={places}, which dequantizes them"
+    if found:
+        warnings.warn(
+            f"x {found}, where a density of real numbers has no bound and training narrows its spikes; {remedy}, or "
+            "add noise as wide as the steps",
+            stacklevel=3,
+        )
 
 
 def _check_data(density: Density, data: Splits[Any]) -> None:

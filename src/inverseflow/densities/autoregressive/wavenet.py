@@ -153,13 +153,15 @@ class _GatedLayer(nn.Module):
 
     def __init__(self, width: int, kernel_size: int, dilation: int, *, has_residual: bool) -> None:
         super().__init__()
-        self.reach = (kernel_size - 1) * dilation
         self.conv = nn.Conv1d(width, 2 * width, kernel_size, dilation=dilation)
         self.residual = nn.Conv1d(width, width, 1, bias=False) if has_residual else None
 
     def forward(self, h: Tensor, term: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the input of the next layer and the output of this one, each ``(B, width, T)``."""
-        a = self.conv(F.pad(h, (self.reach, 0)))
+        (dilation,), (size,) = self.conv.dilation, self.conv.kernel_size
+        taps = min(size, 1 + (h.shape[2] - 1) // dilation)  # those before them see zeros only
+        padded = F.pad(h, ((taps - 1) * dilation, 0))
+        a = F.conv1d(padded, self.conv.weight[:, :, size - taps :], self.conv.bias, dilation=dilation)
         f, g = (a if term is None else a + term).tanh().chunk(2, 1)
         z = torch.addcmul(f, f, g)
         return (h if self.residual is None else h + self.residual(z)), z
