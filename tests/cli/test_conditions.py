@@ -194,9 +194,66 @@ def test_patience_ends_a_run_early_and_it_counts_as_finished(run, tmp_path):
     assert "unfinished" not in run("info", tmp_path / "run")[1]
 
 
+def test_the_mix_of_classes_is_chosen_when_a_table_is_sampled(points, run, tmp_path):
+    out = tmp_path / "s.csv"
+    words = ["--context", "t=0.5", "--mix", "north=1,south=2", "-n", 50]
+    code, text, _ = run("sample", points, *words, "-o", out)
+    with out.open() as file:
+        rows = [*csv.DictReader(file)]
+    contexts = Run(points).description().condition.encode([{"t": 0.5, "site": site} for site in ("north", "south")])
+    expected = Flow.from_pretrained(Run(points).model).eval()
+    expected = expected.sample(
+        50, contexts.repeat_interleave(torch.tensor([17, 33]), 0), generator=torch.Generator().manual_seed(0)
+    )
+
+    assert code == 0 and "s.csv: 17 of north, 33 of south" in text
+    assert [row["site"] for row in rows] == ["north"] * 17 + ["south"] * 33
+    found = torch.tensor([[float(row["a"]), float(row["b"])] for row in rows])
+    assert torch.equal(found, expected)
+    assert (
+        run("sample", points, "--context", "site=north", "--mix", "0.5=1,2=1", "-n", 4, "-o", tmp_path / "s.npz")[0]
+        == 0
+    )
+    assert np.load(tmp_path / "s.npz")["t"].tolist() == [0.5, 0.5, 2, 2]
+
+
+def test_the_mix_of_labels_is_chosen_when_images_are_sampled(labeled, run, tmp_path):
+    assert run("sample", labeled, "--mix", "7=3,1=2", "-n", 5, "-o", tmp_path / "s.pt")[0] == 0
+    contexts = torch.eye(10)[[7, 7, 7, 1, 1]]
+    expected = (
+        Flow.from_pretrained(Run(labeled).model).eval().sample(5, contexts, generator=torch.Generator().manual_seed(0))
+    )
+
+    assert torch.equal(torch.load(tmp_path / "s.pt"), expected)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["sample", "labeled", "--mix", "7=1,cat=1"], "there is no class 'cat': choose one of 0, 1, 2"),
+        (["sample", "labeled", "--mix", "7=1", "--label", 7], "--mix names the labels and their shares; leave --label"),
+        (
+            ["sample", "labeled", "--mix", "7=-1,1=2"],
+            "the share of '7' in the mix must be a finite number at least 0, got '-1'",
+        ),
+        (["sample", "labeled", "--mix", "7=nan"], "at least 0, got 'nan'"),
+        (["sample", "labeled", "--mix", "7=inf"], "at least 0, got 'inf'"),
+        (["sample", "labeled", "--mix", "7=0,1=0"], "the shares of the mix '7=0,1=0' are all 0: give one above 0"),
+        (["sample", "labeled", "--mix", "7"], "the mix '7' has no '=' in '7': write NAME=SHARE for each class"),
+        (["sample", "labeled", "--mix", "7=1,7=2"], "the mix '7=1,7=2' names '7' twice"),
+        (["sample", "trained", "--mix", "7=1"], "digits was trained without a condition; leave --mix out"),
+        (
+            ["sample", "points", "--mix", "north=1"],
+            "--mix is of one column of the context (t, site); give the values of",
+        ),
+        (
+            ["sample", "points", "--mix", "north=1", "--context", "t=1,site=north"],
+            "--mix is of one column of the context",
+        ),
+        (
+            ["sample", "points", "--mix", "west=1", "--context", "t=1"],
+            "'site' has no category 'west': choose one of north",
+        ),
         (["sample", "labeled"], "the samples of this run need --label: one of 0, 1, 2"),
         (["sample", "labeled", "--label", "cat"], "there is no class 'cat': choose one of 0, 1, 2"),
         (["sample", "labeled", "--context", "t=1"], "need --label"),
@@ -296,6 +353,22 @@ def test_rows_are_sampled_given_their_first_columns(table, points, run, tmp_path
     rows = [row.split(",") for row in out.read_text().splitlines()]
 
     assert rows[0] == ["a", "b"] and {row[0] for row in rows[1:]} == {"6.5"} and len({row[1] for row in rows}) == 21
+    gaps, filled = tmp_path / "gaps.csv", tmp_path / "filled.csv"
+    gaps.write_text("note,b,a\nx,,6.50\ny,3,\nz,1,7\n")
+    code, text, error = run("sample", folder, "--impute", gaps, "-n", 200, "-o", filled)
+    rows = [row.split(",") for row in filled.read_text().splitlines()]
+    assert code == 0 and rows[0] == ["draw", "note", "b", "a"] and len(rows) == 601
+    assert "2 missing cells of gaps.csv filled, 200 draws" in text and "1 row drawn from the conditional" in text
+    assert "1 row by importance resampling of 1000 candidates" in text
+    assert {row[3] for row in rows[1::3]} == {"6.5"} and {row[2] for row in rows[2::3]} == {"3.0"}
+    assert len({row[2] for row in rows[1::3]}) == 200 and {tuple(row[1:]) for row in rows[3::3]} == {
+        ("z", "1.0", "7.0")
+    }
+    for content, message in {"c\n1\n": "has none of the columns a, b", "a,b\n1,\nx,2\n": "holds 'x' in row 1"}.items():
+        gaps.write_text(content)
+        code, _, error = run("sample", folder, "--impute", gaps, "-o", filled)
+        assert code == 2 and message in error
+    assert "leave out other options" in run("sample", folder, "--impute", gaps, "--given", "a=1", "-o", filled)[2]
     refused = {
         "": "takes the first columns in the order a, b, got ''",
         "b=1": "takes the first columns in the order a, b, got 'b=1'",

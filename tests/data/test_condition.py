@@ -1,10 +1,13 @@
 """Conditions by name."""
 
+from itertools import product
+
 import pytest
 import torch
 import yaml
 
 from inverseflow.data import ColumnCondition, LabelCondition, condition_from_mapping
+from inverseflow.data.condition import mixed
 from inverseflow.errors import DataError
 
 CONDITION = ColumnCondition(("t", "site", "depth"), {"site": ("north", "south")})
@@ -38,6 +41,17 @@ def test_a_class_is_named_by_text_or_number():
     assert condition.encode([2, "3"]).argmax(1).tolist() == [2, 3]
     with pytest.raises(DataError, match="there is no class 4: choose one of 0, 1, 2, 3"):
         condition.encode([4])
+
+
+def test_the_counts_of_a_mix_are_the_whole_numbers_nearest_to_its_shares():
+    for n, shares in product((1, 2, 7), ([1, 1, 1], [0.2, 0.5, 0.3], [3, 0, 1e-3])):
+        counts = mixed(",".join(f"{name}={share}" for name, share in zip("abc", shares, strict=True)), n)
+        exact = [n * share / sum(shares) for share in shares]
+        possible = [each for each in product(range(n + 1), repeat=3) if sum(each) == n]
+        nearest = min(sum((a - b) ** 2 for a, b in zip(each, exact, strict=True)) for each in possible)
+        assert [*counts] == ["a", "b", "c"] and sum(counts.values()) == n
+        assert sum((a - b) ** 2 for a, b in zip(counts.values(), exact, strict=True)) == pytest.approx(nearest)
+    assert mixed('"a,b"=1, c=d=1', 3) == {"a,b": 2, "c=d": 1}
 
 
 @pytest.mark.parametrize("label", [-1, 4])

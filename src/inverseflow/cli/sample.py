@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from inverseflow.cli.arguments import Number, Output, Real, RunFolder, Whole
+from inverseflow.cli.arguments import File, Number, Output, Real, RunFolder, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_run, check_seed
 from inverseflow.errors import DataError, OptionError, RunError
 from inverseflow.utils.arguments import listed
@@ -32,7 +34,10 @@ def sample(
     number: Number | None = None,
     label: _Words = (),
     context: _Words = (),
+    mix: Annotated[str | None, Parameter(show_default=False)] = None,
     given: Annotated[str | None, Parameter(show_default=False)] = None,
+    impute: Annotated[File | None, Parameter(show_default=False)] = None,
+    candidates: Whole = 1000,
     length: Whole | None = None,
     temperature: Real = 1.0,
     output: Output | None = None,
@@ -51,7 +56,9 @@ def sample(
         inverseflow sample runs/digits --label 7
         inverseflow sample runs/digits --label all
         inverseflow sample runs/points --context "t=0.5" -n 1000 -o samples.csv
+        inverseflow sample runs/points --context "t=0.5" --mix "north=0.2,south=0.8" -n 1000 -o samples.csv
         inverseflow sample runs/maf --given "a=1.5,b=2" -n 1000 -o samples.csv
+        inverseflow sample runs/maf --impute gaps.csv -n 5 -o filled.csv
         inverseflow sample runs/audio --length 16000 -o samples.wav
 
     Args:
@@ -62,9 +69,16 @@ def sample(
             class. In a picture each of several labels has its row.
         context: context of the samples, NAME=VALUE for each of its columns, separated by commas, for a run with
             --context-columns; may be given several times. A part that holds a comma stands in double quotes.
+        mix: shares of classes in the samples, NAME=SHARE separated by commas: of as many labels, or of as many
+            categories or values of the one context column that --context leaves out. The counts are whole and add up to
+            --number. A .csv, .parquet or .npz file says in one more column which sample is of which.
         given: values of columns that the model has learned with the others, NAME=VALUE separated by commas; the others
             are drawn from their conditional density. Models do this whose columns follow in one order, if the first
             ones in it are given: made, rosenblatt, and maf and nsf-ar with --model.steps 1.
+        impute: a table in which cells are missing: it is written with them drawn given the others of their row, -n
+            times, by default once. Where --given could give these others the draws follow the conditional density;
+            elsewhere they are chosen among candidates by their weights, and it is said what those are worth.
+        candidates: candidates for each row of --impute that needs them.
         length: length of audio, in samples of its sampling rate, for a model that generates any (wavenet). By default
             that of a segment.
         temperature: standard deviation of the latent noise of a flow; of a density without an inverse it divides the
@@ -78,12 +92,20 @@ def sample(
         batch_size: number of samples drawn at a time.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
     """
-    check_counts(number=number, length=length, batch_size=batch_size)
+    check_counts(number=number, length=length, batch_size=batch_size, candidates=candidates)
     check_seed(seed)
     if temperature < 0:
         raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
     check_output(output, *dict.fromkeys((*_IMAGES, *_TABLES, *_AUDIO)))
     check_run(run)
+    if impute is not None:
+        if label or context or mix is not None or given is not None or length is not None or temperature != 1:
+            raise OptionError("--impute takes all from its file; leave out other options on what is sampled")
+        output = output or Path("samples.csv")
+        check_output(output, *(suffix for suffix in _TABLES if suffix != ".png"))
+        from inverseflow.cli.imputation import fill_in
+
+        return fill_in(run, impute, number or 1, candidates, output, seed, device)
     import torch
 
     from inverseflow import training
@@ -92,7 +114,8 @@ def sample(
     from inverseflow.training.words import counted
 
     data = training.describe(run)
-    contexts = _contexts(data, label, context)  # (conditions, K)
+    mixture = None if mix is None else _mixture(data, mix, number or _USUAL_NUMBER, label, context)
+    contexts = _contexts(data, label, context) if mixture is None else mixture.contexts  # (conditions, K)
     images = data.levels is not None and len(data.event_shape) == 3
     audio = data.sampling_rate is not None and data.levels is not None
     output = output or Path("samples.png" if images else "samples.wav" if audio else "samples.csv")
@@ -117,7 +140,8 @@ def sample(
     where = next(density.parameters()).device
     generator = torch.Generator(where).manual_seed(seed)
     known = {} if given is None else _given(density, data, given)
-    total = each if contexts is None else each * len(contexts)
+    counts = [each] if contexts is None else [each] * len(contexts) if mixture is None else [*mixture.counts.values()]
+    total = sum(counts)
     dtype = torch.float32 if density.levels is None else torch.uint8 if density.levels <= 256 else torch.int64
     try:
         samples = torch.empty(total, *density.event_shape, dtype=dtype)
@@ -125,7 +149,7 @@ def sample(
         of_length = "" if length is None else f" of --length {length}"
         raise OptionError(f"there is no memory for {counted(total, 'sample')}{of_length}; draw less") from error
     if contexts is not None:
-        contexts = contexts.repeat_interleave(each, 0).to(where)
+        contexts = contexts.repeat_interleave(torch.tensor(counts), 0).to(where)
     for start in range(0, total, batch_size):
         size = min(batch_size, total - start)
         own = None if contexts is None else contexts[start : start + size]
@@ -135,15 +159,16 @@ def sample(
             drawn = density.sample(size, own, temperature=temperature, generator=generator)
         samples[start : start + size] = drawn
     if images:
-        _write_images(output, samples, data.levels or 0, each if rows else None)
+        _write_images(output, samples, data.levels or 0, each if rows and mixture is None else None)
     elif audio:
         _write_audio(output, samples, data)
     else:
         from inverseflow.cli.tables import write_rows
 
-        write_rows(output, samples, data)
+        write_rows(output, samples, data, None if mixture is None else mixture.column(data))
     are = "is" if total == 1 else "are"
-    print(f"{counted(total, 'sample')} at temperature {temperature:g} {are} in {output}")
+    of_each = "" if mixture is None else f": {', '.join(f'{n} of {name}' for name, n in mixture.counts.items())}"
+    print(f"{counted(total, 'sample')} at temperature {temperature:g} {are} in {output}{of_each}")
 
 
 def _contexts(data: Description, labels: tuple[str, ...], contexts: tuple[str, ...]) -> Tensor | None:
@@ -168,6 +193,51 @@ def _contexts(data: Description, labels: tuple[str, ...], contexts: tuple[str, .
         option = "--label" if labels else "--context"
         raise OptionError(f"{data.title} was trained without a condition; leave {option} out")
     return None
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """How many samples there are of each class or value of one column, and the context of each."""
+
+    name: str
+    values: Sequence[Any]
+    counts: dict[str, int]
+    contexts: Tensor
+
+    def column(self, data: Description) -> dict[str, Any]:
+        """Return the column that says which sample is of which class, under a name that is free."""
+        import numpy as np
+
+        name = self.name
+        while name in data.columns:
+            name += "_"
+        return {name: np.repeat(np.array(self.values), [*self.counts.values()])}
+
+
+def _mixture(data: Description, mix: str, number: int, labels: tuple[str, ...], contexts: tuple[str, ...]) -> _Mixture:
+    """Return the mixture that --mix names, or refuse it."""
+    from inverseflow.data import ColumnCondition, LabelCondition
+    from inverseflow.data.condition import mixed
+
+    condition = data.condition
+    if isinstance(condition, LabelCondition):
+        if labels or contexts:
+            raise OptionError("--mix names the labels and their shares; leave --label and --context out")
+        counts = mixed(mix, number)
+        return _Mixture("label", [*counts], counts, condition.encode([*counts]))
+    if isinstance(condition, ColumnCondition):
+        row = condition.named(contexts[0]) if contexts else {}
+        left = [name for name in condition.columns if name not in row]
+        if labels or len(contexts) > 1 or len(left) != 1:
+            names = ", ".join(condition.columns)
+            raise OptionError(
+                f"--mix is of one column of the context ({names}); give the values of all others by one --context"
+            )
+        counts = mixed(mix, number)
+        encoded = condition.encode([{**row, left[0]: name} for name in counts])
+        values = [*counts] if left[0] in condition.categories else [float(name) for name in counts]
+        return _Mixture(left[0], values, counts, encoded)
+    raise OptionError(f"{data.title} was trained without a condition; leave --mix out")
 
 
 def _write_audio(output: Path, levels: Tensor, data: Description) -> None:

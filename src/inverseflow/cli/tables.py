@@ -1,6 +1,7 @@
 """Write samples as tables."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from inverseflow.utils.files import atomic_write, write_torch
 from inverseflow.utils.packages import packages_for
 
 
-def write_rows(path: Path, rows: Tensor, data: Description) -> None:
+def write_rows(path: Path, rows: Tensor, data: Description, beside: Mapping[str, Any] | None = None) -> None:
     """Write samples ``(N, *event_shape)``, one in each row, as the suffix of the file says.
 
     Args:
         path: a file that ends in .csv, .parquet, .npz, .npy, .pt or .png.
         rows: the samples.
         data: names the columns and the categories, and says what numbers on lattices stand for.
+        beside: columns ``(N,)`` that are written behind them where columns have names.
     """
     flat = rows.flatten(1)
     names = data.columns or tuple(map(str, range(flat.shape[1])))
@@ -31,7 +33,8 @@ def write_rows(path: Path, rows: Tensor, data: Description) -> None:
         save_points(path, None, flat, names, f"samples of {data.title}")
     else:
         pairs = zip(names, flat.T.numpy(), strict=True)
-        write_columns(path, {name: _named(column, data.categories.get(name)) for name, column in pairs}, rows)
+        columns = {name: named(column, data.categories.get(name)) for name, column in pairs}
+        write_columns(path, {**columns, **(beside or {})}, rows)
 
 
 def write_columns(path: Path, columns: dict[str, Any], rows: Tensor) -> None:
@@ -62,7 +65,7 @@ def _write(path: Path, suffix: str, columns: dict[str, Any], rows: Tensor) -> No
                 np.savez_compressed(file, **columns)
 
 
-def _named(column: Any, categories: tuple[str, ...] | None) -> Any:
+def named(column: Any, categories: tuple[str, ...] | None) -> Any:
     """Return numbers of categories as their names."""
     if categories is None:
         return column

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol
 
 import torch
@@ -135,6 +136,14 @@ class ColumnCondition:
         Raises:
             DataError: as `encode`, or if the text has another form.
         """
+        return self.encode([self.named(text)])
+
+    def named(self, text: str) -> dict[str, str]:
+        """Return what text such as ``"t=0.5,site=north"`` names, without looking at columns and values.
+
+        Raises:
+            DataError: if a part has no "=", or a column stands there twice.
+        """
         row: dict[str, str] = {}
         for part in listed(text) or [""]:
             name, equals, value = (piece.strip() for piece in part.partition("="))
@@ -144,7 +153,7 @@ class ColumnCondition:
                     f"the context {text!r} {problem}: write NAME=VALUE for each of {', '.join(self.columns)}"
                 )
             row[name] = value
-        return self.encode([row])
+        return row
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for `condition_from_mapping`."""
@@ -171,6 +180,42 @@ def condition_from_mapping(mapping: Mapping[str, Any]) -> Condition:
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{mapping!r} describes no condition: write it with to_mapping()") from error
     raise DataError(f"unknown kind of condition {mapping['kind']!r}: choose label or columns")
+
+
+def mixed(text: str, n: int) -> dict[str, int]:
+    """Return how many of n samples each class has, from shares such as ``"cat=0.2,dog=0.8"``.
+
+    Shares are relative to each other. The whole numbers next to them, which add up to n, are those of the largest
+    remainders; of equal ones the first.
+
+    Raises:
+        DataError: if a part is no NAME=SHARE, a name stands there twice, or the shares are no numbers at least 0 with
+            one above.
+
+    Example:
+        >>> mixed("cat=0.2,dog=0.8", 7)
+        {'cat': 1, 'dog': 6}
+    """
+    shares: dict[str, Fraction] = {}
+    for part in listed(text) or [""]:
+        name, equals, value = (piece.strip() for piece in part.rpartition("="))
+        if not equals or name in shares:
+            problem = f"names {name!r} twice" if equals else f"has no '=' in {part!r}"
+            raise DataError(f"the mix {text!r} {problem}: write NAME=SHARE for each class, separated by commas")
+        try:
+            shares[name] = Fraction(str(float(value)))
+        except ValueError:  # also of inf and nan
+            shares[name] = Fraction(-1)
+        if shares[name] < 0:
+            raise DataError(f"the share of {name!r} in the mix must be a finite number at least 0, got {value!r}")
+    whole = sum(shares.values())
+    if not whole:
+        raise DataError(f"the shares of the mix {text!r} are all 0: give one above 0")
+    exact = {name: n * share / whole for name, share in shares.items()}
+    counts = {name: math.floor(value) for name, value in exact.items()}
+    for name in sorted(exact, key=lambda name: counts[name] - exact[name])[: n - sum(counts.values())]:
+        counts[name] += 1
+    return counts
 
 
 def few(names: Sequence[str]) -> str:

@@ -207,14 +207,15 @@ def encode_columns(table: Columns, names: Sequence[str], categorical: Sequence[s
         if column.ndim != 1 or column.dtype.kind not in "biufOUS":
             kind = "dates or times" if column.dtype.kind in "mM" else f"{column.dtype} of shape {column.shape}"
             raise DataError(f"the column {name!r} of {where} holds {kind}: convert it to numbers, or leave it out")
-        numbers = None if name in categorical or column.dtype.kind == "b" else _numbers(name, column, where)
+        numbers = None if name in categorical or column.dtype.kind == "b" else numbers_of(name, column, where)
         if numbers is None:
             column, categories[name] = _categories(name, column, where)
             encoded.append(column)
             continue
         if infinite := np.flatnonzero(~(np.abs(numbers) <= np.finfo(np.float32).max)).tolist():
             raise DataError(
-                f"the column {name!r} of {where} is infinite or above 3.4e38 in {_rows(infinite)}: leave these rows out"
+                f"the column {name!r} of {where} is infinite or above 3.4e38 in {rows_in_words(infinite)}: "
+                "leave these rows out"
             )
         encoded.append(numbers)
     count = len(next(iter(table.values())))
@@ -222,7 +223,7 @@ def encode_columns(table: Columns, names: Sequence[str], categorical: Sequence[s
     return EncodedColumns(tuple(names), values + 0.0, categories)  # −0 + 0 is 0
 
 
-def _numbers(name: str, column: Array, where: str) -> npt.NDArray[np.float64] | None:
+def numbers_of(name: str, column: Array, where: str) -> npt.NDArray[np.float64] | None:
     """Return a column as numbers, or None if it is all text or all truth values."""
     if column.dtype.kind in "iuf":
         return column.astype(np.float64)
@@ -239,8 +240,8 @@ def _numbers(name: str, column: Array, where: str) -> npt.NDArray[np.float64] | 
         return None
     if refused:
         raise DataError(
-            f"the column {name!r} of {where} holds {column[refused[0]]!r} in {_rows(refused)}, but numbers elsewhere: "
-            "repair it, or name it among categorical_columns (--categorical-columns)"
+            f"the column {name!r} of {where} holds {column[refused[0]]!r} in {rows_in_words(refused)}, but numbers "
+            "elsewhere: repair it, or name it among categorical_columns (--categorical-columns)"
         )
     return np.array(values)
 
@@ -268,17 +269,18 @@ def _categories(name: str, column: Array, where: str) -> tuple[Array, tuple[str,
 
 def refuse_missing(table: Columns, where: str) -> None:
     """Refuse missing values, naming their columns and rows."""
-    missing = {name: np.flatnonzero(_missing(column)).tolist() for name, column in table.items()}
-    found = [f"{name!r} in {_rows(rows)}" for name, rows in missing.items() if rows]
+    missing = {name: np.flatnonzero(missing_cells(column)).tolist() for name, column in table.items()}
+    found = [f"{name!r} in {rows_in_words(rows)}" for name, rows in missing.items() if rows]
     if found:
         raise DataError(f"{where} has no value of {', '.join(found)}: leave these columns or rows out, or fill them in")
 
 
-def _missing(column: Array) -> Array:
+def missing_cells(column: Array) -> npt.NDArray[np.bool_]:
+    """Return which values of a column ``(N,)`` are missing."""
     if column.dtype.kind == "f":
-        return np.isnan(column)
+        return np.asarray(np.isnan(column))
     if column.dtype.kind in "mM":
-        return np.isnat(column)
+        return np.asarray(np.isnat(column))
     if column.dtype.kind in "OUS":
         return np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
     return np.zeros(len(column), dtype=bool)
@@ -293,7 +295,7 @@ def _is_missing(value: Any) -> bool:
     )
 
 
-def _rows(rows: Sequence[int]) -> str:
+def rows_in_words(rows: Sequence[int]) -> str:
     """Return the count and the first three rows, counted from 0."""
     shown = ", ".join([*map(str, rows[:3]), *(["..."] if len(rows) > 3 else [])])
     return f"{len(rows)} rows (counted from 0: {shown})" if len(rows) > 1 else f"row {shown} (counted from 0)"

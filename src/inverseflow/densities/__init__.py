@@ -6,6 +6,7 @@ from inverseflow.densities.density import BITS_PER_DIM, BITS_PER_SAMPLE, NATS, D
 from inverseflow.densities.distribution import DensityDistribution
 from inverseflow.densities.export import export_onnx, exportable
 from inverseflow.densities.gaussian_mixture import GaussianMixture
+from inverseflow.densities.imputation import Imputation, impute
 from inverseflow.densities.pretrained import load, save
 from inverseflow.densities.registry import create, density_class, names, option_names, register
 from inverseflow.densities.vae import VAE
@@ -21,6 +22,7 @@ __all__ = [
     "Density",
     "DensityDistribution",
     "GaussianMixture",
+    "Imputation",
     "Likelihood",
     "Metric",
     "PixelCNN",
@@ -30,6 +32,7 @@ __all__ = [
     "density_class",
     "export_onnx",
     "exportable",
+    "impute",
     "load",
     "names",
     "option_names",

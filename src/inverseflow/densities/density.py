@@ -168,7 +168,7 @@ class Density(nn.Module, ABC):
     def sample_given(
         self,
         n: int,
-        given: Mapping[int, float],
+        given: Mapping[int, float | Tensor],
         context: Tensor | None = None,
         *,
         temperature: float = 1.0,
@@ -181,13 +181,15 @@ class Density(nn.Module, ABC):
 
         Args:
             n: number of samples.
-            given: the values of some elements by their indices in the flat event, such as the columns of a table.
+            given: the values of some elements by their indices in the flat event, such as the columns of a table: a
+                number, or a tensor ``(n,)`` of one for each sample. `impute` is for rows with different gaps.
             context: as for `sample`.
             temperature: as for `sample`.
             generator: source of the noise.
 
         Raises:
-            ValueError: if the density has no such order, or other elements come before those that are given.
+            ValueError: if the density has no such order, other elements come before those that are given, or a value is
+                not finite.
 
         Example:
             >>> MAF((3,), steps=1).sample_given(2, {0: 1.5})[:, 0]
@@ -206,20 +208,26 @@ class Density(nn.Module, ABC):
                 f"got {sorted(given)}; give all before the last of them, or train with them as context"
             )
         n, context, temperature = self._sampling_args(n, context, temperature)
-        values = [finite_number(f"the given element {place}", given[place]) for place in first]
+        values = torch.zeros(n, len(first), dtype=torch.float64, device="cpu")
+        for column, place in enumerate(first):
+            values[:, column] = _given_values(place, given[place], n)
         return self._sample_given(n, first, values, context, temperature, generator)
 
     def _sample_given(
         self,
         n: int,
         first: list[int],
-        values: list[float],
+        values: Tensor,
         context: Tensor | None,
         temperature: float,
         generator: Generator | None,
     ) -> Tensor:
-        """Draw data whose first elements in `given_order` have these values, where that is not None."""
+        """Draw data whose first elements in `given_order` have these values ``(n, K)``, where that is not None."""
         raise NotImplementedError
+
+    def _log_density(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Return the log density ``(B,)`` of real numbers, also in place of whole numbers that are dequantized."""
+        return self.log_prob(x, context)
 
     @property
     def has_rsample(self) -> bool:
@@ -337,3 +345,13 @@ def example_context_shape(density: Density) -> Shape | None:
         return density.context_shape
     found = [density._context_channels, *(getattr(module, "context_channels", None) for module in density.modules())]
     return next(((channels,) for channels in found if channels is not None), None)
+
+
+def _given_values(place: int, value: float | Tensor, n: int) -> float | Tensor:
+    """Return the values of a given element, one or ``(n,)``, or raise if they are none."""
+    if not (isinstance(value, Tensor) and value.ndim):
+        return finite_number(f"the given element {place}", value)
+    if value.shape != (n,) or not bool(value.isfinite().all()):
+        found = "some that are not" if value.shape == (n,) else f"a tensor of shape {tuple(value.shape)}"
+        raise ValueError(f"the given element {place} must be a number or ({n},) finite numbers, got {found}")
+    return value.cpu()

@@ -175,7 +175,7 @@ class Flow(Density):
         self,
         n: int,
         first: list[int],
-        values: list[float],
+        values: Tensor,
         context: Tensor | None,
         temperature: float,
         generator: Generator | None,
@@ -185,7 +185,7 @@ class Flow(Density):
                 f"columns of whole numbers can't be given, got {sorted(whole)}; train with them as context"
             )
         x, _ = self.sample_with_log_prob(n, context, temperature=temperature, generator=generator)
-        given = torch.tensor(values, dtype=x.dtype, device=x.device)
+        given = values.to(x)
         x[:, first] = given
         z = self.base.sample(n, temperature=temperature, generator=generator)
         z[:, first] = self._to_latent(x, context)[0][:, first]  # which the other elements of x don't change

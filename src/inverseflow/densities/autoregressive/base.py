@@ -210,17 +210,18 @@ class AutoregressiveDensity(Density):
         self,
         n: int,
         first: list[int],
-        values: list[float],
+        values: Tensor,
         context: Tensor | None,
         temperature: float,
         generator: Generator | None,
     ) -> Tensor:
         if self.levels is not None:
-            for value in values:  # a conversion to uint8 would take any
-                if not (value.is_integer() and 0 <= value < self.levels):
-                    raise ValueError(f"a given level must be a whole number from 0 to {self.levels - 1}, got {value:g}")
+            wrong = (values != values.floor()) | (values < 0) | (values >= self.levels)  # uint8 would take any
+            if bool(wrong.any()):
+                value = values[wrong][0]
+                raise ValueError(f"a given level must be a whole number from 0 to {self.levels - 1}, got {value:g}")
         x, known = self._blank(n), torch.zeros(self.event_shape, dtype=torch.bool, device=self._blank(1).device)
-        x.view(n, -1)[:, first] = torch.tensor(values, device=x.device).to(x.dtype)
+        x.view(n, -1)[:, first] = values.to(x)
         known.view(-1)[first] = True
         return self.complete(x, known, context, temperature=temperature, generator=generator)
 
