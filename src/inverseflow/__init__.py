@@ -5,7 +5,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inverseflow import bijections, data, densities, distributions, flows, inference, interop, nets, ops, training
+    from inverseflow import (
+        bijections,
+        data,
+        densities,
+        distributions,
+        estimators,
+        flows,
+        inference,
+        interop,
+        nets,
+        ops,
+        training,
+    )
     from inverseflow.bijections import CausalConv2d, InverseConv2d
     from inverseflow.densities import Density
     from inverseflow.flows import Flow, Glow, InverseFlow
@@ -27,6 +39,7 @@ __all__ = [
     "data",
     "densities",
     "distributions",
+    "estimators",
     "fit",
     "flows",
     "inference",
@@ -43,6 +56,7 @@ _FLOORS = (
     "data",
     "densities",
     "distributions",
+    "estimators",
     "flows",
     "inference",
     "interop",

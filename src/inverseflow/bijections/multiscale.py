@@ -70,15 +70,21 @@ class Multiscale(Bijection):
             for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
         }
 
-    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        latents: list[Tensor] = []
-        total: LogDet = 0.0
+    def by_scale(self, x: Tensor, context: Tensor | None = None) -> list[tuple[Tensor, LogDet]]:
+        """Return the flat latent of each scale, the finest first, with the log-determinant of the scale's layers.
+
+        Unlike `forward`, it does not check its arguments.
+        """
+        parts: list[tuple[Tensor, LogDet]] = []
         for scale, shape in zip(self.scales, self.latent_shapes, strict=True):
             x, log_det = scale(x, context)
-            total = total + log_det
             x, leaving = x.tensor_split([x.shape[1] - shape[0]], dim=1)  # at the last scale, everything leaves
-            latents.append(leaving.flatten(1))
-        return torch.cat(latents, dim=1), total
+            parts.append((leaving.flatten(1), log_det))
+        return parts
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
+        latents, log_dets = zip(*self.by_scale(x, context), strict=True)
+        return torch.cat(latents, dim=1), sum(log_dets)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         sizes = [math.prod(shape) for shape in self.latent_shapes]

@@ -30,7 +30,7 @@ from inverseflow.densities import Density, DensityDistribution, Likelihood, load
 from inverseflow.densities.density import example_context_shape
 from inverseflow.distributions import Base, StandardNormal
 from inverseflow.distributions.independent import Independent
-from inverseflow.errors import LayerError
+from inverseflow.errors import LayerError, OptionError
 
 
 class Flow(Density):
@@ -122,6 +122,60 @@ class Flow(Density):
         log_prob: Tensor = self._log_density(x, context) + log_det
         return log_prob
 
+    def log_prob_at_center(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log density ``(B,)`` at the middle of the unit interval of each whole number, instead of at noise.
+
+        It is a score that depends on the datum alone, and neither exact nor a bound. Without whole numbers it is
+        `log_prob`.
+
+        Arguments as for `log_prob`.
+        """
+        if self.dequantize is None:
+            return self.log_prob(x, context)
+        x, log_det = self._centered(x)
+        return self._log_density(x, context) + log_det
+
+    def log_prob_by_scale(self, x: Tensor, context: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what the preprocessing and each scale contribute to `log_prob_at_center`, each ``(B,)``.
+
+        A scale contributes the log density of the latent that leaves there, and the log-determinant of its layers; the
+        learned prior of what leaves is one of these. The sum of all is the log density.
+
+        Arguments as for `log_prob`.
+
+        Raises:
+            OptionError: if the base density of several scales does not fall apart into dimensions.
+
+        Example:
+            >>> flow, x = ImageFlow((1, 8, 8), scales=2, steps=1, width=8), torch.randint(256, (5, 1, 8, 8))
+            >>> parts = flow.log_prob_by_scale(x)
+            >>> list(parts), torch.allclose(sum(parts.values()), flow.log_prob_at_center(x))
+            (['preprocessing', 'scale_1', 'scale_2'], True)
+        """
+        context = self._embed(context, x)
+        x, log_det_of_levels = self._centered(x)
+        x, log_det = self.preprocessing(x, context)
+        x = x if self.dequantize is None else x.to(self._layer_dtype())
+        multiscale = self.bijection if isinstance(self.bijection, Multiscale) else None
+        scales = [self.bijection(x, context)] if multiscale is None else multiscale.by_scale(x, context)
+        parts = {"preprocessing": torch.zeros(len(x), device=x.device) + log_det + log_det_of_levels}
+        for name, (z, log_det) in zip(self.latent_slices, scales, strict=True):
+            if multiscale is None:
+                base = self.base
+            elif isinstance(self.base, Independent):
+                base = type(self.base)(z.shape[1])
+            else:
+                raise OptionError(f"{type(self.base).__name__} is no density of independent dimensions: use log_prob")
+            parts[name] = base.log_prob(z.flatten(1)) + log_det
+        return parts
+
+    def _centered(self, x: Tensor) -> tuple[Tensor, float]:
+        """Return data with whole numbers at the middle of their interval, and the log-determinant of the levels."""
+        self._check_batch(x, self.event_shape)
+        if self.dequantize is None:
+            return x, 0.0
+        return self.dequantize.center(x), 0.0 if self.levels is None else -self.dims * math.log(self.levels)
+
     @torch.no_grad()
     def sample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
@@ -203,9 +257,7 @@ class Flow(Density):
         Returns:
             ``(B, D)``; `latent_slices` tells the scales apart.
         """
-        self._check_batch(x, self.event_shape)
-        x = x if self.dequantize is None else self.dequantize.center(x)
-        return self._to_latent(x, context)[0]
+        return self._to_latent(self._centered(x)[0], context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the data ``(B, *event_shape)`` that have these latents ``(B, D)``."""

@@ -35,7 +35,7 @@ OPTIONAL = {
     "matplotlib": Package("matplotlib", "train", "plots"),
     "PIL": Package("pillow", "train", "reading and writing images"),
     "pyarrow": Package("pyarrow", "train", "CSV and Parquet files"),
-    "sklearn": Package("scikit-learn", "train", "the data sets digits, two-moons and swiss-roll"),
+    "sklearn": Package("scikit-learn", "train", "estimators, and the data sets digits, two-moons and swiss-roll"),
     "soundfile": Package("soundfile", "audio", "the FLAC baseline of audio"),
     "rdkit": Package("rdkit", "molecules", "the experiment with molecules"),
     "selfies": Package("selfies", "molecules", "the experiment with molecules"),

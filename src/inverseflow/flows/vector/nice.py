@@ -28,6 +28,8 @@ class NICE(VectorFlow):
         event_shape: the shape ``(D,)`` of a vector of at least 2 columns.
         base: ``"logistic"`` or ``"normal"``, the density of every latent.
         mask: ``"alternating"`` or ``"halves"``; see `NSF`.
+        scale: whether there is the last scale. Without it and ``standardize`` every flow preserves volume, so that the
+            densities of several can be told by the norm of the latent.
         options: as for `NSF`, but with 4 ``steps``, and no ``linear`` map unless there is one given.
 
     Raises:
@@ -49,13 +51,14 @@ class NICE(VectorFlow):
         *,
         base: BaseName = "logistic",
         mask: MaskName = "alternating",
+        scale: bool = True,
         **options: Unpack[VectorKwargs],
     ) -> None:
         build_coupling = alternating(Additive(), mask)
 
         def build(channels: int, index: int, options: VectorOptions) -> Bijection:
             coupling = build_coupling(channels, index, options)
-            return coupling if index < options.steps - 1 else Compose(coupling, ActNorm(channels))
+            return coupling if index < options.steps - 1 or not scale else Compose(coupling, ActNorm(channels))
 
         one_of("base", base, get_args(BaseName))
         dims = whole_shape("event_shape", event_shape)[0]

@@ -1,0 +1,27 @@
+"""Densities as scikit-learn estimators: outlier detectors and classifiers.
+
+They need scikit-learn, which the extra ``inverseflow[train]`` brings.
+"""
+
+from inverseflow.utils.packages import packages_for
+
+with packages_for("inverseflow.estimators"):
+    import sklearn  # noqa: F401
+
+from inverseflow.estimators.classifier import GenerativeClassifier
+from inverseflow.estimators.hierarchical import HierarchicalOutlierDetector, log_prob_by_scale
+from inverseflow.estimators.incremental import LowRankOvAClassifier, OvAClassifier, stored_bytes
+from inverseflow.estimators.outliers import DensityOutlierDetector
+from inverseflow.estimators.threshold import Threshold, false_alarm_threshold
+
+__all__ = [
+    "DensityOutlierDetector",
+    "GenerativeClassifier",
+    "HierarchicalOutlierDetector",
+    "LowRankOvAClassifier",
+    "OvAClassifier",
+    "Threshold",
+    "false_alarm_threshold",
+    "log_prob_by_scale",
+    "stored_bytes",
+]

@@ -1,0 +1,213 @@
+"""What the estimators share: rows to events, training, scores, and files."""
+
+import copy
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from typing_extensions import Self
+
+from inverseflow.densities import Density, create, load, save
+from inverseflow.errors import CheckpointError, DataError, OptionError
+from inverseflow.flows import Flow
+from inverseflow.training import fit
+from inverseflow.utils.files import write_json
+from inverseflow.utils.seeding import seeded
+
+Array = npt.NDArray[Any]
+Options = Mapping[str, Any]
+
+_ROWS_AT_ONCE = 1000
+_FILE = "estimator.json"
+_FITTING: Options = {"max_steps": 2000, "patience": 5, "progress": False}
+
+
+class DensityEstimator(BaseEstimator):  # type: ignore[misc]
+    """Base class of estimators that train densities of rows.
+
+    A subclass has the parameters `density`, `density_options`, `fit_options` and `random_state`, and names what
+    training leaves besides densities in `_learned`.
+    """
+
+    density: str | Density
+    density_options: Options | None
+    fit_options: Options | None
+    random_state: Any
+
+    _learned: ClassVar[tuple[str, ...]]
+    """Attributes that training sets: numbers, arrays and tuples of them."""
+
+    def _checked(self, X: Any, y: Any = "no_validation", *, reset: bool = False, **checks: Any) -> Any:
+        """Return X as a finite array ``(N, D)``, and y if it is given; an image is a row of its pixels."""
+        if not isinstance(X, (list, tuple)) and getattr(X, "ndim", 2) > 2:
+            X = np.asarray(X).reshape(len(X), -1)
+        return validate_data(self, X, y, reset=reset, dtype="numeric", **checks)
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _built(self, columns: int, seed: int, **options: Any) -> Density:
+        """Return a new density of rows, with weights of this seed, or a copy of the one that the user gave."""
+        options = {**(self.density_options or {}), **options}
+        if isinstance(self.density, Density):
+            if self.density_options:
+                raise OptionError("density_options are for a density by name: build the density with them instead")
+            if self.density.dims != columns:
+                raise DataError(
+                    f"the density takes events {self.density.event_shape}, which are {self.density.dims} numbers, and "
+                    f"X has {columns} columns: give as many"
+                )
+            return copy.deepcopy(self.density)
+        if not isinstance(self.density, str):
+            raise TypeError(f"density must be the name of a density or a Density, got {self.density!r}")
+        with seeded(seed, "weights"):
+            try:
+                return create(self.density, (columns,), **options)
+            except ValueError as error:
+                raise OptionError(f"{self.density!r} can't be built for n_features = {columns}: {error}") from error
+
+    def _trained(self, density: Density, rows: Array, seed: int, context: Any = None) -> Density:
+        """Train a density on rows by `inverseflow.fit` and return it, in evaluation mode."""
+        options = {**_FITTING, "seed": seed, **(self.fit_options or {})}
+        fit(density, events(density, rows), context, **options)
+        return density
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained estimator into a folder: JSON and safetensors, never code.
+
+        `random_state` is kept if it is a whole number.
+
+        Args:
+            folder: the folder, made if it does not exist.
+
+        Raises:
+            CheckpointError: if a density is not of a registered class, or the files can't be written.
+        """
+        check_is_fitted(self)
+        folder = Path(folder).expanduser()
+        densities = self._densities()
+        for name, density in densities.items():
+            save(density, folder / name)
+        params = {**self.get_params(deep=False)}
+        if isinstance(params.get("density"), Density):
+            params["density"] = params["density"].config
+        if not isinstance(self.random_state, int):
+            params["random_state"] = None
+        learned = {name: _plain(getattr(self, name)) for name in (*self._learned, "n_features_in_")}
+        if hasattr(self, "feature_names_in_"):
+            learned["feature_names_in_"] = _plain(self.feature_names_in_)
+        content = {"estimator": type(self).__name__, "params": params, "learned": learned, "densities": [*densities]}
+        try:
+            write_json(folder / _FILE, content)
+        except (OSError, TypeError) as error:
+            raise CheckpointError(f"can't write the estimator to {folder}: {error}") from error
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the estimator that `save` wrote.
+
+        Args:
+            folder: the folder.
+
+        Raises:
+            CheckpointError: if files are missing or damaged, or belong to another estimator.
+        """
+        folder = Path(folder).expanduser()
+        try:
+            content = json.loads((folder / _FILE).read_text("utf-8"))
+            if content["estimator"] != cls.__name__:
+                raise CheckpointError(f"{folder} holds a {content['estimator']}, not a {cls.__name__}")
+            params, learned = content["params"], content["learned"]
+            if isinstance(config := params.get("density"), dict):
+                options = dict(config["options"])
+                params["density"] = create(config["density"], options.pop("event_shape"), **options)
+            estimator = cls(**params)
+            for name in (*cls._learned, "n_features_in_", *({"feature_names_in_"} & {*learned})):
+                setattr(estimator, name, _array(learned[name]))
+            names = [str(name) for name in content["densities"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{folder / _FILE} is missing or damaged: {error!r}") from error
+        estimator._take_densities({name: load(folder / name, Density) for name in names})  # type: ignore[type-abstract]
+        return estimator
+
+    def _densities(self) -> dict[str, Density]:
+        """Return the trained densities by the names of their folders."""
+        raise NotImplementedError
+
+    def _take_densities(self, densities: dict[str, Density]) -> None:
+        """Set what `_densities` returned."""
+        raise NotImplementedError
+
+
+def events(density: Density, rows: Array) -> Tensor:
+    """Return rows ``(N, D)`` as the events of a density.
+
+    Raises:
+        DataError: if the density is of gray levels, and the rows are not whole numbers.
+    """
+    x = torch.from_numpy(np.ascontiguousarray(rows)).reshape(-1, *density.event_shape)
+    if density.levels is None:
+        return x.double()
+    if x.is_floating_point():
+        if not bool((x == x.floor()).all()):
+            raise DataError(
+                f"the density is of {density.levels} gray levels, and X holds fractions: give whole numbers, or build "
+                "the density with levels=None"
+            )
+        x = x.long()
+    return x
+
+
+@torch.no_grad()
+def log_density(density: Density, rows: Array, context: Tensor | None = None) -> Array:
+    """Return the log density ``(N,)`` of rows, the same for the same rows.
+
+    Vectors are scored in float64, in which the score of a row does not depend on the rows beside it.
+    Whole numbers that a flow dequantizes are taken at the middle of their unit interval. Other noise of a density,
+    such as that of a `VAE`, is seeded by the rows.
+
+    Args:
+        density: the density.
+        rows: ``(N, D)``.
+        context: one context for all rows, without a batch axis; None for none.
+    """
+    if len(density.event_shape) == 1:
+        density = copy.deepcopy(density).double()
+    like = next(density.parameters(), torch.zeros(()))
+    scores = []
+    for chunk in events(density, rows).split(_ROWS_AT_ONCE):
+        x = chunk.to(like.device)
+        x = x if density.levels is not None else x.to(like.dtype)
+        contexts = None if context is None else context.to(like).expand(len(x), *context.shape)
+        with seeded(zlib.crc32(chunk.numpy().tobytes()), "scores"):
+            scored = density.log_prob_at_center if isinstance(density, Flow) else density.log_prob
+            scores.append(scored(x, contexts).double().cpu())
+    return torch.cat(scores).numpy()
+
+
+def finite(scores: Array) -> Array:
+    """Return scores without what is not finite: a row so far out that its density overflows has the least score."""
+    least = -np.finfo(np.float64).max
+    return np.nan_to_num(scores, nan=least, neginf=least)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": value.dtype.str}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, dict):
+        dtype = np.dtype(value["dtype"])
+        return np.array(value["array"], dtype=dtype)
+    return tuple(value) if isinstance(value, list) else value
