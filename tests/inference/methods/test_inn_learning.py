@@ -3,7 +3,6 @@ import torch
 
 from inverseflow.inference import AmortizedPosterior
 from inverseflow.inference.problems import create
-from inverseflow.inference.problems.linear import gaussian_linear
 from inverseflow.inference.problems.mixtures import CENTERS, LABELS
 
 
@@ -71,21 +70,3 @@ def test_every_mode_of_a_label_is_drawn_and_hardly_any_of_another(name, labels, 
             *_, v, _ = model.to_latent(x, model._pads(x, 2))
             _, u = model.to_parameters(model._scaled(torch.randn(1000, 8), y))
         assert max(v.square().mean().sqrt(), u.square().mean().sqrt()) < 0.1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["inn-ml", "iresnet"])
-def test_the_posterior_of_a_linear_problem_is_recovered(name):
-    matrix = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 1.0]])
-    problem = gaussian_linear(matrix, noise=0.5, prior_scale=1.0)
-    posterior = trained(name, problem, max_steps=600, width=32, **({"steps": 3} if name == "iresnet" else {}))
-    covariance = torch.linalg.inv(torch.eye(3) + matrix.T @ matrix / 0.25)
-    deviation = covariance.diagonal().sqrt()
-    y = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-1.5, 0.5]])
-    samples = posterior.sample(y, 10_000, seed=0)
-    errors = (samples.mean(1) - y @ matrix @ covariance / 0.25) / deviation
-    assert errors.square().mean().sqrt() < 0.1
-    for drawn in samples:
-        assert ((torch.cov(drawn.T) - covariance) / (deviation[:, None] * deviation)).abs().max() < 0.1
-    x, y = problem.simulate(2000, seed=1)
-    assert (problem.log_prob(x, y) - posterior.log_prob(x, y)).mean() < 0.03
