@@ -48,6 +48,10 @@ REGISTRY = {
     "inversion": Entry("inversion", "evaluations that each method needs to find an input with a given output"),
     "classifier": Entry("classifier.experiment", "a classifier of two inverse convolutions with 16 parameters"),
     "science": Entry("science.experiment", "posteriors of six problems of astronomy and wind energy, with references"),
+    "anomaly": Entry(
+        "anomaly.experiment", "anomalies in tables and digits, beside scikit-learn's detectors", ("sets",)
+    ),
+    "ood": Entry("ood", "images from elsewhere: where the likelihood fails, and what does not"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import check_estimator
 
-from inverseflow.errors import DataError, OptionError
+from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.estimators import LowRankOvAClassifier, OvAClassifier, stored_bytes
 from inverseflow.estimators.incremental import LowRankCorrection
 from inverseflow.flows import NICE
@@ -132,7 +132,7 @@ def test_a_correction_of_full_rank_can_be_any_other_flow():
     torch.testing.assert_close(correction.merged().log_prob(x), other.log_prob(x), rtol=1e-10, atol=1e-10)
 
 
-def test_low_rank_classes_share_the_first_flow_and_take_the_bytes_of_the_formula(rows):
+def test_low_rank_classes_share_the_first_flow_and_take_the_bytes_of_the_formula(rows, tmp_path):
     found = classifier(LowRankOvAClassifier, rank=2, width=16)
     for name, X in rows.items():
         found.add_class(name, X)
@@ -147,6 +147,13 @@ def test_low_rank_classes_share_the_first_flow_and_take_the_bytes_of_the_formula
     found.add_class("d", rows["b"] - 9)
     assert np.array_equal(found.log_likelihood(everything)[:, :3], before)
     assert found.sample(4, "d").shape == (4, 3)
+    found.save(tmp_path)
+    loaded = LowRankOvAClassifier.load(tmp_path)
+    assert np.array_equal(loaded.log_likelihood(everything), found.log_likelihood(everything))
+    assert stored_bytes(loaded) == stored_bytes(found)
+    (tmp_path / "corrections.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"corrections\.safetensors is missing or damaged"):
+        LowRankOvAClassifier.load(tmp_path)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator, check_outliers_train
 from inverseflow.bijections import ActNorm
 from inverseflow.densities import VAE
 from inverseflow.errors import CheckpointError, DataError, OptionError
-from inverseflow.estimators import DensityOutlierDetector
+from inverseflow.estimators import DensityOutlierDetector, GenerativeClassifier
 from inverseflow.flows import Flow, InverseFlow
 
 FEW_STEPS = {"max_steps": 2, "validate_every": 2, "learning_rate": 1e-9, "progress": False}
@@ -42,6 +42,7 @@ def trained(normal):
     return detector(false_alarm_rate=0.05).fit(normal)
 
 
+@pytest.mark.filterwarnings("ignore:x lies on lattices")
 def test_it_passes_the_checks_of_scikit_learn():
     estimator = Unlabeled("nsf", false_alarm_rate=None, density_options=SMALL, fit_options=FEW_STEPS)
     expected = {"check_outliers_fit_predict": WITHOUT_RATE, "check_outliers_train": WITHOUT_RATE}
@@ -96,6 +97,8 @@ def test_a_copy_and_a_saved_detector_give_the_same_scores(trained, normal, tmp_p
 def test_a_saved_detector_holds_no_pickle_and_a_damaged_one_is_refused(trained, tmp_path):
     trained.save(tmp_path)
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".json", ".safetensors"}
+    with pytest.raises(CheckpointError, match="holds a DensityOutlierDetector, not a GenerativeClassifier"):
+        GenerativeClassifier.load(tmp_path)
     (tmp_path / "estimator.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"estimator\.json is missing or damaged"):
         DensityOutlierDetector.load(tmp_path)
@@ -111,6 +114,24 @@ def test_images_are_rows_of_their_pixels():
     np.testing.assert_allclose(found.score_samples(rows[:3]), found.score_samples(rows)[:3], rtol=1e-5)
     with pytest.raises(DataError, match="17 gray levels, and X holds fractions: give whole numbers"):
         found.score_samples(rows + 0.5)
+
+
+def test_a_row_is_judged_given_its_context_columns():
+    rng = np.random.default_rng(0)
+    hour = rng.uniform(0, 24, 700)
+    load = np.stack([10 + hour + rng.normal(0, 0.1, 700), rng.normal(0, 1, 700)], 1)
+    rows = np.insert(load, 1, hour, axis=1)
+    options = {"max_steps": 150, "validate_every": 50, "learning_rate": 0.02, "progress": False}
+    found = detector(density="maf", context_columns=[1], false_alarm_rate=0.05, fit_options=options).fit(rows)
+    usual, swapped = [20.0, 10.0, 0.0], [30.0, 10.0, 0.0]  # a load that is usual at another hour
+    assert found.predict([usual, swapped]).tolist() == [1, -1]
+    expected = found.density_.double().log_prob(torch.tensor(load), torch.tensor(hour[:, None])).detach()
+    np.testing.assert_allclose(found.score_samples(rows), expected, rtol=1e-9)
+    for columns in ([0, 1, 2], [1, 1]):
+        with pytest.raises(OptionError, match="must be distinct and leave a column to judge"):
+            detector(context_columns=columns).fit(rows)
+    with pytest.raises(ValueError, match="context_columns must be between 0 and 2, got 3"):
+        detector(context_columns=[3]).fit(rows)
 
 
 def test_scores_of_a_density_that_draws_noise_are_the_same_for_the_same_rows(normal):

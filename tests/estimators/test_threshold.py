@@ -9,13 +9,13 @@ from inverseflow.estimators.threshold import clopper_pearson
 
 def test_the_rate_holds_on_average_and_the_interval_in_most_cases():
     rng = np.random.default_rng(0)
-    scores = rng.exponential(size=(2000, 150))
+    scores = rng.exponential(size=(1000, 150))
     thresholds = [false_alarm_threshold(row, 0.05) for row in scores]
     rates = np.array([-np.expm1(-threshold.value) for threshold in thresholds])  # P(exponential < value)
-    assert rates.mean() == pytest.approx(7 / 151, abs=0.0015)
+    assert rates.mean() == pytest.approx(7 / 151, abs=0.002)
     inside = np.mean([t.interval[0] <= rate <= t.interval[1] for t, rate in zip(thresholds, rates, strict=True)])
     exact = np.diff(beta.cdf(thresholds[0].interval, 7, 144))[0]
-    assert inside == pytest.approx(exact, abs=0.015)
+    assert inside == pytest.approx(exact, abs=0.02)
     assert exact >= 0.95
 
 

@@ -10,7 +10,14 @@ from experiments.page import page
 from experiments.registry import REGISTRY, experiment_named
 from experiments.result import Result
 
-ELSEWHERE = ("classifier", "design", "molecules", "sbibm", "science")  # by tests of their own, three with their data
+ELSEWHERE = (
+    "classifier",
+    "design",
+    "molecules",
+    "ood",
+    "sbibm",
+    "science",
+)  # by tests of their own, three with their data
 QUICK = ("table7", "scalability")  # the others take many seconds
 
 

@@ -126,7 +126,8 @@ class DensityEstimator(BaseEstimator):  # type: ignore[misc]
             content = json.loads((folder / _FILE).read_text("utf-8"))
             if content["estimator"] != cls.__name__:
                 raise CheckpointError(f"{folder} holds a {content['estimator']}, not a {cls.__name__}")
-            params, learned = content["params"], content["learned"]
+            params = {name: _array(value) for name, value in content["params"].items()}
+            learned = content["learned"]
             if isinstance(config := params.get("density"), dict):
                 options = dict(config["options"])
                 params["density"] = create(config["density"], options.pop("event_shape"), **options)
@@ -154,7 +155,7 @@ def events(density: Density, rows: Array) -> Tensor:
     Raises:
         DataError: if the density is of gray levels, and the rows are not whole numbers.
     """
-    x = torch.from_numpy(np.ascontiguousarray(rows)).reshape(-1, *density.event_shape)
+    x = torch.from_numpy(np.require(rows, requirements=["C", "W"])).reshape(-1, *density.event_shape)
     if density.levels is None:
         return x.double()
     if x.is_floating_point():
@@ -178,19 +179,20 @@ def log_density(density: Density, rows: Array, context: Tensor | None = None) ->
     Args:
         density: the density.
         rows: ``(N, D)``.
-        context: one context for all rows, without a batch axis; None for none.
+        context: one context for each row ``(N, K)``, or one for all ``(K,)``; None for none.
     """
     if len(density.event_shape) == 1:
         density = copy.deepcopy(density).double()
     like = next(density.parameters(), torch.zeros(()))
+    contexts = None if context is None else context.to(like).expand(len(rows), context.shape[-1])
     scores = []
-    for chunk in events(density, rows).split(_ROWS_AT_ONCE):
+    for number, chunk in enumerate(events(density, rows).split(_ROWS_AT_ONCE)):
         x = chunk.to(like.device)
         x = x if density.levels is not None else x.to(like.dtype)
-        contexts = None if context is None else context.to(like).expand(len(x), *context.shape)
+        given = None if contexts is None else contexts[number * _ROWS_AT_ONCE :][: len(x)]
         with seeded(zlib.crc32(chunk.numpy().tobytes()), "scores"):
             scored = density.log_prob_at_center if isinstance(density, Flow) else density.log_prob
-            scores.append(scored(x, contexts).double().cpu())
+            scores.append(scored(x, given).double().cpu())
     return torch.cat(scores).numpy()
 
 
@@ -207,7 +209,6 @@ def _plain(value: Any) -> Any:
 
 
 def _array(value: Any) -> Any:
-    if isinstance(value, dict):
-        dtype = np.dtype(value["dtype"])
-        return np.array(value["array"], dtype=dtype)
+    if isinstance(value, dict) and "array" in value:
+        return np.array(value["array"], dtype=np.dtype(value["dtype"]))
     return tuple(value) if isinstance(value, list) else value

@@ -1,6 +1,8 @@
 """Class-incremental learning: one volume-preserving flow for each class, added one after the other."""
 
 import copy
+import warnings
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -11,12 +13,16 @@ from torch.func import functional_call
 from typing_extensions import Self
 
 from inverseflow.densities import Density
-from inverseflow.errors import DataError, OptionError
+from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.estimators.base import Array, Options, finite, log_density
 from inverseflow.estimators.classifier import ClassDensities
 from inverseflow.flows import NICE
 from inverseflow.utils.arguments import one_of, whole_number
+from inverseflow.utils.files import atomic_write
+from inverseflow.utils.packages import packages_for
 from inverseflow.utils.seeding import derived_seed, seeded
+
+_CORRECTIONS = "corrections.safetensors"
 
 UnitName = Literal["columns", "whole", "none"]
 
@@ -142,7 +148,10 @@ class OvAClassifier(ClassDensities):
             raise OptionError(f"a flow can't be built for n_features = {X.shape[1]}: {error}") from error
         mean = X.mean(0, dtype=np.float64)
         try:
-            trained = self._trained(density, (X - mean) / self.scale_, seed)
+            with warnings.catch_warnings():
+                # What has no bound in other flows, a density of numbers in equal steps, preserved volume does bound.
+                warnings.filterwarnings("ignore", "x lies on lattices")
+                trained = self._trained(density, (X - mean) / self.scale_, seed)
         except DataError as error:
             error.args = (f"class {name!r}: {error}", *error.args[1:])
             raise
@@ -238,6 +247,42 @@ class LowRankOvAClassifier(OvAClassifier):
     def _whole_density(self, number: int) -> Density:
         density = self.densities_[number]
         return density.merged() if isinstance(density, LowRankCorrection) else density
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained classifier into a folder; arguments and errors as for `OvAClassifier.save`."""
+        super().save(folder)
+        corrections = {
+            f"{number}.{name}": value
+            for number, density in enumerate(self.densities_[1:], start=1)
+            for name, value in density.state_dict().items()
+        }
+        with packages_for("saving models"):
+            from safetensors.torch import save_file
+        with atomic_write(Path(folder).expanduser() / _CORRECTIONS) as path:
+            save_file(corrections, path)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the classifier that `save` wrote; arguments and errors as for `OvAClassifier.load`."""
+        found = super().load(folder)
+        with packages_for("loading models"):
+            from safetensors.torch import load_file
+        path = Path(folder).expanduser() / _CORRECTIONS
+        try:
+            weights = load_file(path)
+            for number in range(1, len(found.classes_)):
+                correction = LowRankCorrection(found.densities_[0], found.rank).half()
+                own = {
+                    name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"{number}.")
+                }
+                correction.load_state_dict(own)
+                found.densities_.append(correction)
+        except Exception as error:  # safetensors and torch raise errors of their own
+            raise CheckpointError(f"{path} is missing or damaged: {error}") from error
+        return found
+
+    def _densities(self) -> dict[str, Density]:
+        return {"density_0": self.densities_[0]}
 
 
 class LowRankCorrection(Density):

@@ -1,15 +1,19 @@
 """Outliers as rows of low density."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 from typing_extensions import Self
 
 from inverseflow.densities import Density
-from inverseflow.errors import DataError
+from inverseflow.errors import DataError, OptionError
 from inverseflow.estimators.base import Array, DensityEstimator, Options, finite, log_density
 from inverseflow.estimators.detector import Detector
+from inverseflow.utils.arguments import whole_numbers
 
 
 class DensityOutlierDetector(Detector, DensityEstimator):
@@ -22,6 +26,8 @@ class DensityOutlierDetector(Detector, DensityEstimator):
     Args:
         density: the name of a registered density of vectors, such as ``"nsf"`` or ``"maf"``, or a density. A density
             may be of images; X then holds its events, or rows of their numbers. It is copied, and trained further.
+        context_columns: columns of X that the density is conditioned on, such as the hour and the past of a series: a
+            row is then judged by the other columns given these, and rare contexts are no outliers.
         false_alarm_rate: rate of false alarms among normal rows. None trains on all rows and promises no rate: the
             threshold is then the least score in training.
         calibration: share of the rows that are held out to set the threshold, at least 100.
@@ -51,6 +57,7 @@ class DensityOutlierDetector(Detector, DensityEstimator):
         self,
         density: str | Density = "nsf",
         *,
+        context_columns: Sequence[int] = (),
         false_alarm_rate: float | None = 0.01,
         calibration: float = 0.2,
         density_options: Options | None = None,
@@ -58,6 +65,7 @@ class DensityOutlierDetector(Detector, DensityEstimator):
         random_state: Any = None,
     ) -> None:
         self.density = density
+        self.context_columns = context_columns
         self.false_alarm_rate = false_alarm_rate
         self.calibration = calibration
         self.density_options = density_options
@@ -84,8 +92,12 @@ class DensityOutlierDetector(Detector, DensityEstimator):
             )
         seed = self._seed()
         train, held_out = self._divided(len(X), self.calibration, seed)
-        self.density_ = self._trained(self._built(X.shape[1], seed), X[train], seed)
-        self._calibrate(log_density(self.density_, X[held_out]))
+        x, context = self._conditioned(X)
+        count = len(self.context_columns)
+        options = {"context_channels": count} if count and not isinstance(self.density, Density) else {}
+        density = self._built(x.shape[1], seed, **options)
+        self.density_ = self._trained(density, x[train], seed, None if context is None else context[train])
+        self._calibrate(self._log_density(X[held_out]))
         return self
 
     def score_samples(self, X: Any) -> Array:
@@ -94,7 +106,21 @@ class DensityOutlierDetector(Detector, DensityEstimator):
         A row so far out that its density overflows has the least number of float64.
         """
         check_is_fitted(self)
-        return finite(log_density(self.density_, self._checked(X)))
+        return finite(self._log_density(self._checked(X)))
+
+    def _log_density(self, X: Array) -> Array:
+        return log_density(self.density_, *self._conditioned(X))
+
+    def _conditioned(self, X: Array) -> tuple[Array, Tensor | None]:
+        """Return the columns whose density is learned, and those that it is conditioned on."""
+        columns = list(whole_numbers("context_columns", self.context_columns, at_least=0, at_most=X.shape[1] - 1))
+        if not columns:
+            return X, None
+        if len({*columns}) < len(columns) or len(columns) == X.shape[1]:
+            raise OptionError(
+                f"context_columns={columns} of {X.shape[1]} columns must be distinct and leave a column to judge"
+            )
+        return np.delete(X, columns, axis=1), torch.from_numpy(X[:, columns].astype(np.float64))
 
     def _densities(self) -> dict[str, Density]:
         return {"density": self.density_}

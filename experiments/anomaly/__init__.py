@@ -1,0 +1,1 @@
+"""Anomalies in tables and images, one class against the rest."""
