@@ -1,8 +1,11 @@
 """From pairs in a file, or a problem, to a posterior on the command line."""
 
 import csv
+import errno
 import json
+import os
 import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -98,7 +101,9 @@ def test_observations_are_found_by_name(learned, run, tmp_path):
         ("b", ["--y", f"{AREA}=3.1,sound=5"]),
         ("c", ["--observation", tmp_path / "seen.csv"]),
     ):
-        assert run("posterior", learned, *words, "-n", 50, "-o", tmp_path / f"{name}.npy")[0] == 0
+        code, _, error = run("posterior", learned, *words, "-n", 50, "-o", tmp_path / f"{name}.npy")
+        ignored = "inverseflow: seen.csv has a column that is no observation, and is ignored: site\n"
+        assert code == 0 and (ignored in error) == (name == "c")
 
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "c.npy"))
@@ -318,23 +323,89 @@ def test_a_posterior_is_not_overwritten_unless_asked_for_and_then_only_by_a_whol
     assert {path.name for path in folder.iterdir()} == FILES
 
 
-def test_ctrl_c_ends_the_training_and_keeps_the_best_weights(pairs, columns, run, tmp_path, monkeypatch):
+def interrupt_at(step: int, monkeypatch) -> None:
+    """Press Ctrl-C in a step of the training, counted from this call on."""
     calls = []
 
     def interrupted(self, x, y, loss=Model.loss):
         calls.append(x)
-        if len(calls) == 30:
+        if len(calls) == step:
             signal.raise_signal(signal.SIGINT)
         return loss(self, x, y)
 
     monkeypatch.setattr(Model, "loss", interrupted)
-    words = ("infer", pairs, *columns, *TINY, "--max-steps", 1000, "--out", tmp_path / "r")
-    code, text, error = run(*words)
+
+
+def test_ctrl_c_keeps_the_best_weights_and_a_resumed_run_is_as_one_without_a_break(
+    learned, pairs, columns, run, tmp_path, monkeypatch
+):
+    words = ("infer", pairs, *columns, *SMALL, "--out", tmp_path / "r")
+    with monkeypatch.context() as patched:
+        interrupt_at(15, patched)
+        code, text, error = run(*words)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
 
     assert code == 130 and "interrupted after step" in error and report["verdict"] in text
-    assert report["interrupted"] and 0 < report["steps"] < 1000
+    assert report["interrupted"] and 0 < report["steps"] < 20
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES | {"training"}
+    assert "unfinished" in run("info", tmp_path / "r")[1]
     assert run("posterior", tmp_path / "r", "--y", "5,3", "-o", tmp_path / "s.csv")[0] == 0
+    assert "--resume continues it, --overwrite replaces it" in run(*words)[2]
+
+    command = shlex.split(error.rstrip().rpartition("continue with: ")[2])
+    assert command[0] == "inverseflow"
+    code, _, error = run(*command[1:], "--quiet")
+    assert (code, error) == (0, "")
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES
+    for name in ("posterior.json", "posterior.safetensors", "config.yaml"):
+        assert (tmp_path / "r" / name).read_bytes() == (learned / name).read_bytes()
+    code, _, error = run(*command[1:])
+    assert code == 2 and "holds a posterior that is finished, so there is nothing to continue" in error
+
+
+def test_a_run_is_not_continued_with_other_settings_or_pairs(columns, run, tmp_path, monkeypatch):
+    path = write(tmp_path / "pairs.csv", NAMES, simulated())
+    words = ("infer", path, *columns, *TINY, "--max-steps", 60, "--seed", 0, "--out", tmp_path / "r")
+    assert run(*words, "--resume")[0] == 2 and not (tmp_path / "r").exists()
+    assert "give one of both" in run(*words, "--resume", "--overwrite")[2]
+    with monkeypatch.context() as patched:
+        interrupt_at(25, patched)
+        assert run(*words)[0] == 130
+    for changed, message in (
+        ({"--max-steps": 70}, "max_steps was 60 when the training in"),
+        ({"--method.width": 9}, "options was {'width': 8, 'steps': 1} when the training in"),
+        ({"--seed": 1}, "seed was 0 when"),
+    ):
+        again = [str(changed.get(option, word)) for option, word in zip(("", *words), words, strict=False)]
+        code, _, error = run(*again, "--resume")
+        assert code == 2 and message in error and error.count("\n") == 1, error
+    rows = simulated()
+    rows[17, 0] += 0.001
+    write(path, NAMES, rows)
+    code, _, error = run(*words, "--resume")
+    assert code == 2 and "the pairs have changed since the training in" in error and error.count("\n") == 1
+    write(path, NAMES, simulated())
+    assert run(*words, "--resume")[0] == 0
+
+
+def test_a_full_disk_at_the_end_costs_no_training(pairs, columns, run, tmp_path, monkeypatch):
+    from inverseflow.utils.files import write_json
+
+    def full(path, content):
+        if path.name == "report.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_json(path, content)
+
+    words = ("infer", pairs, *columns, *SMALL, "--out", tmp_path / "r")
+    with monkeypatch.context() as patched:
+        patched.setattr("inverseflow.utils.files.write_json", full)
+        code, text, error = run(*words)
+    assert (code, text) == (2, "") and error.count("\n") == 1
+    assert f"cannot write to {tmp_path / 'r'}: no space left on device; mend that, and continue with: " in error
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["training"]
+    assert "an unfinished training" in run("posterior", tmp_path / "r", "--y", "5,3")[2]
+    assert run(*words, "--resume")[0] == 0
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES
 
 
 def test_ctrl_c_while_the_posterior_is_judged_keeps_it_without_a_verdict(pairs, columns, run, tmp_path, monkeypatch):
@@ -347,19 +418,21 @@ def test_ctrl_c_while_the_posterior_is_judged_keeps_it_without_a_verdict(pairs, 
 
     assert code == 130 and "Not judged: interrupted." in text and "interrupted after step 20" in error
     assert report["interrupted"] and not report["trusted"]
-    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES - {"calibration.png"}
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES - {"calibration.png"} | {"training"}
     assert run("posterior", tmp_path / "r", "--y", "5,3", "-o", tmp_path / "s.csv")[0] == 0
 
 
-def test_ctrl_c_while_pictures_are_drawn_leaves_nothing(pairs, columns, run, tmp_path, monkeypatch):
+def test_ctrl_c_while_pictures_are_drawn_leaves_what_can_be_continued(pairs, columns, run, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("inverseflow.inference.diagnostics.corner_figure", interrupted)
     code, text, error = run("infer", pairs, *columns, *SMALL, "--out", tmp_path / "r")
 
-    assert (code, text, error) == (130, "", "inverseflow: interrupted\n")
-    assert list(tmp_path.iterdir()) == []
+    assert (code, text) == (130, "") and error.startswith(
+        "inverseflow: stopped at once; continue with: inverseflow infer"
+    )
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["training"]
 
 
 def test_whole_numbers_have_bounds_of_their_own(run, tmp_path):

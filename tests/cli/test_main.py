@@ -99,7 +99,10 @@ def test_version_is_told(run):
         (["reconstruct", "nowhere", "-o", "x.txt"], "--output must end in .png, got x.txt"),
         (["interpolate", "nowhere", "-o", "x.txt"], "--output must end in .png, got x.txt"),
         (["interpolate", "nowhere", "--steps", "1"], "--steps must be at least 2 and at most 1000, got 1"),
-        (["info", "."], "holds no training run"),
+        (
+            ["info", "."],
+            ". holds no run; with --out ., `inverseflow train DATA` makes a run, and `inverseflow infer PROBLEM`",
+        ),
         (["info", __file__], f"{__file__} is a file; name the folder of a run"),
     ],
 )
@@ -133,7 +136,7 @@ def test_ctrl_c_ends_with_its_own_code(run, monkeypatch):
 
     monkeypatch.setattr(Run, "settings", interrupted)
 
-    assert run("info", "somewhere")[::2] == (130, "inverseflow: interrupted\n")
+    assert run("sample", "somewhere")[::2] == (130, "inverseflow: interrupted\n")
 
 
 def test_help_is_quick_because_it_loads_nothing_heavy():

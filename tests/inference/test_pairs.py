@@ -56,6 +56,7 @@ def test_few_rows_that_are_not_finite_are_dropped_and_many_are_refused(tmp_path)
         ({}, r"which columns of pairs.csv are parameters, and which observations\? It has radius \[m\], mass, area"),
         ({"parameters": ["weight"]}, r"no column 'weight': it has radius \[m\], mass, area"),
         ({"parameters": ["radius [cm]"]}, r"no column 'radius \[cm\]' but 'radius \[m\]', in another unit"),
+        ({"parameters": ["radius"]}, r"no column 'radius' but 'radius \[m\]', whose unit is part of its name: it has"),
         ({"parameters": ["mass"], "observations": ["mass"]}, "'mass' can't be both a parameter and an observation"),
         ({"parameters": ["mass", "mass"]}, "parameters name 'mass' twice"),
         ({"parameters": ["radius [m]", "mass", "area"]}, "pairs.csv has no column left"),
@@ -68,10 +69,11 @@ def test_columns_that_do_not_fit_are_refused(tmp_path, names, message):
         read_pairs(written(tmp_path, "pairs.csv", rows), **names)
 
 
-def test_observations_are_read_by_their_names(tmp_path):
+def test_observations_are_read_by_their_names_and_other_columns_are_named(tmp_path):
     path = written(tmp_path, "seen.csv")
-    assert read_observations(path, ["area", "mass"]).tolist() == [[7.1, 2], [12.6, 3], [50.2, 5]]
-    with pytest.raises(DataError, match=r"no column 'area \[cm²\]' but 'area', in another unit.*was trained on mass"):
+    with pytest.warns(UserWarning, match=r"seen.csv has a column that is no observation, and is ignored: radius \[m\]"):
+        assert read_observations(path, ["area", "mass"]).tolist() == [[7.1, 2], [12.6, 3], [50.2, 5]]
+    with pytest.raises(DataError, match=r"no column 'area \[cm²\]' but 'area', without a unit.*was trained on mass"):
         read_observations(path, ["mass", "area [cm²]"])
     with pytest.raises(DataError, match="does not exist"):
         read_observations(tmp_path / "nowhere.csv", ["area"])

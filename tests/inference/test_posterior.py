@@ -1,5 +1,6 @@
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import stats
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Uniform
 
-from inverseflow.errors import CheckpointError, DataError, OptionError
+from inverseflow.errors import CheckpointError, DataError, OptionError, RunError
 from inverseflow.inference import (
     AmortizedPosterior,
     Integer,
@@ -19,6 +20,7 @@ from inverseflow.inference import (
     independent,
     method_names,
 )
+from inverseflow.inference.posterior import Model
 from inverseflow.inference.problems import create
 
 # x ~ N(0, I), y | x ~ N(A x, noise²): the posterior is normal with a mean linear in y.
@@ -219,6 +221,73 @@ def test_every_method_comes_back_from_its_files(method, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "pairs", "share"),
+    [
+        ("inn", {"width": 8, "blocks": 2}, 200, 0.5),
+        ("maf", {"steps": 1, "width": 32}, 30, 0.9),
+    ],  # trained once and twice
+)
+def test_an_interrupted_and_resumed_training_is_as_one_without_a_break(
+    method, options, pairs, share, tmp_path, monkeypatch
+):
+    calls, interrupted_at = [], []
+
+    def counted(self, x, y, loss=Model.loss):
+        calls.append(x)
+        if len(calls) in interrupted_at:
+            signal.raise_signal(signal.SIGINT)
+        return loss(self, x, y)
+
+    def trained(**more):
+        calls.clear()
+        posterior = AmortizedPosterior(method, **options)
+        training = {"max_steps": 40, "batch_size": 20, "learning_rate": 0.01}
+        return posterior.fit(*linear_pairs(pairs), **training, progress=False, **more)
+
+    monkeypatch.setattr(Model, "loss", counted)
+    whole, interrupted_at = trained(), [round(share * len(calls))]
+    part = trained(checkpoints=tmp_path / "c")
+    assert part.result.interrupted and len(calls) < interrupted_at[0] + 10
+    interrupted_at.clear()
+    with pytest.raises(RunError, match="holds a training: resume=True continues it"):
+        trained(checkpoints=tmp_path / "c")
+    resumed = trained(checkpoints=tmp_path / "c", resume=True)
+    assert not resumed.result.interrupted
+    assert len(list((tmp_path / "c" / "runs").iterdir())) == 1 + (method == "maf")
+    assert resumed.result.steps == whole.result.steps and resumed.result.best_step == whole.result.best_step
+    assert [row["step"] for row in resumed.result.history] == [row["step"] for row in whole.result.history]
+    y = torch.zeros(3)
+    assert torch.equal(resumed.sample(y, 50, seed=0), whole.sample(y, 50, seed=0))
+    assert torch.equal(resumed.surprise(y), whole.surprise(y))
+
+
+def test_a_training_is_resumed_with_the_same_pairs_and_settings_only(tmp_path):
+    x, y = linear_pairs(50)
+
+    def fit(x, y, resume=True, steps=4, **options):
+        posterior = AmortizedPosterior("maf", **(SMALL | options))
+        return posterior.fit(x, y, max_steps=steps, checkpoints=tmp_path / "c", resume=resume, progress=False)
+
+    with pytest.raises(RunError, match="holds no training to resume"):
+        fit(x, y)
+    with pytest.raises(OptionError, match="name their folder by checkpoints"):
+        AmortizedPosterior("maf").fit(x, y, resume=True)
+    with pytest.raises(OptionError, match="learning_rate"):
+        AmortizedPosterior("maf", **SMALL).fit(x, y, checkpoints=tmp_path / "c", learning_rate=-1, **BRIEF)
+    assert not (tmp_path / "c").exists()
+    fit(x, y, resume=False)
+    for changed in ((x.flip(0), y.flip(0)), (x * 1.00001, y), (x, y + 0.001)):
+        with pytest.raises(DataError, match="the pairs have changed since the training in"):
+            fit(*changed)
+    with pytest.raises(OptionError, match="max_steps was 4 when the training in .* began, and is 5"):
+        fit(x, y, steps=5)
+    with pytest.raises(OptionError, match="options was"):
+        fit(x, y, width=9)
+    last_digits = x + 1e-8 * torch.randn(x.shape)
+    assert fit(last_digits, y).result.steps == 4
+
+
 def test_damaged_files_are_refused(tmp_path):
     brief().save(tmp_path)
     with pytest.raises(CheckpointError, match=r"holds no posterior: posterior.json is missing"):
@@ -234,6 +303,58 @@ def test_damaged_files_are_refused(tmp_path):
     config.write_text("{")
     with pytest.raises(CheckpointError, match="is damaged"):
         AmortizedPosterior.load(tmp_path)
+
+
+def test_a_full_disk_is_said_with_the_remedy_and_leaves_what_was_there(tmp_path):
+    posterior = brief()
+    (tmp_path / "posterior.json").write_text("before")
+    (tmp_path / "posterior.safetensors").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"no space left on device; mend that, or save it to another folder$"):
+        posterior.save(tmp_path)
+    assert (tmp_path / "posterior.json").read_text() == "before"
+    assert {path.name for path in tmp_path.iterdir()} == {"posterior.json", "posterior.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        (lambda x: x, torch.float32),
+        (lambda x: x.double(), torch.float64),
+        (lambda x: x.numpy(), torch.float32),
+        (lambda x: x.double().numpy(), torch.float64),
+        (lambda x: x.tolist(), torch.float32),
+        (lambda x: {"p": x[:, 0].numpy(), "q": x[:, 1].double().numpy()}, torch.float64),
+        (lambda x: {"p": x[:, 0].tolist(), "q": x[:, 1].tolist()}, torch.float32),
+    ],
+)
+def test_samples_have_the_precision_of_the_given_parameters(given, dtype):
+    x, y = linear_pairs(30)
+    posterior = AmortizedPosterior("maf", **SMALL).fit(given(x), y, **BRIEF)
+    assert posterior.sample(y[0], 5).dtype == posterior.log_prob(x, y).dtype == dtype
+
+
+def test_a_name_that_comes_twice_is_refused():
+    prior = Independent(Uniform(torch.zeros(2), 1.0), 1)
+    for build in (
+        lambda: AmortizedPosterior(parameters=("a", "a")),
+        lambda: AmortizedPosterior(observations=("b", "a", "b")),
+        lambda: Problem("two", prior, lambda x: x, parameters=("a", "a")),
+    ):
+        with pytest.raises(DataError, match=r"name '[ab]' twice: name it once"):
+            build()
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_methods_with_a_forward_part_predict_observations_and_others_name_them(method):
+    x, y = linear_pairs(50)
+    posterior = AmortizedPosterior(method).fit(x, y, max_steps=1, progress=False)
+    if method in method_names(with_forward=True):
+        assert posterior.predict(x).shape == y.shape
+        return
+    with pytest.raises(OptionError, match=f"'{method}' has no forward part .* methods with one are autoencoder, .*inn"):
+        posterior.predict(x)
+    with pytest.raises(OptionError, match=r"has no forward part .* methods with one are autoencoder, .*inn"):
+        posterior.model.conditional.predict(x)
 
 
 def test_names_of_a_data_frame_are_kept_and_checked():

@@ -299,6 +299,8 @@ def test_what_cannot_be_trained_at_all_is_refused_at_the_door():
         trained(nsf().bfloat16(), x)
     with torch.inference_mode(), pytest.raises(OptionError, match="records no gradients: call fit outside of it"):
         trained(nsf(), x)
+    with pytest.raises(OptionError, match="a run has one folder: give out, or checkpoints"):
+        trained(nsf(), x, out="a", checkpoints="b")
     for option in ("resume", "overwrite"):
         with pytest.raises(OptionError, match=f"{option} is about the run in a folder: name the folder by out"):
             trained(nsf(), x, **{option: True})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -16,8 +17,8 @@ from cyclopts import Group, Parameter
 
 from inverseflow.cli.arguments import File, Real, Whole
 from inverseflow.cli.checks import check_counts, check_seed
-from inverseflow.cli.posterior_run import PosteriorRun, table_errors
-from inverseflow.errors import NonFiniteError, OptionError, TrainingInterrupted
+from inverseflow.cli.posterior_run import PosteriorRun, table_errors, warnings_said
+from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
 from inverseflow.utils.arguments import listed
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def infer(
     simulations: Annotated[Whole | None, Parameter(show_default=False)] = None,
     out: Annotated[File | None, Parameter(show_default=False)] = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     seed: Whole = 0,
     parameters: Annotated[_Word, Parameter(group=_FILE)] = None,
     observations: Annotated[_Word, Parameter(group=_FILE)] = None,
@@ -86,7 +88,8 @@ def infer(
 
     The run folder receives config.yaml, metrics.csv, posterior.json and posterior.safetensors, report.json,
     calibration.png and corner.png. A sentence at the end says whether the posterior is calibrated on pairs that it was
-    not trained on. Ctrl-C ends the training early and keeps its best weights.
+    not trained on. Ctrl-C ends the training early and keeps its best weights; the same command with --resume goes on
+    from there. Until the end, the folder training/ holds what that needs.
 
     Try:
 
@@ -104,6 +107,7 @@ def infer(
         simulations: number of pairs to simulate; of a file, the first so many. By default 10,000, or all of the file.
         out: the run folder. By default runs/SOURCE.
         overwrite: replace the posterior in the run folder.
+        resume: continue the training in the run folder, with the same settings and data.
         seed: seed of the simulations, the weights, the order of the pairs and all noise.
         parameters: columns of the file that are parameters, separated by commas; a name that holds a comma stands in
             double quotes. By default all but the observations. Units belong to the name.
@@ -127,7 +131,11 @@ def infer(
     is_file = path.is_file() or path.suffix.lower() in _FILES
     name = path.name.partition(".")[0] if is_file else source
     run = PosteriorRun(os.path.realpath(os.path.expanduser(out or Path("runs") / (name or "posterior"))))
-    run.check_free(overwrite=overwrite)
+    if resume and overwrite:
+        raise OptionError(
+            "--resume continues the training in the run folder, --overwrite replaces it: give one of both"
+        )
+    run.check_free(resume=resume, overwrite=overwrite)
     files = {"parameters": parameters, "observations": observations, "bounds": bounds}
 
     from inverseflow.inference import AmortizedPosterior
@@ -141,13 +149,14 @@ def infer(
         "patience": patience,
         "seed": seed,
     }
-    with _said(quiet):
+    given = {"simulations": simulations, "method": method, **{f"method.{k}": v for k, v in options.given().items()}}
+    command = _command(source, {"out": out} | given | files | training)
+    with warnings_said(quiet), _naming_continuation(run, command):
         if is_file:
             pairs = _of_file(path, simulations, seed, files)
-            support = _support(bounds, pairs)
             posterior = AmortizedPosterior(
                 method,
-                support=support,
+                support=_support(bounds, pairs),
                 parameters=pairs.parameters,
                 observations=pairs.observations,
                 **options.given(),
@@ -156,26 +165,70 @@ def infer(
             pairs = _of_problem(source, simulations or _SIMULATIONS, seed, files)
             assert pairs.problem is not None
             posterior = AmortizedPosterior.of(pairs.problem, method, **options.given())
-        try:
-            posterior.fit(pairs.x, pairs.y, progress=not quiet, **training)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{str(error).partition('; a smaller')[0]}; try a smaller --learning-rate") from error
+        _train(posterior, pairs, run, resume=resume, overwrite=overwrite, progress=not quiet, **training)
         if not quiet:
             print("inverseflow: judging the posterior", file=sys.stderr)
         report, diagnosis = _judge(posterior, pairs, name, seed)
-    settings = {
-        "source": str(path.resolve()) if is_file else source,
-        "simulations": simulations if is_file else simulations or _SIMULATIONS,
-        **{option: value for option, value in files.items() if is_file},
-        "method": {"name": method, **options.given()},
-        **training,
-    }
-    _write(run, overwrite, settings, posterior, pairs, report, diagnosis)
+        settings = {
+            "source": str(path.resolve()) if is_file else source,
+            "simulations": simulations if is_file else simulations or _SIMULATIONS,
+            **{option: value for option, value in files.items() if is_file},
+            "method": {"name": method, **options.given()},
+            **training,
+        }
+        _write(run, settings, posterior, pairs, report, diagnosis)
     print(_closing_lines(report, run, Path(out or run.path)))
     if report["interrupted"]:
         raise TrainingInterrupted(
-            f"interrupted after step {report['steps']}; {run.path} holds the posterior of step {report['best_step']}"
+            f"interrupted after step {report['steps']}; {run.path} holds the posterior of step {report['best_step']}; "
+            f"continue with: {command}"
         )
+
+
+def _train(
+    posterior: AmortizedPosterior, pairs: _Pairs, run: PosteriorRun, *, resume: bool, overwrite: bool, **training: Any
+) -> None:
+    """Train with checkpoints in the run folder, which is left as it was if that fails before the first one."""
+    from inverseflow.utils.files import delete
+
+    new = not run.path.exists()
+    if overwrite:
+        delete(run.training)
+    try:
+        posterior.fit(pairs.x, pairs.y, checkpoints=run.training, resume=resume, **training)
+    except BaseException as error:
+        if new and not run.is_unfinished:
+            with suppress(OSError):
+                run.path.rmdir()
+        if isinstance(error, NonFiniteError):
+            delete(run.training)  # to continue would come to the same
+            raise NonFiniteError(f"{str(error).partition('; a smaller')[0]}; try a smaller --learning-rate") from error
+        raise
+
+
+def _command(source: str, options: dict[str, Any]) -> str:
+    """Return the shell command that continues a training."""
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    return shlex.join(
+        ["inverseflow", "infer", source, *(f"--{name}={value}" for name, value in given.items()), "--resume"]
+    )
+
+
+@contextmanager
+def _naming_continuation(run: PosteriorRun, command: str) -> Iterator[None]:
+    """Make what ends a training that can be continued say how."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.is_unfinished:
+            raise TrainingInterrupted(f"stopped at once; continue with: {command}") from None
+        raise
+    except (OSError, CheckpointError, RunError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(reason, OSError) or isinstance(reason, FileNotFoundError) or not run.is_unfinished:
+            raise
+        what = (reason.strerror or str(reason)).lower()
+        raise RunError(f"cannot write to {run.path}: {what}; mend that, and continue with: {command}") from error
 
 
 @dataclass(frozen=True)
@@ -273,23 +326,6 @@ def _support(bounds: str | None, pairs: _Pairs) -> Support | None:
     return Support(list(parts.values()))
 
 
-@contextmanager
-def _said(quiet: bool) -> Iterator[None]:
-    """Print warnings as lines of their own, once each, and what Python adds to them not at all."""
-    shown: set[str] = set()
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
-        if text not in shown and not quiet:
-            print(f"inverseflow: {text}", file=sys.stderr)
-        shown.add(text)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield
-
-
 def _judge(posterior: AmortizedPosterior, pairs: _Pairs, title: str, seed: int) -> tuple[dict[str, Any], Diagnosis]:
     """Return the content of report.json, and the diagnosis for the pictures."""
     import platform
@@ -339,19 +375,18 @@ def _mean(values: list[float]) -> float | None:
 
 def _write(
     run: PosteriorRun,
-    overwrite: bool,
     settings: dict[str, Any],
     posterior: AmortizedPosterior,
     pairs: _Pairs,
     report: dict[str, Any],
     diagnosis: Diagnosis,
 ) -> None:
-    """Fill the run folder, all of it or none."""
+    """Fill the run folder: all files are written before the first one takes its place."""
     import yaml
 
     from inverseflow.inference.diagnostics import calibration_figure, corner_figure
     from inverseflow.training.run.folder import write_metrics
-    from inverseflow.utils.files import atomic_folder, write_json, write_text
+    from inverseflow.utils.files import delete, write_json, write_text
 
     true, seen = pairs.shown
     reference = None if pairs.problem is None else pairs.problem.reference
@@ -364,8 +399,7 @@ def _write(
     pictures = {"corner": corner_figure(drawn, pairs.parameters, truth=true, reference=exact, title=title)}
     if diagnosis.sbc is not None:
         pictures["calibration"] = calibration_figure(diagnosis, title=f"{report['title']}, {report['method']}")
-    run.check_free(overwrite=overwrite)  # another process may have been faster
-    with atomic_folder(run.path) as temporary:
+    with tempfile.TemporaryDirectory(dir=run.training) as temporary:
         new = PosteriorRun(temporary)
         head = "# The settings of this posterior, as `inverseflow infer` was given them.\n"
         write_text(new.config, head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
@@ -374,6 +408,11 @@ def _write(
         write_json(new.report, report)
         for name, figure in pictures.items():
             figure.savefig(getattr(new, name), dpi=110, format="png")
+        delete(run.calibration)  # there is no other one without a judgment
+        for file in new.path.iterdir():
+            os.replace(file, run.path / file.name)
+    if not report["interrupted"]:
+        delete(run.training)
 
 
 def at(names: tuple[str, ...], y: Tensor) -> str:

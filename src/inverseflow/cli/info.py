@@ -17,8 +17,15 @@ def info(run: RunFolder, /) -> None:
     Args:
         run: the run folder.
     """
-    if (learned := PosteriorRun(run.path)).exists:
+    learned = PosteriorRun(run.path)
+    if learned.exists or learned.is_unfinished:
         return _show_posterior(learned)
+    if not (run.config.is_file() or run.path.is_file()):
+        missing = "holds no run" if run.path.is_dir() else "does not exist"
+        raise RunError(
+            f"{run.path} {missing}; with --out {run.path}, `inverseflow train DATA` makes a run, and `inverseflow "
+            "infer PROBLEM` one of a posterior"
+        )
     check_run(run)
     from inverseflow import training
     from inverseflow.flows import Flow
@@ -52,6 +59,7 @@ def _show_posterior(run: PosteriorRun) -> None:
             "support": ", ".join(map(str, posterior.support.parts)) if posterior.support else "unknown",
             "training": f"{results.get('steps')} steps (best {results.get('best_step')}), seed {settings.get('seed')}",
             "trust": str(results.get("verdict")),
+            **({"state": "unfinished; `inverseflow infer` with --resume continues it"} if run.is_unfinished else {}),
             "weights": f"{sum(weight.numel() for weight in posterior.model.parameters()):,}",
         }
     )

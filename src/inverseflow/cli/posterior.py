@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from inverseflow.cli.arguments import File, Number, Output, Whole
 from inverseflow.cli.checks import check_counts, check_output, check_seed
-from inverseflow.cli.posterior_run import PosteriorFolder, table_errors
+from inverseflow.cli.posterior_run import PosteriorFolder, table_errors, warnings_said
 from inverseflow.errors import DataError, OptionError
 from inverseflow.utils.arguments import listed
 
@@ -53,7 +53,7 @@ def posterior(
         y: the observation: its numbers in the order of training, or NAME=VALUE for each, separated by commas. A part
             that holds a comma stands in double quotes.
         observation: a file with observations, one in each row, with the columns of training (CSV, Parquet, NPZ, NPY);
-            other columns are ignored. Of observations that are no rows, an NPZ or NPY file with one array.
+            other columns are named and ignored. Of observations that are no rows, an NPZ or NPY file with one array.
         number: number of samples for each observation.
         output: a table with a column for each parameter (.csv, .parquet, .npz), or an array (n, D) (.npy, .pt). For
             several observations a column "row" counts them from 0, and an array is (m, n, D).
@@ -148,7 +148,7 @@ def _read(learned: AmortizedPosterior, path: Path | None) -> Tensor:
     assert path is not None
     shape = learned.observation_shape
     if learned.observations:
-        with table_errors():
+        with table_errors(), warnings_said():
             return read_observations(path, learned.observations)
     try:
         with np.load(path, allow_pickle=False) if path.suffix == ".npz" else nullcontext() as arrays:

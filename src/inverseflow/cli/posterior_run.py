@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,31 +32,45 @@ class PosteriorRun:
         self.report = self.path / "report.json"
         self.calibration = self.path / "calibration.png"
         self.corner = self.path / "corner.png"
+        self.training = self.path / "training"
+        """Checkpoints, until the training has come to its end."""
 
     @property
     def exists(self) -> bool:
         """Whether the folder holds a posterior."""
         return self.posterior.is_file()
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the folder holds a training that can be continued."""
+        return (self.training / "settings.json").is_file()
+
     def check(self) -> None:
         """Raise RunError unless the folder holds a posterior."""
         if not self.exists:
             if self.path.is_file():
                 raise RunError(f"{self.path} is a file; name the folder of a posterior")
+            if self.is_unfinished:
+                raise RunError(
+                    f"{self.path} holds an unfinished training; `inverseflow infer` with --resume continues it"
+                )
             missing = "holds no posterior" if self.path.is_dir() else "does not exist"
             raise RunError(f"{self.path} {missing}; `inverseflow infer PROBLEM --out {self.path}` makes one")
 
-    def check_free(self, *, overwrite: bool) -> None:
+    def check_free(self, *, resume: bool, overwrite: bool) -> None:
         """Check that a posterior may be written here; raise RunError if not."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another folder with --out")
-        if self.path.is_dir() and any(self.path.iterdir()):
-            if not self.exists:
+        if resume and not self.is_unfinished:
+            state = "holds a posterior that is finished" if self.exists else "holds no training"
+            raise RunError(f"{self.path} {state}, so there is nothing to continue; leave --resume out")
+        if self.path.is_dir() and any(self.path.iterdir()) and not resume:
+            if not (self.exists or self.is_unfinished):
                 raise RunError(f"{self.path} is not empty and holds no posterior; choose another folder with --out")
             if not overwrite:
-                raise RunError(
-                    f"{self.path} holds a posterior already; --overwrite replaces it, --out chooses another folder"
-                )
+                state = "an unfinished training" if self.is_unfinished else "a posterior already"
+                others = "--resume continues it, --overwrite" if self.is_unfinished else "--overwrite"
+                raise RunError(f"{self.path} holds {state}; {others} replaces it, --out chooses another folder")
         if self.path.is_dir() and self.path.samefile(Path.cwd()):
             raise RunError(f"{self.path} is the current folder; choose a folder inside of it with --out")
         try:  # raises now what would be raised after the training
@@ -93,6 +109,23 @@ def table_errors() -> Iterator[None]:
     except DataError as error:
         error.args = (str(error).replace(" (--data-dir)", ""),)
         raise
+
+
+@contextmanager
+def warnings_said(quiet: bool = False) -> Iterator[None]:
+    """Print warnings as lines of their own, once each, and what Python adds to them not at all."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in shown and not quiet:
+            print(f"inverseflow: {text}", file=sys.stderr)
+        shown.add(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _folder(kind: Any, tokens: Sequence[Token]) -> PosteriorRun:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -62,7 +62,7 @@ def read_pairs(path: str | PathLike[str], *, parameters: Sequence[str] = (), obs
                 [12.6000]], dtype=torch.float64))
     """
     file = Path(path).expanduser()
-    parameters, observations = _names("parameters", parameters), _names("observations", observations)
+    parameters, observations = distinct("parameters", parameters), distinct("observations", observations)
     content = _File.read(file)
     if not parameters and not observations:
         raise DataError(
@@ -124,15 +124,23 @@ def read_observations(path: str | PathLike[str], observations: Sequence[str]) ->
     """Read observations ``(m, M)`` from a file, by the names that a posterior was trained with.
 
     Args:
-        path: a CSV, Parquet, NPZ or NPY file; other columns are ignored.
+        path: a CSV, Parquet, NPZ or NPY file; other columns are ignored, with a warning that names them.
         observations: names of the columns.
 
     Raises:
         DataError: if the file cannot be read, or a column is missing or holds something else than finite numbers.
     """
     file = Path(path).expanduser()
-    columns = dict(read_table(file)[0])
-    return named_columns(columns, tuple(observations), printable(file.name))
+    columns, where = dict(read_table(file)[0]), printable(file.name)
+    values = named_columns(columns, tuple(observations), where)
+    if others := [printable(name) for name in columns if name not in observations]:
+        what = (
+            "columns that are no observations, and are"
+            if len(others) > 1
+            else "a column that is no observation, and is"
+        )
+        warnings.warn(f"{where} has {what} ignored: {', '.join(others)}", stacklevel=2)
+    return values
 
 
 def named_columns(columns: Any, names: Names, where: str) -> Tensor:
@@ -158,6 +166,22 @@ def numbers(name: str, values: Any) -> tuple[Tensor, Names]:
         return _matrix(columns, tuple(columns), name), tuple(columns)
     tensor = as_tensor(name, values).double()
     return tensor[:, None] if tensor.ndim == 1 else tensor, ()
+
+
+def distinct(what: str, names: Sequence[str]) -> Names:
+    """Return names of parameters or observations, one or several, as text; raise DataError if one comes twice."""
+    names = (names,) if isinstance(names, str) else tuple(map(str, names))
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{what} name {twice[0]!r} twice: name it once")
+    return names
+
+
+def has_doubles(values: Any) -> bool:
+    """Return whether an array, a tensor or a column of a frame is of double precision; lists of numbers are not."""
+    if is_frame(values):
+        columns = values if isinstance(values, Mapping) else frame_columns(values, "x")
+        return any(map(has_doubles, columns.values()))
+    return str(getattr(values, "dtype", "")) in ("torch.float64", "float64")
 
 
 def finite(values: Tensor, what: str, names: Names = ()) -> Tensor:
@@ -198,18 +222,22 @@ def _shown(x: Tensor) -> str:
     return ", ".join(f"{value:.6g}" for value in x.flatten().tolist()[:8]) + (", ..." if x.numel() > 8 else "")
 
 
-def _names(option: str, names: Sequence[str]) -> Names:
-    names = (names,) if isinstance(names, str) else tuple(map(str, names))
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"{option} name {twice[0]!r} twice: name it once")
-    return names
-
-
 def _unit_hint(name: str, columns: Iterable[str]) -> str:
-    """Say so if a column has the same name with another unit."""
-    bare = re.sub(r"\s*\[.*\]$", "", name)
-    near = [column for column in columns if re.sub(r"\s*\[.*\]$", "", column) == bare]
-    return f" but {near[0]!r}, in another unit (convert it, and rename it)" if near else ""
+    """Say so if a column has the same name with another unit, or with one of the two missing."""
+    bare, unit = _without_unit(name)
+    near = next((column for column in columns if _without_unit(column)[0] == bare), None)
+    if near is None:
+        return ""
+    if not unit:
+        return f" but {near!r}, whose unit is part of its name"
+    kind = "in another unit (convert it, and rename it)" if _without_unit(near)[1] else "without a unit (rename it)"
+    return f" but {near!r}, {kind}"
+
+
+def _without_unit(name: str) -> tuple[str, str]:
+    """Return a name without the unit in brackets at its end, and the unit."""
+    bare, unit = re.fullmatch(r"(.*?)\s*(\[.*\])?", name, re.DOTALL).groups("")  # type: ignore[union-attr]
+    return bare, unit
 
 
 def _matrix(columns: Any, names: Names, where: str) -> Tensor:

@@ -5,7 +5,8 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,8 +21,9 @@ from inverseflow.densities import Density
 from inverseflow.densities.density import Likelihood
 from inverseflow.densities.pretrained import shape_difference
 from inverseflow.errors import CheckpointError, DataError, OptionError
+from inverseflow.inference.checkpoints import Begun
 from inverseflow.inference.methods import Conditional, build_method, method_entry, method_names
-from inverseflow.inference.pairs import finite, named_columns, numbers
+from inverseflow.inference.pairs import distinct, finite, has_doubles, named_columns, numbers
 from inverseflow.inference.problem import Problem
 from inverseflow.inference.support import Real, Support
 from inverseflow.nets.summary import SUMMARIES, Summary, create_summary
@@ -127,6 +129,7 @@ class AmortizedPosterior:
 
     Raises:
         OptionError: if there is no such method or summary.
+        DataError: if a name comes twice.
 
     Example:
         >>> x = torch.randn(500, 2)
@@ -153,8 +156,8 @@ class AmortizedPosterior:
         self.method = method
         self.prior = prior
         self.support = Support.of(prior) if support is None and prior is not None else support
-        self.parameters = tuple(parameters)
-        self.observations = tuple(observations)
+        self.parameters = distinct("parameters", parameters)
+        self.observations = distinct("observations", observations)
         self.options = options
         self.result: FitResult | None = None
         """What the training came to."""
@@ -224,6 +227,8 @@ class AmortizedPosterior:
         patience: int | None = None,
         seed: int = 0,
         out: str | os.PathLike[str] | None = None,
+        checkpoints: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         progress: bool = True,
     ) -> "AmortizedPosterior":
         """Train on pairs, anew if called again, and keep the weights of the best validation.
@@ -242,16 +247,22 @@ class AmortizedPosterior:
             patience: stop after that many validations in a row without a new best one.
             seed: of the weights, the held-out pairs, the order of the others and all noise.
             out: a folder to save the posterior to.
+            checkpoints: a folder for checkpoints, from which an interrupted training can continue.
+            resume: continue the training in `checkpoints`, with the same pairs and settings. It comes to what it would
+                have come to without a break.
             progress: whether to show a progress bar.
 
         Raises:
             DataError: if x and y do not belong together, there are fewer pairs than 10 for each parameter, a value is
                 not finite or outside of the support, a parameter or an observable is constant, or names differ.
-            OptionError: if an option can't work.
+            OptionError: if an option can't work, or the settings of a resumed training differ.
+            RunError: if `checkpoints` holds a training and `resume` is False, or holds none and it is True.
             NonFiniteError: if the loss or the gradient is not finite.
         """
         from inverseflow.training import fit
 
+        if resume and checkpoints is None:
+            raise OptionError("resume continues a training from its checkpoints: name their folder by checkpoints")
         with self._kept_if_it_fails():
             x, y = self._pairs(x, y)
             with seeded(seed, "dequantize"):
@@ -268,29 +279,44 @@ class AmortizedPosterior:
             decays = [_first(weight_decay, defaults.weight_decay, 0.0)]
             if weight_decay is None and defaults.weight_decay is None:
                 decays.append(min(_MOST_DECAY, _DECAYED_PAIRS * self._support.dims / count))
-            self.result = None
-            for decay in decays:
-                with seeded(seed, "weights"):
-                    model = self._build(tuple(y.shape[1:]))
-                result = fit(
-                    model,
-                    splits,
-                    objective=_minimize_loss,
-                    max_steps=steps,
-                    batch_size=min(count, batch),
-                    learning_rate=_first(learning_rate, defaults.learning_rate),
-                    clip_norm=defaults.clip_norm,
-                    ema=defaults.ema,
-                    weight_decay=decay,
-                    validate_every=max(1, steps // defaults.validations),
-                    patience=patience if decay == decays[-1] else _first(patience, _WORSE),
-                    seed=seed,
-                    progress=progress,
-                )
-                if self.result is None or result.best_value < self.result.best_value:
-                    self._model, self.result = model, result
-                if not result.stopped_early:
-                    break  # it did not memorize the pairs, or was interrupted
+            settings: dict[str, Any] = {
+                "max_steps": steps,
+                "batch_size": min(count, batch),
+                "learning_rate": _first(learning_rate, defaults.learning_rate),
+                "clip_norm": defaults.clip_norm,
+                "ema": defaults.ema,
+                "validate_every": max(1, steps // defaults.validations),
+                "seed": seed,
+            }
+            with ExitStack() as stack:
+                folder = None
+                if checkpoints is not None:
+                    known = (
+                        self._content(tuple(y.shape[1:])) | settings | {"weight_decay": decays, "patience": patience}
+                    )
+                    begun = Begun(Path(checkpoints).expanduser(), known, x, y)
+                    folder = stack.enter_context(begun.training(resume=resume))
+                self.result = None
+                for attempt, decay in enumerate(decays):
+                    with seeded(seed, "weights"):
+                        model = self._build(tuple(y.shape[1:]))
+                    result = fit(
+                        model,
+                        splits,
+                        objective=_minimize_loss,
+                        weight_decay=decay,
+                        patience=patience if decay == decays[-1] else _first(patience, _WORSE),
+                        checkpoints=None if folder is None else folder / str(attempt),
+                        resume=resume,
+                        progress=progress,
+                        **settings,
+                    )
+                    if self.result is None or result.best_value < self.result.best_value:
+                        self._model, self.result = model, result
+                    if not result.stopped_early:
+                        break  # it did not memorize the pairs, or was interrupted
+                assert self.result is not None
+                self.result = replace(self.result, interrupted=result.interrupted)
             self._calibrate_surprise(splits.train.context, splits.validation.context)
         if out is not None:
             self.save(out)
@@ -403,6 +429,11 @@ class AmortizedPosterior:
             OptionError: if the method has no such part, or a network summarizes the observations.
         """
         model = self.model
+        if not method_entry(self.method).has_forward:
+            raise OptionError(
+                f"the method {self.method!r} has no forward part from parameters to observations; methods with one are "
+                f"{', '.join(method_names(with_forward=True))}"
+            )
         if model.summary is not None:
             raise OptionError("observations can't be predicted from a summary of them; train without a summary network")
         u, _ = self._support.to_real(x.double())
@@ -459,26 +490,21 @@ class AmortizedPosterior:
         model, folder = self.model, Path(folder).expanduser()
         with packages_for("saving posteriors"):
             import safetensors.torch
-        content = {
-            "format": _FORMAT,
-            "method": self.method,
-            "options": self.options,
-            "support": self._support.to_json(),
-            "parameters": self.parameters,
-            "observations": self.observations,
-            "observation_shape": self.observation_shape,
-            "summary": self._summary if not isinstance(self._summary, nn.Module) else type(self._summary).__name__,
-            "dtype": str(self._dtype).removeprefix("torch."),
-        }
+        content = {"format": _FORMAT, **self._content(self.observation_shape)}
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()} | self._scales
+        state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         try:
-            text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+            text, data = json.dumps(content, indent=2, allow_nan=False) + "\n", safetensors.torch.save(state)
             with atomic_write(folder / CONFIG) as config, atomic_write(folder / WEIGHTS) as weights:
                 config.write_text(text, "utf-8")
-                state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-                safetensors.torch.save_file(state, weights)
-        except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise CheckpointError(f"can't write the posterior to {folder}: {error}") from error
+                weights.write_bytes(data)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CheckpointError(
+                f"can't write the posterior to {folder}: {reason}; mend that, or save it to another folder"
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"can't write the options of the posterior as JSON: {error}") from error
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, summary: nn.Module | None = None) -> "AmortizedPosterior":
@@ -533,6 +559,19 @@ class AmortizedPosterior:
         trained = "not trained" if self._model is None else f"{self._support.columns} parameters"
         return f"AmortizedPosterior({self.method!r}, {trained})"
 
+    def _content(self, observation_shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return what is needed to build the network of the posterior again."""
+        return {
+            "method": self.method,
+            "options": self.options,
+            "support": self._support.to_json(),
+            "parameters": self.parameters,
+            "observations": self.observations,
+            "observation_shape": observation_shape,
+            "summary": self._summary if not isinstance(self._summary, nn.Module) else type(self._summary).__name__,
+            "dtype": str(self._dtype).removeprefix("torch."),
+        }
+
     @property
     def _support(self) -> Support:
         assert self.support is not None
@@ -565,8 +604,7 @@ class AmortizedPosterior:
 
     def _pairs(self, x: Any, y: Any) -> tuple[Tensor, Tensor]:
         """Return pairs in float64, or refuse what can't be learned from."""
-        given = x.dtype if isinstance(x, Tensor) else torch.float32
-        self._dtype = torch.float64 if given == torch.float64 else torch.float32
+        self._dtype = torch.float64 if has_doubles(x) else torch.float32
         x, x_names = numbers("x", x)
         y, y_names = numbers("y", y)
         if x.ndim != 2:

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from torch.distributions import Distribution, constraints
 
 from inverseflow.errors import DataError, OptionError
-from inverseflow.inference.pairs import drop_non_finite
+from inverseflow.inference.pairs import distinct, drop_non_finite
 from inverseflow.inference.support import Support
 from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.seeding import derived_seed, seeded
@@ -46,6 +46,7 @@ class Problem:
 
     Raises:
         OptionError: if the prior has no vectors as events or no support that is known, or the number of names differs.
+        DataError: if a name comes twice.
 
     Example:
         >>> from torch.distributions import Independent, Normal
@@ -70,8 +71,8 @@ class Problem:
     def __post_init__(self) -> None:
         if self.support is None:
             object.__setattr__(self, "support", Support.of(self.prior))
-        object.__setattr__(self, "parameters", tuple(self.parameters))
-        object.__setattr__(self, "observations", tuple(self.observations))
+        object.__setattr__(self, "parameters", distinct("parameters", self.parameters))
+        object.__setattr__(self, "observations", distinct("observations", self.observations))
         if self.parameters and len(self.parameters) != self.dims:
             raise OptionError(f"{self.name} has {self.dims} parameters, and names for {len(self.parameters)}")
         assert self.support is not None

@@ -87,6 +87,7 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
+    checkpoints: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -120,8 +121,10 @@ def fit(
         seed: seed of the held-out examples, the order of the others and all noise.
         out: a folder for the run, as `inverseflow train` writes it: metrics, checkpoints, the model, pictures and
             report.json. None writes nothing.
-        resume: continue the run in `out` from its last checkpoint, with the same data and settings.
-        overwrite: delete the run in `out`.
+        checkpoints: a folder for settings, metrics and checkpoints only, in place of `out`. Nothing is measured at the
+            end, nor said after Ctrl-C.
+        resume: continue the run in the folder from its last checkpoint, with the same data and settings.
+        overwrite: delete the run in the folder.
         progress: whether to show a progress bar.
 
     Raises:
@@ -142,7 +145,10 @@ def fit(
         >>> steps, nats = result.column("val_nats")
     """
     device, dtype = _check_density(density)
-    if out is None and (resume or overwrite):
+    if out is not None and checkpoints is not None:
+        raise OptionError("a run has one folder: give out, or checkpoints for those only")
+    folder = checkpoints if out is None else out
+    if folder is None and (resume or overwrite):
         raise OptionError(f"{'resume' if resume else 'overwrite'} is about the run in a folder: name the folder by out")
     splits = as_splits(
         x,
@@ -157,7 +163,7 @@ def fit(
     max_steps = whole_number("max_steps", max_steps, at_least=1)
     options = TrainOptions(
         data="memory",
-        out=None if out is None else Path(out),
+        out=None if folder is None else Path(folder),
         resume=resume,
         overwrite=overwrite,
         max_steps=max_steps,
@@ -190,10 +196,10 @@ def fit(
             if options.out is None:
                 result = _fit_in_memory(density, splits, options, objective)
             else:
-                result = _fit_in_folder(density, splits, options, objective, Run(options.out))
+                result = _fit_in_folder(density, splits, options, objective, Run(options.out), out is not None)
     finally:
         density.to(device).eval()
-    if result.interrupted:
+    if result.interrupted and checkpoints is None:
         tell(
             f"inverseflow: interrupted after step {result.steps}; the density has the weights of step "
             f"{result.best_step}, the best so far" + ("" if out is None else "; resume=True continues the run")
@@ -219,11 +225,11 @@ def _fit_in_memory(density: Density, data: Splits[Any], options: TrainOptions, o
 
 
 def _fit_in_folder(
-    density: Density, data: Splits[Any], options: TrainOptions, objective: Objective, run: Run
+    density: Density, data: Splits[Any], options: TrainOptions, objective: Objective, run: Run, measured: bool
 ) -> FitResult:
     try:
         with _python_words():
-            report = train_in_folder(options, run, data, density, objective)
+            report = train_in_folder(options, run, data, density, objective, measured=measured)
     except (TrainingInterrupted, NonFiniteError) as error:
         path = run.best if run.best.is_file() else run.last
         if path.is_file():

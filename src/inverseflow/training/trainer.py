@@ -56,7 +56,9 @@ def train(options: TrainOptions, data: Splits[Any] | None = None) -> Report | No
     run = Run(options.out or Path("runs") / options.data)
     command = f"continue with: {run.resume_command(options.data)}"
     with _naming_continuation(run, command):
-        return train_in_folder(options, run, data)
+        report = train_in_folder(options, run, data)
+    assert not isinstance(report, Training)
+    return report
 
 
 def train_in_folder(
@@ -65,7 +67,9 @@ def train_in_folder(
     data: Splits[Any] | None,
     density: Density | None = None,
     objective: Objective | None = None,
-) -> Report | None:
+    *,
+    measured: bool = True,
+) -> Report | Training | None:
     """Train, or continue to, with a run folder; `train` without a word about how an interrupted run continues.
 
     Args:
@@ -74,6 +78,8 @@ def train_in_folder(
         data: the examples, None to load those of the settings.
         density: trained in place, with the best weights at the end; None for a new one of the settings.
         objective: what is minimized, None for maximum likelihood.
+        measured: whether to measure, draw and export the density at the end, and to write for TensorBoard. Otherwise
+            the folder holds what a resumed run needs.
     """
     with RunLock(run.path) as lock, quiet():
         if is_first_process():
@@ -88,7 +94,7 @@ def train_in_folder(
         if options.resume and run.exists:
             run.check_data(Description.of(data))
         try:
-            return _train(options, run, lock, data, density, objective or MaximumLikelihood())
+            return _train(options, run, lock, data, density, objective or MaximumLikelihood(), measured)
         except OSError as error:
             lock.check()
             what = (error.strerror or str(error)).lower()
@@ -96,8 +102,14 @@ def train_in_folder(
 
 
 def _train(
-    options: TrainOptions, run: Run, lock: RunLock, data: Splits[Any], density: Density | None, objective: Objective
-) -> Report | None:
+    options: TrainOptions,
+    run: Run,
+    lock: RunLock,
+    data: Splits[Any],
+    density: Density | None,
+    objective: Objective,
+    measured: bool,
+) -> Report | Training | None:
     trained = density if density is not None else build_density(options.model, data, options.seed)
     check_batch(options, data)
     if options.gradient_checkpointing and not isinstance(trained, Flow):
@@ -112,7 +124,7 @@ def _train(
 
     with StopRequest() as stop:
         checkpoints = Checkpoints(run, options.checkpoint_every, stop, lock, start, options.patience)
-        loop = Loop(options, checkpoints, run, start)
+        loop = Loop(options, checkpoints, run, start, board=measured)
         loop.check_validation(len(validation))
         if is_first_process():  # not before: settings that are refused leave the folder as it was
             lock.acquire()
@@ -149,10 +161,12 @@ def _train(
     if density is None:
         trained = build_density(options.model, data, options.seed)
     load_weights(trained, path)
+    training = Training(loop.steps, best_step, value, checkpoints.stopped_early, loop.seconds)
+    if not measured:
+        return training
     if len(data.test) and not options.quiet:
         tell(f"measuring on {counted(len(data.test), f'test {noun(data.test)}')}")
     lock.check()
-    training = Training(loop.steps, best_step, value, checkpoints.stopped_early, loop.seconds)
     return finish(run, options, data, trained, training, loop.device)
 
 

@@ -13,7 +13,12 @@ from inverseflow.training.objective import Loss
 from inverseflow.utils.arguments import finite_number, whole_number
 
 
-@method("autoencoder", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3))
+@method(
+    "autoencoder",
+    has_density=False,
+    has_forward=True,
+    training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3),
+)
 class JointAutoencoder(Conditional):
     r"""Autoencoder x → [y, z] → x, whose decoder draws from p(x | y) with a normal z.
 

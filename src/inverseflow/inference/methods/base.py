@@ -78,7 +78,10 @@ class Conditional(Density):
         Raises:
             OptionError: if it has none.
         """
-        raise OptionError(f"{type(self).__name__} has no forward part from parameters to observations; inn has one")
+        raise OptionError(
+            f"{type(self).__name__} has no forward part from parameters to observations; methods with one are "
+            f"{', '.join(method_names(with_forward=True))}"
+        )
 
     def loss(self, x: Tensor, context: Tensor) -> Loss:
         """Return what is minimized on a batch: the mean of −log p(x | context) unless a subclass says otherwise."""
@@ -94,6 +97,8 @@ class Method:
     build: Builder
     """From `dims`, `context_channels` and options to a `Conditional`."""
     has_density: bool
+    has_forward: bool
+    """Whether it has a forward part from parameters to observations."""
     training: Training
 
     @property
@@ -106,12 +111,15 @@ class Method:
 _METHODS: dict[str, Method] = {}
 
 
-def method(name: str, *, has_density: bool = True, training: Training | None = None) -> Callable[[Builder], Builder]:
+def method(
+    name: str, *, has_density: bool = True, has_forward: bool = False, training: Training | None = None
+) -> Callable[[Builder], Builder]:
     """Enter a builder of a `Conditional`, a function or a class, into the registry.
 
     Args:
         name: the name for `AmortizedPosterior` and the command line.
         has_density: whether what it builds has a `log_prob`.
+        has_forward: whether it has a `predict`.
         training: how it is trained unless told otherwise.
 
     Raises:
@@ -125,15 +133,19 @@ def method(name: str, *, has_density: bool = True, training: Training | None = N
     def enter(build: Builder) -> Builder:
         if name in _METHODS:
             raise ValueError(f"the method {name!r} exists already: {_METHODS[name].build.__name__}")
-        _METHODS[name] = Method(name, build, has_density, training or Training())
+        _METHODS[name] = Method(name, build, has_density, has_forward, training or Training())
         return build
 
     return enter
 
 
-def method_names(*, with_density: bool = False) -> list[str]:
-    """Return the names of all methods, or of those with a `log_prob`."""
-    return sorted(name for name, entry in _METHODS.items() if entry.has_density or not with_density)
+def method_names(*, with_density: bool = False, with_forward: bool = False) -> list[str]:
+    """Return the names of all methods, or of those with a `log_prob`, or with a `predict`."""
+    return sorted(
+        name
+        for name, entry in _METHODS.items()
+        if (entry.has_density or not with_density) and (entry.has_forward or not with_forward)
+    )
 
 
 def method_entry(name: str) -> Method:

@@ -342,7 +342,7 @@ class LikelihoodINN(JointBijection):
         return torch.diag(1 / noise) + self.mixing.tril(-1)
 
 
-@method("inn", has_density=False, training=Training(batch_size=256, learning_rate=3e-3))
+@method("inn", has_density=False, has_forward=True, training=Training(batch_size=256, learning_rate=3e-3))
 def inn(
     dims: int,
     context_channels: int,
@@ -365,7 +365,7 @@ def inn(
     return INN(dims, context_channels, partial(couplings, blocks=blocks, width=width, depth=depth), **options)
 
 
-@method("inn-ml", training=Training(batch_size=256, learning_rate=3e-3))
+@method("inn-ml", has_forward=True, training=Training(batch_size=256, learning_rate=3e-3))
 def inn_ml(
     dims: int,
     context_channels: int,
@@ -380,7 +380,7 @@ def inn_ml(
     return LikelihoodINN(dims, context_channels, build, **options)
 
 
-@method("iresnet", training=Training(batch_size=256, learning_rate=3e-3))
+@method("iresnet", has_forward=True, training=Training(batch_size=256, learning_rate=3e-3))
 def iresnet(
     dims: int,
     context_channels: int,

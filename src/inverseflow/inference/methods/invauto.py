@@ -10,7 +10,12 @@ from inverseflow.nets import InvAuto
 from inverseflow.utils.arguments import finite_number
 
 
-@method("invauto", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3))
+@method(
+    "invauto",
+    has_density=False,
+    has_forward=True,
+    training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3),
+)
 class InvertibleAutoencoder(JointAutoencoder):
     r"""Invertible autoencoder: `JointAutoencoder` whose encoder and decoder are one `InvAuto`.
 

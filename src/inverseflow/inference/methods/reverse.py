@@ -104,7 +104,12 @@ class FeedForwardReverse(LikelihoodINN):
         return self._scaled(temperature * noise, context)
 
 
-@method("maf-reverse", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3))
+@method(
+    "maf-reverse",
+    has_density=False,
+    has_forward=True,
+    training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3),
+)
 def maf_reverse(
     dims: int,
     context_channels: int,
@@ -135,7 +140,12 @@ def maf_reverse(
     return FeedForwardReverse(dims, context_channels, build, width=reverse_width, depth=reverse_depth, **options)
 
 
-@method("iaf-reverse", has_density=False, training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3))
+@method(
+    "iaf-reverse",
+    has_density=False,
+    has_forward=True,
+    training=Training(max_steps=3000, batch_size=200, learning_rate=3e-3),
+)
 def iaf_reverse(
     dims: int,
     context_channels: int,

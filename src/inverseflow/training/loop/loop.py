@@ -33,13 +33,20 @@ class Loop:
         best: keeps the best model, and ends the training.
         run: the run folder, None to write nothing.
         start: the checkpoint to continue from.
+        board: whether TensorBoard gets the rows, too.
 
     Raises:
         OptionError: if Lightning refuses the settings.
     """
 
     def __init__(
-        self, options: TrainOptions, best: BestModel, run: Run | None = None, start: Start | None = None
+        self,
+        options: TrainOptions,
+        best: BestModel,
+        run: Run | None = None,
+        start: Start | None = None,
+        *,
+        board: bool = True,
     ) -> None:
         self._options = options
         self._start = start
@@ -65,7 +72,8 @@ class Loop:
                 use_distributed_sampler=False,
                 callbacks=callbacks,
                 plugins=[AtomicCheckpointIO()],
-                logger=run is not None
+                logger=board
+                and run is not None
                 and TensorBoardLogger(
                     run.path, name="", version=run.tensorboard.name, default_hp_metric=False, purge_step=purged
                 ),
