@@ -55,7 +55,7 @@ def test_both_solvers_undo_the_layer_and_agree(channels, context, map):
     x = 2 * torch.randn(6, channels, dtype=torch.float64)
     given = [] if context is None else [torch.randn(6, context, dtype=torch.float64)]
     z, log_det = layer(x, *given)
-    for layer.solver in ("sequential", "parallel"):
+    for layer.solver in ("sequential", "parallel", "auto"):
         for mode in (torch.enable_grad, torch.no_grad):
             with mode():
                 back, log_det_back = layer.inverse(z, *given)
@@ -103,6 +103,28 @@ def test_the_parallel_inverse_of_a_weakly_coupled_layer_stops_early():
     with torch.no_grad():
         torch.testing.assert_close(layer.inverse(z)[0], x, rtol=0, atol=1e-12)
     assert counts[0] < 25
+
+
+@pytest.mark.parametrize(("coupling", "settles"), [(0.02, True), (1.0, False)])
+def test_the_automatic_inverse_takes_few_passes_of_a_weakly_coupled_layer_and_goes_on_in_turn_of_another(
+    coupling, settles
+):
+    torch.manual_seed(0)
+    layer = Autoregressive(40, partial(MaskedMLP, width=64)).double()
+    with torch.no_grad():
+        layer.net.layers[-1].weight.normal_(std=coupling)
+    x = torch.randn(8, 40, dtype=torch.float64)
+    z, _ = layer(x)
+    counts, in_turn = count_evaluations(layer.net), []
+    unroll = layer.net.unroll
+    layer.net.unroll = lambda *arguments: in_turn.append(1) or unroll(*arguments)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.inverse(z)[0], x, rtol=0, atol=1e-9)
+    assert (len(in_turn) == 0) == settles
+    assert counts[0] <= 12 if settles else counts[0] == 10
+    with torch.no_grad():
+        layer.inverse(z.repeat(3, 1))  # of more rows in turn at once
+    assert len(in_turn) == 2 - settles
 
 
 @each_map
@@ -202,7 +224,7 @@ def test_a_network_that_takes_no_context_is_refused_in_a_conditional_layer():
 def test_bad_orders_and_solvers_are_refused():
     with pytest.raises(ValueError, match="order must hold each of 0 … 2 once, got"):
         Autoregressive(3, partial(MaskedMLP, width=8), order=[0, 1, 3])
-    with pytest.raises(ValueError, match="unknown solver 'newton': choose 'sequential' or 'parallel'"):
+    with pytest.raises(ValueError, match="unknown solver 'newton': choose 'auto', 'sequential' or 'parallel'"):
         Autoregressive(3, partial(MaskedMLP, width=8), solver="newton")
 
 
