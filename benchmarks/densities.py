@@ -38,9 +38,11 @@ class LikelihoodRow:
     package: str
     parameters: int
     log_likelihood: float
-    """Mean over the test points, in nats of the standardized data."""
+    """Mean over the test points and the starts, in nats of the standardized data."""
     standard_error: float
-    """Of the mean, over the test points."""
+    """Of the mean, over the test points and, of several, the starts."""
+    starts: int = 1
+    """How often it was trained, each time from other weights on other batches."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class DensityBenchmark:
 @dataclass(frozen=True)
 class _Budget:
     training_steps: int
+    starts: int
     rounds: int
     at_most_ms: float
     """Approximate limit for all rounds of one function."""
@@ -107,8 +110,8 @@ class _Budget:
 
 
 DENSITY_BUDGETS = {
-    "smoke": _Budget(5, 3, 20, (6,), ("two-moons",)),
-    "default": _Budget(400, 100, 800, (6, 21, 63), ("two-moons", *_TABLES)),
+    "smoke": _Budget(5, 1, 3, 20, (6,), ("two-moons",)),
+    "default": _Budget(400, 3, 100, 800, (6, 21, 63), ("two-moons", *_TABLES)),
 }
 
 TIMED = {"log_prob": "log_prob", "step": "training step", "sample": "sample"}
@@ -121,7 +124,7 @@ def bench_densities(
     """Train flows of equal size equally long, and time them, beside those of the peers that are installed.
 
     Args:
-        budget: ``"smoke"`` for seconds, ``"default"`` for about ten minutes with all peers.
+        budget: ``"smoke"`` for seconds, ``"default"`` for about twenty minutes with all peers.
         device: where, ``"cpu"`` or ``"cuda"``.
         on_part: called with a description before each part.
     """
@@ -135,10 +138,10 @@ def bench_densities(
         train, test = (part.to(where) for part in splits)
         for model in FITTED:
             on_part(f"training {model} on {data}")
-            for package, contender in contenders(model, train.shape[1]).items():
-                likelihoods.append(
-                    _likelihood_row(data, model, package, contender, train, test, options.training_steps)
-                )
+            starts = [contenders(model, train.shape[1], seed) for seed in range(options.starts)]
+            for package in starts[0]:
+                same = [start[package] for start in starts]
+                likelihoods.append(_likelihood_row(data, model, package, same, train, test, options.training_steps))
     for columns in options.columns:
         for model in FITTED + SAMPLED:
             on_part(f"timing {model} of {columns} columns")
@@ -198,17 +201,24 @@ def _standardized(data: str) -> tuple[Tensor, Tensor] | None:
 
 
 def _likelihood_row(
-    data: str, model: str, package: str, contender: Contender, train: Tensor, test: Tensor, steps: int
+    data: str, model: str, package: str, starts: list[Contender], train: Tensor, test: Tensor, steps: int
 ) -> LikelihoodRow:
-    contender.module.to(train.device)
-    _train(contender.module, contender.log_prob, train, steps)
-    contender.module.eval()
-    with torch.no_grad():
-        values = contender.log_prob(test)
-    mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
+    values = []
+    for seed, contender in enumerate(starts):
+        contender.module.to(train.device)
+        _train(contender.module, contender.log_prob, train, steps, seed)
+        contender.module.eval()
+        with torch.no_grad():
+            values.append(contender.log_prob(test).double())
+    each = torch.stack(values)  # (starts, N)
+    mean = each.mean().item()
+    variance = each.mean(0).var().item() / len(test)
+    if len(starts) > 1:
+        variance += each.mean(1).var().item() / len(starts)
     if not math.isfinite(mean):
         raise RuntimeError(f"the training diverged: the mean test log-likelihood is {mean}")
-    return LikelihoodRow(data, train.shape[1], model, package, contender.parameters, mean, error)
+    parameters = starts[0].parameters
+    return LikelihoodRow(data, train.shape[1], model, package, parameters, mean, math.sqrt(variance), len(starts))
 
 
 def _time_rows(columns: int, model: str, where: torch.device, options: _Budget) -> list[TimeRow]:
@@ -281,11 +291,11 @@ def _evaluations(flow: Flow, layers: list[Autoregressive], z: Tensor) -> int:
     return round(len(calls) / len(layers))
 
 
-def _train(module: nn.Module, log_prob: Callable[[Tensor], Tensor], train: Tensor, steps: int) -> None:
-    """Train on batches of a fixed order with a cosine schedule."""
+def _train(module: nn.Module, log_prob: Callable[[Tensor], Tensor], train: Tensor, steps: int, seed: int = 0) -> None:
+    """Train on batches in the order of a seed with a cosine schedule."""
     optimizer = torch.optim.Adam(module.parameters(), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         batch = train[torch.randint(len(train), (_BATCH,), generator=generator).to(train.device)]
         optimizer.zero_grad()

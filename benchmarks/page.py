@@ -89,7 +89,7 @@ autoregressive flow, only the inverse one. zuko has no NICE and, like nflows, no
 _LIKELIHOODS = """
 Mean log-likelihood of held-out points, in nats of standardized columns, with its standard error, and the number of
 parameters. All flows of a line were trained on the same batches of 256 points by Adam with the same learning rates, for
-{steps} steps, and none is trained to the end. Two moons is synthetic.
+{steps} steps{starts}, and none is trained to the end. Two moons is synthetic.
 """
 _DENSITY_TIMES = """
 Batches of 256 normal vectors. After a peer's time stands our time / it. log_prob and sample take no gradients; a
@@ -209,9 +209,15 @@ def _density_parts(device: str, densities: DensityBenchmark, assets: str) -> lis
     parts.append(density_summary(densities))
     if densities.geometric_means:
         parts.append(f"![Time relative to the fastest peer]({assets}/performance-densities-{device}.png)")
-    parts += ["#### Likelihood after equal steps", _LIKELIHOODS.strip().format(steps=densities.training_steps)]
+    parts += ["#### Likelihood after equal steps", _likelihoods(densities)]
     parts += [likelihood_table(densities), "#### Times", _DENSITY_TIMES.strip(), density_time_table(densities)]
     return [*parts, "#### The inverse in parallel", _INVERSES.strip(), inverse_table(densities)]
+
+
+def _likelihoods(densities: DensityBenchmark) -> str:
+    count = max((row.starts for row in densities.likelihoods), default=1)
+    starts = "" if count == 1 else f", from {count} random starts each, whose spread is in the standard error"
+    return _LIKELIHOODS.strip().format(steps=densities.training_steps, starts=starts)
 
 
 def describe_machine(machine: Machine) -> str:

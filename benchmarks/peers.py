@@ -49,17 +49,18 @@ def installed() -> list[str]:
     return [name for name in PACKAGES if find_spec(name)]
 
 
-def contenders(model: str, columns: int) -> dict[str, Contender]:
+def contenders(model: str, columns: int, seed: int = 0) -> dict[str, Contender]:
     """Return the flow of each installed package that has the model, by package.
 
     Args:
         model: one of `FITTED` or `SAMPLED`.
         columns: length of a vector.
+        seed: seed of the weights.
     """
     builders = {"inverseflow": _ours, "zuko": _zuko, "nflows": _nflows, "normflows": _normflows}
     built = {}
     for package in installed():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         contender = builders[package](model, columns)
         if contender is not None:
             built[package] = contender

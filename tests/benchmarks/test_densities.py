@@ -3,9 +3,10 @@ from dataclasses import asdict
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from benchmarks.__main__ import main
-from benchmarks.densities import DensityBenchmark, fastest_peer, ratios
+from benchmarks.densities import DensityBenchmark, _likelihood_row, fastest_peer, ratios
 from benchmarks.density_tables import density_report
 from benchmarks.peers import FITTED, PACKAGES, SAMPLED, contenders
 
@@ -31,6 +32,18 @@ def test_the_flows_of_all_packages_have_about_equally_many_parameters(model):
     assert sizes == pytest.approx(dict.fromkeys(sizes, sizes["inverseflow"]), rel=0.03)
     lacking = {"nice": {"zuko"}, "maf": {"normflows"}, "planar": {"zuko", "nflows"}, "radial": {"zuko", "nflows"}}
     assert set(sizes) == {name for name in PACKAGES if find_spec(name)} - lacking.get(model, set())
+
+
+def test_the_standard_error_of_several_starts_holds_their_spread():
+    x = torch.randn(500, 2)
+    starts = [contenders("maf", 2, seed)["inverseflow"] for seed in range(3)]
+    row = _likelihood_row("normal", "maf", "inverseflow", starts, x, x, 3)
+    with torch.no_grad():
+        each = torch.stack([start.log_prob(x) for start in starts])
+    assert row.starts == 3 and row.log_likelihood == pytest.approx(each.mean().item(), abs=1e-5)
+    expected = each.mean(0).var() / 500 + each.mean(1).var() / 3
+    assert row.standard_error == pytest.approx(expected.sqrt().item(), rel=1e-4)
+    assert each.mean(1).var() > 0
 
 
 def test_ratios_are_our_time_over_the_fastest_peers(density_benchmark):
