@@ -2,12 +2,14 @@
 
 import csv
 import errno
+import inspect
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ import yaml
 from PIL import Image
 
 from inverseflow.cli.main import main
-from inverseflow.inference import AmortizedPosterior
+from inverseflow.cli.method_options import MethodOptions
+from inverseflow.inference import AmortizedPosterior, method_names, methods
+from inverseflow.inference.methods import method_entry
 from inverseflow.inference.posterior import Model
 
 RADIUS, SPEED, AREA = "radius [m]", "speed, in m/s", "area [m^2]"
@@ -446,6 +450,28 @@ def test_whole_numbers_have_bounds_of_their_own(run, tmp_path):
     assert {*table(tmp_path / "s.csv")["count"].tolist()} <= {0.0, 1.0, 2.0, 3.0}
     code, _, error = run(*words, "count=0..2", "--out", tmp_path / "q")
     assert code == 2 and "--bounds count=0..2 leaves out" in error
+
+
+def test_every_option_of_a_method_is_one_of_the_command_and_reaches_the_method(run, tmp_path, monkeypatch):
+    builders = [method_entry(name).build for name in method_names()]
+    classes = [methods.inn.INN, methods.inn.LikelihoodINN, methods.reverse.FeedForwardReverse]
+    taken = {name for build in (*builders, *classes) for name in inspect.signature(build).parameters}
+    known = {field.name for field in fields(MethodOptions)}
+    assert taken - {"dims", "context_channels", "build", "options"} == known - {"spline_bins"}
+    monkeypatch.setenv("COLUMNS", "160")
+    text = run("infer", "--help")[1]
+    assert all(f"--method.{name.replace('_', '-')}" in text for name in known)
+
+    words = ("--method.latent", 3, "--method.variance", 0.5, "--method.latent-prior", "learned", "--method.width", 8)
+    small = ("--simulations", 120, "--max-steps", 2, "--quiet", "--out", tmp_path / "r")
+    assert run("infer", "kinematics", "--method", "cvae", *words, *small)[0] == 0
+    options = {"width": 8, "latent": 3, "variance": 0.5, "latent_prior": "learned"}
+    assert AmortizedPosterior.load(tmp_path / "r").options == options
+    for method, option in (("cvae", "slope"), ("inn", "slope"), ("autoencoder", "blocks"), ("maf-reverse", "variance")):
+        code, _, error = run(
+            "infer", "kinematics", "--method", method, f"--method.{option}", 1, *small[:-1], tmp_path / "q"
+        )
+        assert code == 2 and f"the method '{method}' has no option {option}" in error and not (tmp_path / "q").exists()
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "report.json", "posterior.json", "posterior.safetensors"])

@@ -17,7 +17,9 @@ from cyclopts import Group, Parameter
 
 from inverseflow.cli.arguments import File, Real, Whole
 from inverseflow.cli.checks import check_counts, check_seed
+from inverseflow.cli.method_options import MethodOptions
 from inverseflow.cli.posterior_run import PosteriorRun, table_errors, warnings_said
+from inverseflow.cli.train import with_defaults
 from inverseflow.errors import CheckpointError, NonFiniteError, OptionError, RunError, TrainingInterrupted
 from inverseflow.utils.arguments import listed
 
@@ -32,33 +34,11 @@ _FILES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
 _JUDGED = 1000  # pairs of the diagnosis, at most
 _ENOUGH = 100  # pairs that a diagnosis needs
 _PICTURED = 2000  # samples in corner.png
-_FILE, _METHOD, _TRAINING = Group("File options"), Group("Method options"), Group("Training options")
+_FILE, _TRAINING = Group("File options"), Group("Training options")
 _Word = Annotated[str | None, Parameter(show_default=False)]
 
 
-@dataclass(frozen=True)
-class MethodOptions:
-    """Options of the method; an option that is left out keeps the default of the method, and not every method has all.
-
-    Args:
-        width: hidden units of the networks.
-        depth: hidden layers of the networks.
-        steps: steps of a flow (cinn, maf, nsf, iaf), residual layers (iresnet).
-        blocks: coupling blocks (inn, inn-ml).
-        flow: which flow of vectors cinn conditions: nsf by default.
-        spline_bins: pieces of each spline (cinn, nsf).
-    """
-
-    width: Annotated[Whole | None, Parameter(name="--method.width", group=_METHOD)] = None
-    depth: Annotated[Whole | None, Parameter(name="--method.depth", group=_METHOD)] = None
-    steps: Annotated[Whole | None, Parameter(name="--method.steps", group=_METHOD)] = None
-    blocks: Annotated[Whole | None, Parameter(name="--method.blocks", group=_METHOD)] = None
-    flow: Annotated[_Word, Parameter(name="--method.flow", group=_METHOD)] = None
-    spline_bins: Annotated[Whole | None, Parameter(name="--method.spline-bins", group=_METHOD)] = None
-
-    def given(self) -> dict[str, Any]:
-        """Return the options that were given."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+_Options = with_defaults(MethodOptions, {}, "method.", "Method options")
 
 
 def infer(
@@ -79,7 +59,7 @@ def infer(
     learning_rate: Annotated[Real | None, Parameter(group=_TRAINING)] = None,
     patience: Annotated[Whole | None, Parameter(group=_TRAINING)] = None,
     quiet: Annotated[bool, Parameter(negative=(), group=_TRAINING)] = False,
-    options: Annotated[MethodOptions, Parameter(name="*")] = MethodOptions(),
+    options: Annotated[_Options, Parameter(name="*")] = _Options(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn the posterior of an inverse problem, p(parameters | observations), and judge whether it can be trusted.
 
@@ -142,6 +122,7 @@ def infer(
     from inverseflow.inference.methods import method_entry
 
     method_entry(method)
+    own = {option: value for option, value in asdict(options).items() if value is not None}
     training: dict[str, Any] = {
         "max_steps": max_steps,
         "batch_size": batch_size,
@@ -149,7 +130,7 @@ def infer(
         "patience": patience,
         "seed": seed,
     }
-    given = {"simulations": simulations, "method": method, **{f"method.{k}": v for k, v in options.given().items()}}
+    given = {"simulations": simulations, "method": method, **{f"method.{k}": v for k, v in own.items()}}
     command = _command(source, {"out": out} | given | files | training)
     with warnings_said(quiet), _naming_continuation(run, command):
         if is_file:
@@ -159,12 +140,12 @@ def infer(
                 support=_support(bounds, pairs),
                 parameters=pairs.parameters,
                 observations=pairs.observations,
-                **options.given(),
+                **own,
             )
         else:
             pairs = _of_problem(source, simulations or _SIMULATIONS, seed, files)
             assert pairs.problem is not None
-            posterior = AmortizedPosterior.of(pairs.problem, method, **options.given())
+            posterior = AmortizedPosterior.of(pairs.problem, method, **own)
         _train(posterior, pairs, run, resume=resume, overwrite=overwrite, progress=not quiet, **training)
         if not quiet:
             print("inverseflow: judging the posterior", file=sys.stderr)
@@ -173,7 +154,7 @@ def infer(
             "source": str(path.resolve()) if is_file else source,
             "simulations": simulations if is_file else simulations or _SIMULATIONS,
             **{option: value for option, value in files.items() if is_file},
-            "method": {"name": method, **options.given()},
+            "method": {"name": method, **own},
             **training,
         }
         _write(run, settings, posterior, pairs, report, diagnosis)

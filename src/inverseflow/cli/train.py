@@ -41,7 +41,7 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
     data_is_named = bool(argv) and not argv[0].startswith("-")
     if argv and not data_is_named and argv[0] not in ("--help", "-h"):
         raise UsageError("name the data first: inverseflow train DATA [OPTIONS]")
-    options = _with_defaults(TrainOptions, _default_settings(argv) if data_is_named else {})
+    options = with_defaults(TrainOptions, _default_settings(argv) if data_is_named else {})
 
     def train(
         data: DataName,
@@ -180,7 +180,7 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _with_defaults(
+def with_defaults(
     cls: type[Any], defaults: Mapping[str, Any], prefix: str = "", panel: str = "Parameters"
 ) -> type[Any]:
     """Return a keyword-only dataclass with the fields and the docstring of `cls`, all with defaults, and without data.
@@ -199,7 +199,7 @@ def _with_defaults(
         kind = kinds[item.name]
         if is_dataclass(kind):
             inner = f"{item.name.capitalize()} options"
-            group = _with_defaults(kind, defaults.get(item.name, {}), f"{item.name}.", inner)  # type: ignore[arg-type]
+            group = with_defaults(kind, defaults.get(item.name, {}), f"{item.name}.", inner)  # type: ignore[arg-type]
             specifications.append((item.name, Annotated[group, Parameter(name="*")], field(default_factory=group)))
             continue
         names = [f"--{prefix}{item.name}".replace("_", "-")]

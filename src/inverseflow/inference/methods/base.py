@@ -1,6 +1,7 @@
 """The contract of a method, which models p(x | y), and the registry of methods."""
 
 import inspect
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -181,4 +182,6 @@ def build_method(name: str, dims: int, context_channels: int, **options: Any) ->
     try:
         return entry.build(dims, context_channels, **options)
     except (ValueError, TypeError) as error:
+        if other := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            raise OptionError(f"the method {name!r} has no option {other[1]}") from error
         raise OptionError(f"the method {name!r} can't be built: {error}") from error

@@ -30,7 +30,7 @@ class ConditionalVAE(Conditional):
         context_channels: length of the observation.
         latent: length of z; None for D.
         variance: variance :math:`s^2` of the decoder; None learns one for each parameter.
-        prior: ``"normal"`` for p(z) = N(0, I), or ``"learned"`` for p(z | y).
+        latent_prior: ``"normal"`` for p(z) = N(0, I), or ``"learned"`` for p(z | y).
         width: hidden units in each layer of a network.
         depth: hidden layers of a network.
 
@@ -52,7 +52,7 @@ class ConditionalVAE(Conditional):
         *,
         latent: int | None = None,
         variance: float | None = None,
-        prior: PriorName = "normal",
+        latent_prior: PriorName = "normal",
         width: int = 128,
         depth: int = 3,
     ) -> None:
@@ -61,7 +61,7 @@ class ConditionalVAE(Conditional):
             (dims,),
             dims if latent is None else latent,
             variance=variance,
-            prior=prior,
+            prior=latent_prior,
             width=width,
             depth=depth,
             context_channels=context_channels,
