@@ -7,6 +7,7 @@ from inverseflow.nets import MLP
 
 def test_it_starts_at_zero():
     assert torch.equal(MLP(3, 5, width=4)(torch.randn(2, 3)), torch.zeros(2, 5))
+    assert (MLP(3, 5, width=4, zero_start=False)(torch.randn(2, 3)) != 0).any(0).all()
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])

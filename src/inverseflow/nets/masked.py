@@ -19,7 +19,7 @@ class MaskedMLP(nn.Module):
 
     Each hidden unit has a degree: the place, in the order, of the last input that it sees. A weight from one hidden
     unit to another is zero unless the degree does not fall; outputs for the input at place i see degrees below i. The
-    masks follow from the arguments and are not saved. The last layer starts at zero, and so does the output.
+    masks follow from the arguments and are not saved. By default the output starts at zero.
 
     Args:
         in_channels: length of the input vector C.
@@ -33,6 +33,7 @@ class MaskedMLP(nn.Module):
         context_channels: length of the context vector, which every layer sees; None for none. With a context some units
             see no input, so that the outputs for the first input are a network of the context.
         direct: whether a linear map of the inputs before an output is added to it, past the hidden layers.
+        zero_start: whether the last layer starts at zero; if not, it starts as a linear layer does.
 
     Shape:
         x: ``(B, C)``; context: ``(B, K)``; y: ``(B, out_channels)``.
@@ -60,6 +61,7 @@ class MaskedMLP(nn.Module):
         degree_seed: int | None = None,
         context_channels: int | None = None,
         direct: bool = False,
+        zero_start: bool = True,
     ) -> None:
         super().__init__()
         self.in_channels = channels = whole_number("in_channels", in_channels, at_least=1)
@@ -90,7 +92,7 @@ class MaskedMLP(nn.Module):
         if self.direct is not None:
             last.append(self.direct.weight)
         with torch.no_grad():
-            for parameter in last:
+            for parameter in last if zero_start else ():
                 parameter.zero_()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

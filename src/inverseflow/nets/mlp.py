@@ -8,13 +8,14 @@ from inverseflow.utils.arguments import whole_number
 
 
 class MLP(nn.Sequential):
-    """Fully connected network with ReLU between its layers. The last layer starts at zero, and so does the output.
+    """Fully connected network with ReLU between its layers. By default its output starts at zero.
 
     Args:
         in_features: length of the input vector.
         out_features: length of the output vector.
         width: number of units in each hidden layer.
         depth: number of hidden layers.
+        zero_start: whether the last layer starts at zero; if not, it starts as a linear layer does.
 
     Shape:
         x: ``(B, in_features)``; y: ``(B, out_features)``.
@@ -27,7 +28,9 @@ class MLP(nn.Sequential):
         torch.Size([3, 4])
     """
 
-    def __init__(self, in_features: int, out_features: int, width: int, depth: int = 2) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, width: int, depth: int = 2, *, zero_start: bool = True
+    ) -> None:
         width = whole_number("width", width, at_least=1)
         depth = whole_number("depth", depth, at_least=0)
         sizes = [whole_number("in_features", in_features, at_least=1), *[width] * depth]
@@ -36,8 +39,9 @@ class MLP(nn.Sequential):
         for size, following in pairwise(sizes):
             hidden += [nn.Linear(size, following), nn.ReLU()]
         last = nn.Linear(sizes[-1], out_features)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        if zero_start:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         super().__init__(*hidden, last)
         self.in_features = sizes[0]
 

@@ -99,3 +99,17 @@ def test_its_configuration_builds_the_same_flow(build):
 def test_images_are_refused():
     with pytest.raises(ValueError, match=r"events \(D,\), got \(1, 8, 8\)"):
         MAF((1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["maf", "nsf-ar", "realnvp", "nsf", "nice"])
+def test_a_flow_starts_as_the_identity_unless_its_networks_start_at_random(name):
+    x = torch.randn(5, 3)
+    still, moved = (
+        flows.create(name, (3,), steps=2, width=8, standardize=False, linear="none", zero_start=zero)
+        for zero in (True, False)
+    )
+    torch.testing.assert_close(still.encode(x), x)
+    z = moved.encode(x)
+    assert (z != x).any(0).all()
+    torch.testing.assert_close(moved.decode(z), x, atol=1e-5, rtol=1e-5)
+    assert moved.config["options"]["zero_start"] is False

@@ -102,7 +102,7 @@ def alternating(map: ElementwiseMap) -> Callable[[int, int, VectorOptions], Bije
     """Return the builder of autoregressive layers in the natural and the reversed order by turns."""
 
     def build(channels: int, index: int, options: VectorOptions) -> Bijection:
-        net = partial(MaskedMLP, width=options.width, depth=options.depth)
+        net = partial(MaskedMLP, width=options.width, depth=options.depth, zero_start=options.zero_start)
         order: NamedOrder = "reversed" if index % 2 else "natural"
         return Autoregressive(channels, net, map=map, order=order, context_channels=options.context_channels)
 

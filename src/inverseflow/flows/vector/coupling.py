@@ -94,7 +94,7 @@ def alternating(map: ElementwiseMap, mask: MaskName) -> Callable[[int, int, Vect
                 f"couplings need at least 2 columns, got {channels}; use an elementwise or autoregressive flow (maf, "
                 "nsf-ar, rosenblatt)"
             )
-        net = partial(MLP, width=options.width, depth=options.depth)
+        net = partial(MLP, width=options.width, depth=options.depth, zero_start=options.zero_start)
         swap = index % 2
         split: Split = Halves(swap=swap == 1) if mask == "halves" else Channels(range(swap, channels, 2))
         return Coupling(channels, net, map=map, split=split, context_channels=options.context_channels)

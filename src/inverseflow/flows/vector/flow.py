@@ -24,6 +24,7 @@ class VectorKwargs(TypedDict, total=False):
     standardize: bool
     integer_columns: Sequence[int]
     linear: LinearName | None
+    zero_start: bool
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class VectorOptions:
     standardize: bool = True
     integer_columns: Sequence[int] = ()
     linear: LinearName | None = None
+    zero_start: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("width", 1), ("depth", 0)):
@@ -69,6 +71,8 @@ class VectorFlow(Flow):
         integer_columns: columns that hold whole numbers. They are dequantized; `log_prob` is then a bound.
         linear: the map that mixes the columns between steps: ``"lu"`` (`LUConv1x1`, any matrix), ``"householder"``
             (`Householder`, any orthogonal one) or ``"none"``. None leaves it to the flow.
+        zero_start: whether the layers start as the identity, because the networks of couplings and of autoregressive
+            layers start at zero. Without it affine ones can learn more in their first hundreds of steps.
 
     Raises:
         ValueError: if the event is no vector, or an argument is out of its range.
