@@ -35,8 +35,9 @@ def trained(rows):
 
 
 @pytest.mark.slow
-def test_it_passes_the_checks_of_scikit_learn():
-    check_estimator(classifier(random_state=None), on_skip=None)
+@pytest.mark.parametrize("cls", [OvAClassifier, LowRankOvAClassifier])
+def test_it_passes_the_checks_of_scikit_learn(cls):
+    check_estimator(classifier(cls, random_state=None), on_skip=None)
 
 
 def test_another_class_changes_no_bit_of_the_others(rows):
@@ -111,6 +112,9 @@ def test_bad_classes_are_refused(rows, trained):
     with pytest.raises(ValueError, match="unknown unit 'row'"):
         classifier(unit="row").add_class("a", rows["a"])
     assert found.classes_.tolist() == ["a"]
+    with pytest.raises(DataError, match="all 40 rows of the first class are equal"):
+        found.fit(np.ones((40, 3)), ["b"] * 40)
+    assert found.add_class("a", rows["a"]).classes_.tolist() == ["a"]
     assert clone(trained).get_params() == trained.get_params()
 
 
@@ -160,7 +164,7 @@ def test_low_rank_classes_share_the_first_flow_and_take_the_bytes_of_the_formula
 def test_digits_are_learned_class_by_class():
     X, y = load_digits(return_X_y=True)
     train, test = np.arange(len(X)) % 4 != 0, np.arange(len(X)) % 4 == 0
-    found = OvAClassifier(unit="whole", fit_options={"max_steps": 500, "weight_decay": 0.1}, random_state=0)
+    found = OvAClassifier(unit="whole", fit_options={"max_steps": 150, "validate_every": 50}, random_state=0)
     for digit in range(10):
         found.add_class(digit, X[train & (y == digit)])
     assert found.score(X[test], y[test]) > 0.9

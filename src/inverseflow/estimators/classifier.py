@@ -201,7 +201,8 @@ class GenerativeClassifier(ClassDensities):
         """Return the density of a class, and the context that it needs."""
         if not self.conditional:
             return self.densities_[number], None
-        return self.densities_[0], torch.eye(len(self.classes_), dtype=torch.float64)[number]
+        context = torch.eye(len(self.classes_))[number]
+        return self.densities_[0], context.to(next(self.densities_[0].parameters()))
 
     def _densities(self) -> dict[str, Density]:
         return {f"density_{number}": density for number, density in enumerate(self.densities_)}

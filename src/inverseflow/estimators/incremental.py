@@ -132,6 +132,7 @@ class OvAClassifier(ClassDensities):
         rows = first.astype(np.float64)
         self.means_, self.scale_ = np.zeros((0, rows.shape[1])), np.ones(rows.shape[1])
         self.densities_ = []
+        self.__dict__.pop("classes_", None)
         if self.unit != "none":
             deviation = rows.std(0)
             whole = np.sqrt(np.square(deviation).mean())
