@@ -154,5 +154,5 @@ def draw(result: Result) -> Figure:
         left.set(xlabel="Err_post (squared MMD to exact samples)", title=problem)
         left.set_xlim(left=floor / 3)
         right.set(xlabel="Err_resim", title=problem)
-        left.legend(fontsize="small")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
