@@ -150,6 +150,7 @@ def test_its_configuration_builds_the_same_flow():
             "integer_columns": (1,),
             "mask": "halves",
             "linear": "lu",
+            "zero_start": True,
         },
     }
     assert repr(flows.create("nsf", **flow.config["options"])) == repr(flow)
