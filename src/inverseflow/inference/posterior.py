@@ -442,9 +442,10 @@ class AmortizedPosterior:
         return y.to(x.dtype)
 
     def surprise(self, y: Any) -> Tensor:
-        """Return for each observation how rare its like is in training: a share, calibrated on held-out pairs.
+        """Return for each observation how rare its like is in training: a share between 0 and 1.
 
-        It is the share of held-out observations that are as far off, by the Mahalanobis distance of their summary.
+        It is the share of the observations of training that are as far off, by their Mahalanobis distance from the
+        others; if a network summarizes them, of the held-out ones.
         Beyond the farthest tenth of them, a generalized Pareto tail is fitted to their distances, light or heavy; the
         fewer they are, the heavier it is taken to be. A value such as 0.001 says that the simulator, with its prior,
         hardly makes such an observation, so the posterior can't be trusted.
@@ -694,15 +695,23 @@ class AmortizedPosterior:
         return best
 
     def _calibrate_surprise(self, train: Tensor, held_out: Tensor) -> None:
-        """Keep mean and spread of the summarized training observations, and how far off the held-out ones are."""
+        """Keep mean and spread of the summarized observations, and how far off those are that they say nothing of.
+
+        A network knows those that it was trained on, so only held-out ones tell about new ones. A mean and a covariance
+        are taken without the one observation whose distance is asked for.
+        """
+        learned = self.model.summary is not None
+        seen = train if learned else torch.cat([train, held_out])
         with torch.no_grad():
-            summarized = self.model.summarize(train).double()
+            summarized = self.model.summarize(seen).double()
         centered = summarized - summarized.mean(0)
         values, vectors = torch.linalg.eigh(centered.T @ centered / len(centered))
         floor = 1e-6 * values[-1].clamp_min(torch.finfo(torch.float64).tiny)  # a plane that no observation leaves
         self._scales["surprise_mean"] = summarized.mean(0)
         self._scales["surprise_whitening"] = vectors / values.clamp_min(float(floor)).sqrt()
-        distances = self._distances(held_out if len(held_out) >= _FEWEST_HELD_OUT else train).sort().values
+        enough = learned and len(held_out) >= _FEWEST_HELD_OUT
+        distances = self._distances(held_out) if enough else left_out(self._distances(seen))
+        distances = distances.sort().values
         if len(distances) > _HELD_OUT_DISTANCES:
             levels = (torch.arange(_HELD_OUT_DISTANCES, dtype=torch.float64) + 1) / (_HELD_OUT_DISTANCES + 1)
             distances = torch.quantile(distances, levels)
@@ -714,6 +723,17 @@ class AmortizedPosterior:
             centered = self.model.summarize(y).double() - self._scales["surprise_mean"]
         distances: Tensor = (centered @ self._scales["surprise_whitening"]).square().sum(1)
         return distances
+
+
+def left_out(distances: Tensor) -> Tensor:
+    """Return squared Mahalanobis distances of N points from the mean and the covariance of the N - 1 others each.
+
+    Args:
+        distances: those ``(N,)`` from the mean and the covariance, divided by N, of all.
+    """
+    others = len(distances) - 1
+    kept: Tensor = (1 - distances / others).clamp_min(1e-9)  # 0 if no other point leaves a plane
+    return (others + 1) / others * distances / kept
 
 
 def _first(*values: Number | None) -> Number:
