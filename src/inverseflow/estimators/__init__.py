@@ -15,7 +15,6 @@ from inverseflow.estimators.incremental import LowRankOvAClassifier, OvAClassifi
 from inverseflow.estimators.localization import aupro
 from inverseflow.estimators.outliers import DensityOutlierDetector
 from inverseflow.estimators.threshold import Threshold, false_alarm_threshold
-from inverseflow.estimators.video import VideoFlowDetector
 
 __all__ = [
     "DensityOutlierDetector",
@@ -25,7 +24,6 @@ __all__ = [
     "LowRankOvAClassifier",
     "OvAClassifier",
     "Threshold",
-    "VideoFlowDetector",
     "aupro",
     "false_alarm_threshold",
     "feature_maps",
