@@ -68,7 +68,8 @@ class NSF(VectorFlow):
 class RealNVP(VectorFlow):
     """Flow of affine couplings, which scale and shift one half of the columns given the other.
 
-    The arguments and errors of `NSF` apply, but there is no spline. `ImageRealNVP` is its form for images.
+    The arguments and errors of `NSF` apply, but there is no spline, and by default the networks do not start at zero,
+    from where scales and shifts learn slowly at first. `ImageRealNVP` is its form for images.
 
     Reference:
         Dinh et al., `RealNVP <https://arxiv.org/abs/1605.08803>`_, 2017, section 3.
@@ -81,7 +82,8 @@ class RealNVP(VectorFlow):
     def __init__(
         self, event_shape: Sequence[int], *, mask: MaskName = "halves", **options: Unpack[VectorKwargs]
     ) -> None:
-        super().__init__(event_shape, alternating(Affine(), mask), **options)
+        given: VectorKwargs = {"zero_start": False, **options}
+        super().__init__(event_shape, alternating(Affine(), mask), **given)
 
 
 def alternating(map: ElementwiseMap, mask: MaskName) -> Callable[[int, int, VectorOptions], Bijection]:
