@@ -434,7 +434,7 @@ def test_weights_decay_only_where_pairs_are_memorized():
 
     by_default, without = compared(400, max_steps=200, learning_rate=0.01)
     assert by_default > without + 0.1
-    by_default, without = compared(2000, max_steps=20)
+    by_default, without = compared(400, max_steps=5)
     assert by_default == without
 
 

@@ -128,6 +128,7 @@ class FeatureFlowDetector(Detector):
                 flow = RealNVP(
                     (len(kept),),
                     steps=self.steps,
+                    zero_start=True,  # as the normal distribution of the channels
                     width=2 * len(kept) if self.width is None else self.width,
                     depth=1,
                     context_channels=self.position_channels or None,
