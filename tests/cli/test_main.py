@@ -121,11 +121,11 @@ def test_what_nobody_expected_is_one_line_too_and_debug_shows_where(run, monkeyp
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(Run, "settings", broken)
-    code, _, error = run("info", "somewhere")
+    code, _, error = run("sample", "somewhere")
     assert code == 2
     assert error == "inverseflow: error: ZeroDivisionError: a bug; run again with --debug for the traceback\n"
 
-    code, _, error = run("info", "somewhere", "--debug")
+    code, _, error = run("sample", "somewhere", "--debug")
     assert code == 2
     assert "Traceback" in error and "in broken" in error
 
@@ -174,7 +174,7 @@ def test_what_all_processes_have_to_say_the_first_one_says(run, monkeypatch, ran
 
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setattr(Run, "settings", broken)
-    code, _, error = run("info", "somewhere")
+    code, _, error = run("sample", "somewhere")
 
     assert (code, error.count("\n")) == (2, lines)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from inverseflow.data import Splits
 from inverseflow.densities import Density
@@ -56,9 +56,7 @@ def train(options: TrainOptions, data: Splits[Any] | None = None) -> Report | No
     run = Run(options.out or Path("runs") / options.data)
     command = f"continue with: {run.resume_command(options.data)}"
     with _naming_continuation(run, command):
-        report = train_in_folder(options, run, data)
-    assert not isinstance(report, Training)
-    return report
+        return cast("Report | None", train_in_folder(options, run, data))
 
 
 def train_in_folder(
