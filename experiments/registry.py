@@ -13,7 +13,8 @@ class Entry(NamedTuple):
     """Where an experiment is defined, and what it is about."""
 
     module: str
-    """Holds the experiment in its ``EXPERIMENTS``; imported only when it is asked for."""
+    """Holds the experiment in its ``EXPERIMENTS``, below `experiments` unless it names a folder of `applications`;
+    imported only when it is asked for."""
     summary: str
     """One line for the help."""
     choices: tuple[str, ...] = ()
@@ -69,5 +70,7 @@ def experiment_named(name: str) -> Experiment:
     """
     if name not in REGISTRY:
         raise OptionError(f"there is no experiment {name!r}; there are {', '.join(REGISTRY)}")
-    experiments: tuple[Experiment, ...] = import_module(f"experiments.{REGISTRY[name].module}").EXPERIMENTS
+    module = REGISTRY[name].module
+    module = module if module.startswith("applications.") else f"experiments.{module}"
+    experiments: tuple[Experiment, ...] = import_module(module).EXPERIMENTS
     return next(experiment for experiment in experiments if experiment.name == name)

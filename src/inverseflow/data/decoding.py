@@ -102,6 +102,13 @@ def read_header(image: Encoded) -> Header:
         return Header(gray, height, width, hashlib.sha256(image.content()).digest())
 
 
+def picture_pixels(image: Encoded, mode: Literal["L", "RGB"]) -> npt.NDArray[np.uint8]:
+    """Return the pixels of one image of any size, ``(H, W, C)``, as `Decoder` does."""
+    with image.open() as opened:
+        pixels = np.array(_to_mode(opened, mode))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
 @dataclass(frozen=True)
 class Decoder:
     """Function that decodes an image to one shape.

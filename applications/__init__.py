@@ -1,0 +1,1 @@
+"""Uses of the library, one folder each: `python -m applications.NAME`."""
