@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from inverseflow.bijections import (
     ActNorm,
     AdditiveCoupling,
@@ -40,6 +42,9 @@ from inverseflow.bijections import (
     SplineActivation,
     SplitPrior,
     Squeeze,
+    TwoBranch,
+    WaveletSqueeze,
+    Whiten,
     Woodbury,
 )
 from inverseflow.nets import ConvNet, LipschitzNet
@@ -102,12 +107,15 @@ MEASURED_LAYERS = (
     Measured("BatchNorm", lambda shape: BatchNorm(shape[0]).eval()),
     Measured("AffineCoupling", lambda shape: AffineCoupling(shape[0], ConvNet(shape[0] // 2, shape[0], 8))),
     Measured("AdditiveCoupling", lambda shape: AdditiveCoupling(shape[0], ConvNet(shape[0] // 2, shape[0] // 2, 8))),
+    Measured("TwoBranch", lambda shape: TwoBranch(shape[0], partial(ConvNet, width=8), num_first=1)),
     Measured("QuadCoupling", lambda shape: QuadCoupling(shape[0], partial(ConvNet, width=8))),
     Measured("SplitPrior", lambda shape: SplitPrior(shape[0])),
     Measured("SplineActivation", lambda shape: SplineActivation(shape[0], bins=5, bound=3.0)),
     Measured("Logit", lambda shape: Logit(), unit=True),
     Measured("Scale", lambda shape: Scale(2.0, shift=-0.5)),
     Measured("Squeeze", lambda shape: Squeeze()),
+    Measured("WaveletSqueeze", lambda shape: WaveletSqueeze(2)),
+    Measured("Whiten", lambda shape: Whiten.of(torch.randn(16, *shape))),
     Measured("Permute", lambda shape: Permute.reverse(shape[0])),
     Measured("Inverse", lambda shape: Inverse(Compose(CausalConv2d(shape[0]), LUConv1x1(shape[0])))),
     Measured("Compose", lambda shape: Compose(Squeeze(), InverseConv2d(4 * shape[0]), LUConv1x1(4 * shape[0]))),

@@ -79,6 +79,9 @@ from inverseflow.bijections import (
     SplitPrior,
     Squeeze,
     Standardize,
+    TwoBranch,
+    WaveletSqueeze,
+    Whiten,
     Woodbury,
 )
 from inverseflow.densities import MADE, PixelCNN, PixelRNN, WaveNet
@@ -190,6 +193,14 @@ def standardize() -> Bijection:
     layer = Standardize(IMAGE)
     layer.mean.normal_()
     layer.deviation.uniform_(0.5, 2)
+    return layer
+
+
+def whiten() -> Bijection:
+    """Build a whitening by the covariance of data."""
+    layer = Whiten(4)
+    layer.mean.normal_()
+    layer.matrix.add_(0.2 * torch.ones(4, 4))
     return layer
 
 
@@ -451,6 +462,8 @@ LAYERS = [
         VECTOR,
         context=(3,),
     ),
+    Case("TwoBranch", partial(TwoBranch, 4, partial(ConvNet, width=3), num_first=1), IMAGE),
+    Case("TwoBranch-lifting", lambda: TwoBranch(3, partial(MLP, width=5), map=Additive(), swap=True), (3,)),
     Case("QuadCoupling", partial(QuadCoupling, 4, partial(ConvNet, width=3)), IMAGE),
     Case("QuadCoupling-two-blocks", partial(QuadCoupling, 6, partial(ConvNet, width=3), blocks=2), (6, 2, 3)),
     Case("QuadCoupling-vector", partial(QuadCoupling, 6, partial(MLP, width=5), blocks=3, max_log_scale=0.3), (6,)),
@@ -475,6 +488,10 @@ LAYERS = [
     Case("Squeeze-by-3", partial(Squeeze, 3), (1, 6, 3)),
     Case("Squeeze-sequence", partial(Squeeze, 3, spatial_axes=1), (2, 6)),
     Case("Squeeze-volume", partial(Squeeze, spatial_axes=3), (2, 2, 6, 4)),
+    Case("WaveletSqueeze", WaveletSqueeze, (2, 4, 6)),
+    Case("WaveletSqueeze-3-moments", partial(WaveletSqueeze, 3, spatial_axes=1), (2, 6)),
+    Case("WaveletSqueeze-volume", partial(WaveletSqueeze, 2, spatial_axes=3), (1, 2, 2, 4)),
+    Case("Whiten", whiten, IMAGE),
     Case("Permute-reverse", partial(Permute.reverse, 4), IMAGE),
     Case("Permute-vector", partial(Permute, [2, 0, 3, 1]), VECTOR),
     Case("Compose", lambda: Compose(Squeeze(), ActNorm(8), Conv1x1(8), CausalConv2d(8, 2)), (2, 4, 2)),

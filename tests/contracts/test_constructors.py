@@ -67,6 +67,9 @@ from inverseflow.bijections import (
     SplitPrior,
     Squeeze,
     Standardize,
+    TwoBranch,
+    WaveletSqueeze,
+    Whiten,
     Woodbury,
 )
 from inverseflow.densities import MADE, PixelRNN
@@ -143,6 +146,9 @@ COMPLETE = {
     SplitPrior: {"spatial_axes": 2, **CONTEXT},
     Squeeze: {"factor": 2, "spatial_axes": 2},
     Standardize: {"event_shape": (4, 2), "min_deviation": 0.5},
+    TwoBranch: {"build_net": partial(ConvNet, width=3), "num_first": 1, **CONTEXT},
+    WaveletSqueeze: {"moments": 2, "spatial_axes": 2},
+    Whiten: {"min_deviation": 0.5, **CHANNELS},
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
     ContextMaps: {"context_channels": 2, "maps": 3, "size": (4, 4)},
     ConvNet: {"width": 4, **NETWORK},

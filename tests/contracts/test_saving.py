@@ -42,7 +42,7 @@ def test_it_computes_the_same_to_the_bit(case, way, device):
     torch.testing.assert_close(outputs(other, x, context), outputs(module, x, context), rtol=0, atol=0)
 
 
-KNOWN = {"initialized", "mean", "deviation", "variance", "permutation", "unpermutation", "signs"}
+KNOWN = {"initialized", "mean", "deviation", "variance", "matrix", "permutation", "unpermutation", "signs"}
 KNOWN |= {"log_weights", "means", "factors"}  # of a known mixture
 """Buffers that hold what was given, drawn or learned from data."""
 

@@ -26,7 +26,7 @@ from inverseflow.bijections.convolution.periodic import PeriodicConv2d
 from inverseflow.bijections.convolution.rational import RationalConv1d, RationalConv2d, RationalConv3d
 from inverseflow.bijections.convolution.self_normalizing import SelfNormalizingConv2d
 from inverseflow.bijections.convolution.woodbury import MemoryEfficientWoodbury, Woodbury
-from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplitPrior
+from inverseflow.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling, SplitPrior, TwoBranch
 from inverseflow.bijections.linear import Conv1x1, Householder, LUConv1x1
 from inverseflow.bijections.maps import (
     Additive,
@@ -48,6 +48,8 @@ from inverseflow.bijections.spline_activation import SplineActivation
 from inverseflow.bijections.splits import Channels, Checkerboard, Halves, Mask, Split
 from inverseflow.bijections.tables import DequantizeColumns, Standardize
 from inverseflow.bijections.transform import BijectionTransform
+from inverseflow.bijections.wavelet import WaveletSqueeze
+from inverseflow.bijections.whiten import Whiten
 
 __all__ = [
     "ActNorm",
@@ -118,6 +120,9 @@ __all__ = [
     "SplitPrior",
     "Squeeze",
     "Standardize",
+    "TwoBranch",
+    "WaveletSqueeze",
+    "Whiten",
     "Woodbury",
     "initialize_from_data",
 ]

@@ -195,6 +195,62 @@ class AdditiveCoupling(_CouplingOfHalves):
         super().__init__(channels, net, Additive(), num_conditioning, swap, context_channels)
 
 
+class TwoBranch(Chain):
+    r"""Two couplings that change two branches of the channels in turn, each given the other.
+
+    .. math:: h' = h + \phi(s), \qquad s' = \psi(s;\, \theta(h')), \qquad \log|\det| = \sum \log \psi'(s)
+
+    with h the first channels and s the others. A step of the networks that hide one image in another, or part an image
+    from its noise. With ``map=Additive()`` and ``swap=True`` it is a lifting step of a learned wavelet transform:
+    :math:`d' = d + P(c)`, then :math:`c' = c + U(d')` for the coarse channels c and the detail d.
+
+    Args:
+        channels: number of channels C, at least 2.
+        build_net: builder of the networks, as in `Coupling`; called for each of the two.
+        num_first: number of channels of the first branch h; None for C // 2.
+        map: the map ψ of the second branch to be changed; None for `Affine()`.
+        swap: change s first, by an addition, and then h, by the map.
+        context_channels: channels of the context, None for an unconditional layer.
+
+    Shape:
+        x: ``(B, C, *spatial)``; z: the same; context: ``(B, K)`` or ``(B, K, *spatial)``.
+
+    Reference:
+        Lu et al., Large-capacity image steganography based on invertible neural networks, 2021, section 3,
+        https://doi.org/10.1109/CVPR46437.2021.01067; lifting: Sweldens, The lifting scheme, 1998,
+        https://doi.org/10.1137/S0036141095289051.
+
+    Example:
+        >>> layer = Compose(WaveletSqueeze(), TwoBranch(12, partial(ConvNet, width=8), num_first=3))
+        >>> z, log_det = layer(torch.randn(2, 3, 8, 8))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        build_net: Builder,
+        *,
+        num_first: int | None = None,
+        map: ElementwiseMap | None = None,
+        swap: bool = False,
+        context_channels: int | None = None,
+    ) -> None:
+        channels = whole_number("channels", channels, at_least=2)
+        first = channels // 2 if num_first is None else num_first
+        first = whole_number("num_first", first, at_least=1, at_most=channels - 1)
+        if isinstance(build_net, nn.Module):
+            raise TypeError(f"build_net must be a builder of two networks, got the network {type(build_net).__name__}")
+        shift = Halves(first if swap else channels - first, swap=not swap)
+        rest = Halves(channels - first if swap else first, swap=swap)
+        super().__init__(
+            Coupling(channels, build_net, map=Additive(), split=shift, context_channels=context_channels),
+            Coupling(channels, build_net, map=map, split=rest, context_channels=context_channels),
+            channels=channels,
+        )
+        self.context_channels = self.layers[0].context_channels
+        self.num_first, self.swap = first, swap
+
+
 class SplitPrior(_CouplingOfHalves):
     r"""Learned normal prior, as a bijection, of the half that `Multiscale` factors out, given the other half.
 

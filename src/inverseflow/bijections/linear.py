@@ -42,12 +42,12 @@ class Conv1x1(Bijection):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         weight = at_least_single(self.weight)
-        return _mix(weight, x), pixels(x) * torch.linalg.slogdet(weight).logabsdet
+        return mix(weight, x), pixels(x) * torch.linalg.slogdet(weight).logabsdet
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         weight = at_least_single(self.weight)
         inverse, log_det = dense_solve(weight, torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
-        return _mix(inverse, z), -pixels(z) * log_det
+        return mix(inverse, z), -pixels(z) * log_det
 
 
 class Householder(Bijection):
@@ -83,10 +83,10 @@ class Householder(Bijection):
         self.vectors = nn.Parameter(torch.randn(channels, self.reflections))
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return _mix(self._matrix(), x), 0.0
+        return mix(self._matrix(), x), 0.0
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        return _mix(self._matrix().T, z), 0.0
+        return mix(self._matrix().T, z), 0.0
 
     def _matrix(self) -> Tensor:
         # The product is I - V T⁻¹ Vᵀ with T upper triangular: one solve instead of K reflections one after the other.
@@ -137,13 +137,13 @@ class LUConv1x1(Bijection):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         lower, upper, permutation = self._factors()
-        return _mix(permutation @ lower @ upper, x), pixels(x) * at_least_single(self.log_diagonal).sum()
+        return mix(permutation @ lower @ upper, x), pixels(x) * at_least_single(self.log_diagonal).sum()
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         lower, upper, permutation = self._factors()
         inverse = torch.linalg.solve_triangular(lower, permutation.T, upper=False, unitriangular=True)
         inverse = torch.linalg.solve_triangular(upper, inverse, upper=True)
-        return _mix(inverse, z), -pixels(z) * at_least_single(self.log_diagonal).sum()
+        return mix(inverse, z), -pixels(z) * at_least_single(self.log_diagonal).sum()
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return L, U with its diagonal, and P, in at least single precision."""
@@ -158,7 +158,7 @@ def _random_rotation(channels: int) -> Tensor:
     return rotation
 
 
-def _mix(matrix: Tensor, x: Tensor) -> Tensor:
+def mix(matrix: Tensor, x: Tensor) -> Tensor:
     """Multiply the channels of every pixel by a matrix."""
     if x.ndim == 2:
         return F.linear(x, matrix)

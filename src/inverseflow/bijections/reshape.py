@@ -64,8 +64,8 @@ class Squeeze(Bijection):
         for name, side in zip(names, sides, strict=True):
             if side % self.factor:
                 raise ValueError(
-                    f"Squeeze can't fold the {name} {side} of an event of shape {shape} by {self.factor}: "
-                    f"pad it to {side + -side % self.factor}, or use fewer scales"
+                    f"{type(self).__name__} can't fold the {name} {side} of an event of shape {shape} by "
+                    f"{self.factor}: pad it to {side + -side % self.factor}, or use fewer scales"
                 )
         return (channels * self.factor ** len(sides), *(side // self.factor for side in sides))
 
@@ -75,7 +75,9 @@ class Squeeze(Bijection):
         channels, *sides = shape
         block = self.factor ** len(sides)
         if channels % block:
-            raise ValueError(f"Squeeze can't unfold {channels} channels of shape {shape} into blocks of {block} pixels")
+            raise ValueError(
+                f"{type(self).__name__} can't unfold {channels} channels of shape {shape} into blocks of {block} pixels"
+            )
         return (channels // block, *(side * self.factor for side in sides))
 
 
