@@ -43,6 +43,8 @@ class LikelihoodRow:
     """Of the mean, over the test points and, of several, the starts."""
     starts: int = 1
     """How often it was trained, each time from other weights on other batches."""
+    diverged: int = 0
+    """How many of the starts ended with a likelihood that is not finite; the mean leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -203,22 +205,31 @@ def _standardized(data: str) -> tuple[Tensor, Tensor] | None:
 def _likelihood_row(
     data: str, model: str, package: str, starts: list[Contender], train: Tensor, test: Tensor, steps: int
 ) -> LikelihoodRow:
-    values = []
+    values: list[Tensor] = []
     for seed, contender in enumerate(starts):
         contender.module.to(train.device)
         _train(contender.module, contender.log_prob, train, steps, seed)
         contender.module.eval()
         with torch.no_grad():
             values.append(contender.log_prob(test).double())
-    each = torch.stack(values)  # (starts, N)
-    mean = each.mean().item()
+    finite = [value for value in values if value.isfinite().all()]
+    if not finite:
+        raise RuntimeError(f"the training of {package}'s {model} on {data} diverged from every start")
+    each = torch.stack(finite)  # (starts, N)
     variance = each.mean(0).var().item() / len(test)
-    if len(starts) > 1:
-        variance += each.mean(1).var().item() / len(starts)
-    if not math.isfinite(mean):
-        raise RuntimeError(f"the training diverged: the mean test log-likelihood is {mean}")
-    parameters = starts[0].parameters
-    return LikelihoodRow(data, train.shape[1], model, package, parameters, mean, math.sqrt(variance), len(starts))
+    if len(each) > 1:
+        variance += each.mean(1).var().item() / len(each)
+    return LikelihoodRow(
+        data,
+        train.shape[1],
+        model,
+        package,
+        starts[0].parameters,
+        each.mean().item(),
+        math.sqrt(variance),
+        len(starts),
+        len(starts) - len(each),
+    )
 
 
 def _time_rows(columns: int, model: str, where: torch.device, options: _Budget) -> list[TimeRow]:

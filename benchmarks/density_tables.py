@@ -77,7 +77,8 @@ def inverse_table(benchmark: DensityBenchmark) -> str:
 def _likelihood(row: LikelihoodRow | None) -> str:
     if row is None:
         return "–"
-    return f"{row.log_likelihood:.3f} ± {row.standard_error:.3f}, {row.parameters:,}".replace("-", "−")
+    diverged = f", {row.diverged} of {row.starts} diverged" if row.diverged else ""
+    return f"{row.log_likelihood:.3f} ± {row.standard_error:.3f}, {row.parameters:,}{diverged}".replace("-", "−")
 
 
 def _verdict(rows: list[LikelihoodRow | None]) -> str:

@@ -1,5 +1,6 @@
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 
 import pytest
@@ -44,6 +45,18 @@ def test_the_standard_error_of_several_starts_holds_their_spread():
     expected = each.mean(0).var() / 500 + each.mean(1).var() / 3
     assert row.standard_error == pytest.approx(expected.sqrt().item(), rel=1e-4)
     assert each.mean(1).var() > 0
+
+
+def test_starts_that_diverge_are_counted_and_left_out():
+    x = torch.randn(50, 2)
+    starts = [contenders("maf", 2, seed)["inverseflow"] for seed in range(2)]
+    broken = replace(starts[0], log_prob=lambda x: starts[0].log_prob(x) * math.nan)
+    row = _likelihood_row("normal", "maf", "inverseflow", [broken, starts[1]], x, x, 3)
+    assert (row.starts, row.diverged) == (2, 1)
+    with torch.no_grad():
+        assert row.log_likelihood == pytest.approx(starts[1].log_prob(x).mean().item(), abs=1e-5)
+    with pytest.raises(RuntimeError, match="inverseflow's maf on normal diverged from every start"):
+        _likelihood_row("normal", "maf", "inverseflow", [broken], x, x, 3)
 
 
 def test_ratios_are_our_time_over_the_fastest_peers(density_benchmark):
