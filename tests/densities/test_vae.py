@@ -155,3 +155,49 @@ def test_latent_numbers_that_are_not_needed_collapse_and_the_divergence_shows_it
     fit(model, data, max_steps=800, learning_rate=1e-2, progress=False)
     used = model.kl(data).mean(0).sort().values
     assert used[-1] > 0.5 and (used[:2] < 0.1).all()
+
+
+def digits():
+    """Return 1,200 digits for training and 597 for testing, each with labels; gray levels lie in [0, 1]."""
+    x, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    x, labels = torch.from_numpy(x).float() / 16, torch.from_numpy(labels)
+    return (x[:1200], labels[:1200]), (x[1200:], labels[1200:])
+
+
+@pytest.mark.slow
+def test_the_bounds_of_binary_digits_stay_below_their_probability_by_quadrature():
+    torch.manual_seed(0)
+    train, test = (torch.bernoulli(x) for x, _ in digits())
+    model = VAE((64,), 2, decoder="bernoulli")
+    fit(model, train, max_steps=1000, batch_size=100, learning_rate=2e-3, progress=False)
+    test = test[:100]
+    with torch.no_grad():
+        elbo, tight = (model.importance_bound(test, samples=samples).mean() for samples in (1, 500))
+        axis = torch.linspace(-6, 6, 121, dtype=torch.float64)
+        z = torch.cartesian_prod(axis, axis)
+        decoded = model.double().decoded(z)
+        log_joint = torch.stack([decoded.log_prob(x.double()).sum(1) for x in test])
+        exact = (log_joint + model.prior().log_prob(z).sum(1)).logsumexp(1).mean() + 2 * math.log(axis[1] - axis[0])
+    assert elbo < tight - 0.1 and exact - 0.1 < tight < exact + 0.02
+    shares = train.mean(0).clamp(0.01, 0.99)
+    independent = Bernoulli(shares).log_prob(test).sum(1).mean()
+    assert exact > independent + 2
+    assert (model.kl(test.double()).mean(0) > 0.5).all()
+
+
+@pytest.mark.slow
+def test_a_conditional_vae_draws_the_digit_that_is_asked_for():
+    svm = pytest.importorskip("sklearn.svm")
+    torch.manual_seed(0)
+    (x, labels), (test, test_labels) = digits()
+    judge = svm.SVC().fit(x, labels)
+    assert judge.score(test, test_labels) > 0.93
+    x = x + torch.rand(x.shape) / 16  # off the lattice of gray levels
+    model = VAE((64,), 8, context_channels=10)
+    classes = torch.eye(10)
+    fit(model, x, classes[labels], max_steps=1500, batch_size=100, learning_rate=2e-3, progress=False)
+    asked = torch.arange(10).repeat_interleave(50)
+    with torch.no_grad():
+        drawn = model.decode(torch.randn(500, 8), classes[asked])
+    assert (judge.predict(drawn) == asked.numpy()).mean() > 0.95
+    assert drawn.view(10, 50, 64).std(1).mean() > 0.05

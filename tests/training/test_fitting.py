@@ -14,7 +14,7 @@ from inverseflow import densities, flows
 from inverseflow.bijections import ActNorm, Compose, LUConv1x1
 from inverseflow.errors import CheckpointError, DataError, InverseFlowError, NonFiniteError, OptionError, RunError
 from inverseflow.flows import Flow
-from inverseflow.training import Loss, MaximumLikelihood, fitting
+from inverseflow.training import Loss, MaximumLikelihood, ReconstructionLoss, fitting
 from inverseflow.training.loop.callbacks import Recorder
 from inverseflow.training.run import Run
 from inverseflow.training.run.folder import read_metrics
@@ -351,3 +351,11 @@ def test_whole_numbers_in_a_density_of_real_numbers_are_warned_of_once(density, 
 def test_dequantized_and_continuous_columns_are_not_warned_of():
     x = torch.stack([torch.arange(200.0) % 7, torch.randn(200)], 1)
     trained(nsf(integer_columns=[0]), x, max_steps=1)
+
+
+def test_zeros_and_ones_are_no_fault_where_the_model_gives_probabilities_or_no_density():
+    x = torch.randint(2, (200, 3)).float()
+    trained(densities.VAE((3,), 1, decoder="bernoulli", width=4), x, max_steps=1)
+    trained(densities.Autoencoder((3,), 1, width=4), x, max_steps=1, objective=ReconstructionLoss())
+    with pytest.warns(UserWarning, match="lattices in the columns 0, 1, 2"):
+        trained(densities.VAE((3,), 1, width=4), x, max_steps=1)

@@ -77,6 +77,11 @@ class Autoencoder(Density):
             self.encoder = _network(self.dims + context, self._numbers_per_code * latent, width, depth)
             self.decoder = _network(latent + context, self.dims, width, depth)
 
+    @property
+    def continuous(self) -> bool:
+        """False: there is no density that numbers in equal steps could spoil."""
+        return False
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the codes ``(B, latent)`` of a batch."""
         self._check(x, context)

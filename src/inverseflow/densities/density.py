@@ -112,6 +112,11 @@ class Density(nn.Module, ABC):
         """
         return "exact"
 
+    @property
+    def continuous(self) -> bool:
+        """Whether `log_prob` is a density of real numbers, which has no bound on data in equal steps."""
+        return self.levels is None
+
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density ``(B,)`` of each datum in nats.

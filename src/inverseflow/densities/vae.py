@@ -105,6 +105,11 @@ class VAE(Autoencoder):
         """A bound: noise is drawn."""
         return "bound"
 
+    @property
+    def continuous(self) -> bool:
+        """Whether the decoder is Gaussian; a Bernoulli one gives probabilities."""
+        return self.error == "squared"
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the means ``(B, latent)`` of q(z | x)."""
         return self.posterior(x, context).mean

@@ -291,7 +291,7 @@ def _could_take_contexts(density: Density) -> bool:
 
 def _warn_of_lattices(density: Density, data: Splits[Any]) -> None:
     """Warn of numbers in equal steps that a density takes for real numbers."""
-    if density.levels is not None or not isinstance(data.train, TensorExamples):
+    if not density.continuous or not isinstance(data.train, TensorExamples):
         return
     values = data.train.tensor().flatten(1)
     precision = torch.finfo(values.dtype).eps
