@@ -53,6 +53,7 @@ REGISTRY = {
         "anomaly.experiment", "anomalies in tables and digits, beside scikit-learn's detectors", ("sets",)
     ),
     "ood": Entry("ood", "images from elsewhere: where the likelihood fails, and what does not"),
+    "incremental": Entry("applications.incremental.experiment", "digits learned class by class, without forgetting"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

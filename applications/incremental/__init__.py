@@ -1,0 +1,1 @@
+"""Learn classes one after the other, and forget none."""
