@@ -69,3 +69,8 @@ def test_the_version_is_the_one_in_pyproject() -> None:
 def test_every_public_name_can_be_imported() -> None:
     assert inverseflow.__all__
     assert [name for name in inverseflow.__all__ if not hasattr(inverseflow, name)] == []
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    citation = (PYPROJECT.parent / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {inverseflow.__version__}\n" in citation
