@@ -54,7 +54,7 @@ class Size:
 
 SIZES: dict[Budget, Size] = {
     "smoke": Size("digits", 20, 16, 4, 20, 5, 2, 300),
-    "quick": Size("mnist", 400, 256, 16, 50, 600, 5),
+    "quick": Size("mnist", 200, 256, 16, 50, 600, 5),
     "full": Size("mnist", 4_000, 256, 16, 50, 5_000, 20),
 }
 _OVA_TRAINING = {"batch_size": 100, "learning_rate": 2e-3}
@@ -211,14 +211,14 @@ def _parts(result: Result) -> list[str]:
         parts = result.parts(method, _SEED)
         accuracy = parts[0].values["accuracy"]
         steps = [f"{100 * accuracy[count - 1]:.1f}" if len(accuracy) == _CLASSES else "–" for count in (2, 5)]
-        changed = [row.values.get("changed") for row in parts]
+        changed = [int(row.values["changed"]) for row in parts if "changed" in row.values]
         rows.append(
             [
                 method,
                 *steps,
                 mean_and_deviation(_final(result, method), 2),
                 f"{parts[0].values['bytes']:,}",
-                "–" if None in changed else str(sum(changed)),
+                str(sum(changed)) if changed else "–",
                 f"{np.mean([row.values['seconds'] for row in parts]):.0f}",
             ]
         )

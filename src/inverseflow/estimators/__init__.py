@@ -12,6 +12,7 @@ from inverseflow.estimators.classifier import GenerativeClassifier
 from inverseflow.estimators.features import FeatureFlowDetector, feature_maps, position_code
 from inverseflow.estimators.hierarchical import HierarchicalOutlierDetector, log_prob_by_scale
 from inverseflow.estimators.incremental import LowRankOvAClassifier, OvAClassifier, stored_bytes
+from inverseflow.estimators.invertible import HybridFlow, HybridLoss, InvertibleClassifier
 from inverseflow.estimators.localization import aupro
 from inverseflow.estimators.outliers import DensityOutlierDetector
 from inverseflow.estimators.threshold import Threshold, false_alarm_threshold
@@ -21,6 +22,9 @@ __all__ = [
     "FeatureFlowDetector",
     "GenerativeClassifier",
     "HierarchicalOutlierDetector",
+    "HybridFlow",
+    "HybridLoss",
+    "InvertibleClassifier",
     "LowRankOvAClassifier",
     "OvAClassifier",
     "Threshold",

@@ -19,7 +19,7 @@ from typing_extensions import Self
 from inverseflow.densities import Density, create, load, save
 from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.flows import Flow
-from inverseflow.training import fit
+from inverseflow.training import Objective, fit
 from inverseflow.utils.files import write_json
 from inverseflow.utils.seeding import seeded
 
@@ -75,10 +75,12 @@ class DensityEstimator(BaseEstimator):  # type: ignore[misc]
             except ValueError as error:
                 raise OptionError(f"{self.density!r} can't be built for n_features = {columns}: {error}") from error
 
-    def _trained(self, density: Density, rows: Array, seed: int, context: Any = None) -> Density:
+    def _trained(
+        self, density: Density, rows: Array, seed: int, context: Any = None, objective: Objective | None = None
+    ) -> Density:
         """Train a density on rows by `inverseflow.fit` and return it, in evaluation mode."""
         options = {**_FITTING, "seed": seed, **(self.fit_options or {})}
-        fit(density, events(density, rows), context, **options)
+        fit(density, events(density, rows), context, objective=objective, **options)
         return density
 
     def save(self, folder: str | Path) -> None:

@@ -20,16 +20,10 @@ from inverseflow.utils.arguments import whole_number
 from inverseflow.utils.seeding import derived_seed, seeded
 
 
-class ClassDensities(ClassifierMixin, DensityEstimator):  # type: ignore[misc]
-    """Base class of classifiers that know the density of each class, log p(x | class)."""
+class BayesClassifier(ClassifierMixin, DensityEstimator):  # type: ignore[misc]
+    """Base class of classifiers that know log p(x, class) up to a constant of each row."""
 
     classes_: Array
-
-    def log_likelihood(self, X: Any) -> Array:
-        """Return the log density ``(N, classes)`` of each row in each class, in nats and in the order of `classes_`."""
-        check_is_fitted(self)
-        rows = self._checked(X)
-        return np.stack([self._class_log_density(number, rows) for number in range(len(self.classes_))], 1)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the log probability ``(N, classes)`` of each class given each row."""
@@ -75,10 +69,20 @@ class ClassDensities(ClassifierMixin, DensityEstimator):  # type: ignore[misc]
         """Return log p(x, class) up to a constant of each row."""
         raise NotImplementedError
 
-    def _class_log_density(self, number: int, rows: Array) -> Array:
+    def _class_sample(self, n: int, number: int) -> Array:
         raise NotImplementedError
 
-    def _class_sample(self, n: int, number: int) -> Array:
+
+class ClassDensities(BayesClassifier):
+    """Base class of classifiers that know the density of each class, log p(x | class)."""
+
+    def log_likelihood(self, X: Any) -> Array:
+        """Return the log density ``(N, classes)`` of each row in each class, in nats and in the order of `classes_`."""
+        check_is_fitted(self)
+        rows = self._checked(X)
+        return np.stack([self._class_log_density(number, rows) for number in range(len(self.classes_))], 1)
+
+    def _class_log_density(self, number: int, rows: Array) -> Array:
         raise NotImplementedError
 
 

@@ -17,6 +17,7 @@ from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.estimators.base import Array, Options, finite, log_density
 from inverseflow.estimators.classifier import ClassDensities
 from inverseflow.flows import NICE
+from inverseflow.training import Objective
 from inverseflow.utils.arguments import one_of, whole_number
 from inverseflow.utils.files import atomic_write
 from inverseflow.utils.packages import packages_for
@@ -241,8 +242,10 @@ class LowRankOvAClassifier(OvAClassifier):
         with seeded(seed, "weights"):
             return LowRankCorrection(self.densities_[0], self.rank)
 
-    def _trained(self, density: Density, rows: Array, seed: int, context: Any = None) -> Density:
-        trained = super()._trained(density, rows, seed, context)
+    def _trained(
+        self, density: Density, rows: Array, seed: int, context: Any = None, objective: Objective | None = None
+    ) -> Density:
+        trained = super()._trained(density, rows, seed, context, objective)
         return trained.half() if isinstance(trained, LowRankCorrection) else trained
 
     def _whole_density(self, number: int) -> Density:

@@ -115,12 +115,19 @@ class Flow(Density):
 
         Arguments as for `Density.log_prob`; gray levels have an integer dtype.
         """
+        return self.encode_with_log_prob(x, context)[1]
+
+    def encode_with_log_prob(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the latent ``(B, D)`` of each datum, with whole numbers at noise, and `log_prob`, computed together.
+
+        Arguments as for `log_prob`.
+        """
         self._check_batch(x, self.event_shape)
-        if self.dequantize is None:
-            return self._log_density(x, context)
-        x, log_det = self.dequantize(x)
-        log_prob: Tensor = self._log_density(x, context) + log_det
-        return log_prob
+        log_det_of_levels: Tensor | float = 0.0
+        if self.dequantize is not None:
+            x, log_det_of_levels = self.dequantize(x)
+        z, log_det = self._to_latent(x, context)
+        return z, self.base.log_prob(z) + log_det + log_det_of_levels
 
     def log_prob_at_center(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log density ``(B,)`` at the middle of the unit interval of each whole number, instead of at noise.
