@@ -1,0 +1,1 @@
+"""Hide pictures in pictures, and bits in colors, by invertible networks."""

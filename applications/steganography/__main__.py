@@ -1,0 +1,116 @@
+"""python -m applications.steganography."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from applications.pictures import read_picture, to_bytes, write_png
+from applications.steganography.hiding import hide_pictures, reveal_pictures
+from applications.steganography.marker import read_marker
+from applications.steganography.network import HidingFlow, Options, load_flow, save_flow, shipped_flow
+from applications.steganography.training import Amount, train
+from benchmarks.command import Parser, execute
+from inverseflow.data.paths import existing_folder
+from inverseflow.errors import DataError
+
+_DESCRIPTION = """Hide one or two pictures in another by an invertible network, and take them out again.
+
+The picture that hides looks like the cover. It is a PNG file of 8 bits; any change of it
+destroys what it holds, and reveal then says so. Anybody who has this program can take the
+secret out: encrypt what must stay secret."""
+_EXAMPLES = """examples:
+  python -m applications.steganography hide cover.png secret.jpg -o stego.png
+  python -m applications.steganography reveal stego.png -o out.png
+  python -m applications.steganography train --data-dir DATA -o model.safetensors"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the arguments; those of the process if None.
+    """
+    return execute(_parser(), argv)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m applications.steganography", description=_DESCRIPTION, epilog=_EXAMPLES)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    hide = commands.add_parser("hide", help="hide pictures in a cover", description="Hide pictures in a cover.")
+    hide.add_argument("cover", type=Path, metavar="COVER", help="picture of any size, at least 26×26 pixels")
+    hide.add_argument("secrets", type=Path, nargs="+", metavar="SECRET", help="one or two, no larger than the cover")
+    hide.add_argument("-o", "--out", type=Path, required=True, metavar="STEGO.png", help="the picture that hides")
+    hide.set_defaults(run=_hide)
+    reveal = commands.add_parser("reveal", help="take them out", description="Take out what hide has hidden.")
+    reveal.add_argument("stego", type=Path, metavar="STEGO.png", help="the file that hide has written")
+    reveal.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT.png", help="the secret; of two, OUT-1.png and OUT-2.png"
+    )
+    reveal.set_defaults(run=_reveal)
+    for command in (hide, reveal):
+        command.add_argument("--model", type=Path, metavar="FILE", help="a model of yours, in place of the shipped one")
+    training = commands.add_parser(
+        "train", help="train a model", description="Train a model on crops of photographs and CIFAR-10 (JPEG)."
+    )
+    training.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="with photos/ and cifar10-jpeg/")
+    training.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the model, .safetensors")
+    training.add_argument("--secrets", type=int, default=Options.secrets, metavar="N", help="default %(default)s")
+    training.add_argument("--blocks", type=int, default=Options.blocks, metavar="K", help="default %(default)s")
+    training.add_argument("--width", type=int, default=Options.width, metavar="N", help="default %(default)s")
+    training.add_argument("--steps", type=int, default=Amount.steps, metavar="N", help="default %(default)s")
+    training.add_argument("--crops", type=int, default=Amount.crops, metavar="N", help="default %(default)s")
+    training.add_argument(
+        "--secret-weight",
+        type=float,
+        default=Amount.secret_weight,
+        metavar="W",
+        help="weight of the secret's error beside that of the container, default %(default)s",
+    )
+    training.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+    training.set_defaults(run=_train)
+    return parser
+
+
+def _hide(options: Namespace) -> None:
+    secrets = [read_picture(path) for path in options.secrets]
+    pixels = hide_pictures(_model(options, len(secrets)), read_picture(options.cover), secrets)
+    write_png(options.out, pixels.float() / 255)
+    print(f"{options.out} holds {' and '.join(path.name for path in options.secrets)}")
+
+
+def _reveal(options: Namespace) -> None:
+    container = to_bytes(read_picture(options.stego))
+    try:
+        marker = read_marker(container.permute(1, 2, 0).contiguous().numpy())
+        revealed = reveal_pictures(_model(options, marker.secrets), container)
+    except DataError as error:
+        raise DataError(f"{options.stego}: {error}") from None
+    names = [options.out]
+    if len(revealed) > 1:
+        names = [options.out.with_stem(f"{options.out.stem}-{number}") for number in range(1, 1 + len(revealed))]
+    for name, picture in zip(names, revealed, strict=True):
+        write_png(name, picture)
+    print(f"wrote {' and '.join(map(str, names))}")
+
+
+def _model(options: Namespace, secrets: int) -> HidingFlow:
+    return load_flow(options.model) if options.model else shipped_flow(secrets)
+
+
+def _train(options: Namespace) -> None:
+    architecture = Options(options.secrets, options.blocks, options.width)
+    amount = Amount(steps=options.steps, crops=options.crops, secret_weight=options.secret_weight)
+    flow, result = train(existing_folder(options.data_dir), architecture, amount, options.seed)
+    save_flow(flow, options.out)
+    found = next(row for row in reversed(result.history) if "val_container_db" in row)
+    print(
+        f"{options.out}: container {found['val_container_db']:.1f} dB, secret {found['val_secret_db']:.1f} dB on "
+        f"held-out crops of the pictures it was trained on"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
