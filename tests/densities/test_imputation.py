@@ -18,7 +18,7 @@ NAN = math.nan
 
 def gaussian(**options) -> MAF:
     """The normal density of mean 0 with this precision, as a flow whose one layer is linear."""
-    flow = MAF((3,), steps=1, depth=0, standardize=False, **options).double().eval()
+    flow = MAF((3,), steps=1, depth=0, standardize=False, zero_start=True, **options).double().eval()
     layer = flow.bijection.layers[0].layers[0].net.layers[0]
     with torch.no_grad():
         layer.bias[:3] = 2 * (WHITENING.diagonal().log() / 2).atanh()  # scales are bounded

@@ -74,8 +74,8 @@ class Autoencoder(Density):
         self.net = InvAuto([self.dims, *[width] * depth, latent]) if tied else None
         if not tied:
             context = context_channels or 0
-            self.encoder = _network(self.dims + context, self._numbers_per_code * latent, width, depth)
-            self.decoder = _network(latent + context, self.dims, width, depth)
+            self.encoder: nn.Sequential = _network(self.dims + context, self._numbers_per_code * latent, width, depth)
+            self.decoder: nn.Sequential = _network(latent + context, self.dims, width, depth)
 
     @property
     def continuous(self) -> bool:

@@ -108,7 +108,8 @@ class VAE(Autoencoder):
     @property
     def continuous(self) -> bool:
         """Whether the decoder is Gaussian; a Bernoulli one gives probabilities."""
-        return self.error == "squared"
+        gaussian: bool = self.error == "squared"
+        return gaussian
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the means ``(B, latent)`` of q(z | x)."""

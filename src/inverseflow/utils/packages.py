@@ -38,6 +38,7 @@ OPTIONAL = {
     "sklearn": Package("scikit-learn", "train", "estimators, and the data sets digits, two-moons and swiss-roll"),
     "soundfile": Package("soundfile", "audio", "the FLAC baseline of audio"),
     "rdkit": Package("rdkit", "molecules", "the experiment with molecules"),
+    "rasterio": Package("rasterio", "geology", "reading and writing GeoTIFF"),
     "selfies": Package("selfies", "molecules", "the experiment with molecules"),
     "zuko": Package("zuko", "interop", "exchanging transforms and flows with zuko"),
     "nflows": Package("nflows", "interop", "exchanging transforms with nflows"),

@@ -22,7 +22,8 @@ class MAF(VectorFlow):
     Args:
         event_shape: the shape ``(D,)`` of a vector.
         options: `VectorFlow` explains ``steps``, ``width``, ``depth``, ``context_channels``, ``standardize`` and
-            ``integer_columns``. With a width below D - 1, columns miss some of those before them.
+            ``integer_columns``. ``zero_start`` is False by default. With a width below D - 1, columns miss some of
+            those before them.
 
     Raises:
         ValueError: if the event is no vector, or an argument is out of its range.
@@ -38,7 +39,8 @@ class MAF(VectorFlow):
     """
 
     def __init__(self, event_shape: Sequence[int], **options: Unpack[VectorKwargs]) -> None:
-        super().__init__(event_shape, alternating(Affine()), mixing=False, **options)
+        given: VectorKwargs = {"zero_start": False, **options}
+        super().__init__(event_shape, alternating(Affine()), mixing=False, **given)
 
 
 @register("iaf")

@@ -30,7 +30,8 @@ class NICE(VectorFlow):
         mask: ``"alternating"`` or ``"halves"``; see `NSF`.
         scale: whether there is the last scale. Without it and ``standardize`` every flow preserves volume, so that the
             densities of several can be told by the norm of the latent.
-        options: as for `NSF`, but with 4 ``steps``, and no ``linear`` map unless there is one given.
+        options: as for `NSF`, but with 4 ``steps``, no ``linear`` map unless there is one given, and ``zero_start``
+            False.
 
     Raises:
         ValueError: if the event is no vector of at least 2 columns, or an argument is out of its range.
@@ -63,5 +64,5 @@ class NICE(VectorFlow):
         one_of("base", base, get_args(BaseName))
         dims = whole_shape("event_shape", event_shape)[0]
         latent = StandardLogistic(dims) if base == "logistic" else StandardNormal(dims)
-        given: VectorKwargs = {"steps": 4, **options}
+        given: VectorKwargs = {"steps": 4, "zero_start": False, **options}
         super().__init__(event_shape, build, mixing=False, base=latent, **given)
