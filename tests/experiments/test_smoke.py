@@ -13,6 +13,7 @@ from experiments.result import Result
 ELSEWHERE = (
     "classifier",
     "design",
+    "geology",
     "molecules",
     "ood",
     "sbibm",
