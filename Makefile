@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+INSTALLED_DOCS := .venv/.installed-docs
 OLDEST_TORCH := 2.6.0
 NEWEST_TORCH := 2.14.1
 # Each test process uses one thread.
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pure test-versions test-interop lint experiment bench sanitize clean
+.PHONY: help demo test test-slow test-pure test-versions test-interop lint docs experiment bench sanitize clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -58,6 +59,9 @@ lint: $(INSTALLED)  ## style, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(INSTALLED_DOCS)  ## build the documentation site into build/docs, and execute its tutorials (no network once installed)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky -d build/doctrees docs build/docs
+
 experiment: $(INSTALLED)  ## run one experiment: make experiment NAME=table4
 	@test -n "$(NAME)" || { echo "name an experiment: make experiment NAME=table4; $(BIN)/python -m experiments --help lists them" >&2; exit 1; }
 	$(BIN)/python -m experiments $(NAME)
@@ -66,7 +70,7 @@ bench: $(INSTALLED)  ## time the convolution and its inverse on this machine
 	$(BIN)/python -m benchmarks op
 
 clean:  ## remove caches and build products (.venv and runs stay)
-	rm -rf build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf build dist docs/api docs/gallery .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
@@ -76,4 +80,9 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	    echo "'$(PYTHON) -m venv .venv' failed. On Debian and Ubuntu install python3-venv; elsewhere a Python that has ensurepip, and name it: make PYTHON=..." >&2; exit 1; }
 	@echo "Installing. Compiling the C++ kernels takes about a minute of processor time."
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "the documentation needs Python 3.11 or newer: make PYTHON=python3.12 docs, without an older .venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@

@@ -15,7 +15,7 @@ with packages_for("inverseflow.interop.normflows"):
     from normflows.flows import Flow
 
 
-def as_bijection(flow: Flow | NormalizingFlow, *, context_channels: int | None = None) -> Bijection:
+def as_bijection(flow: "Flow | NormalizingFlow", *, context_channels: int | None = None) -> Bijection:
     """Return a flow of normflows as a bijection from data to latent.
 
     Args:

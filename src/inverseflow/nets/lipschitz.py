@@ -167,8 +167,8 @@ class LipschitzNet(nn.Module):
         context_channels: channels of the context, None for none.
 
     Shape:
-        x: ``(B, in_channels, *spatial)``; context: ``(B, K)`` or ``(B, K, *spatial)``; y: ``(B, out_channels,
-        *spatial)``.
+        x: ``(B, in_channels, *spatial)``; context: ``(B, K)`` or ``(B, K, *spatial)``;
+        y: ``(B, out_channels, *spatial)``.
 
     Reference:
         Behrmann et al., Invertible Residual Networks, 2019, section 2.1, https://arxiv.org/abs/1811.00995.

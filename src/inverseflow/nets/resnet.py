@@ -24,8 +24,8 @@ class ResNet(nn.Module):
         context_channels: channels of the context, None for none.
 
     Shape:
-        x: ``(B, in_channels, *spatial)``; context: ``(B, K)`` or ``(B, K, *spatial)``; y: ``(B, out_channels,
-        *spatial)``.
+        x: ``(B, in_channels, *spatial)``; context: ``(B, K)`` or ``(B, K, *spatial)``;
+        y: ``(B, out_channels, *spatial)``.
 
     Reference:
         He et al., Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027.

@@ -63,8 +63,8 @@ class Evaluation:
     importance_samples: int | None
     """K."""
     log_det_round_trip_error: float | None = None
-    """Largest |log-det of the map + log-det of its inverse| of an example, in nats per dimension; None if not finite.
-    """
+    """Largest absolute sum of the log-determinants of the map and of its inverse, of one example, in nats per
+    dimension; None if not finite."""
     max_reconstruction_error: float | None = None
     """Largest difference between an element and its reconstruction through the latent: in gray levels, after rounding,
     or in standard deviations of the element. None if a reconstruction is not finite or the inverse fails."""
