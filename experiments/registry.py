@@ -54,6 +54,7 @@ REGISTRY = {
     ),
     "ood": Entry("ood", "images from elsewhere: where the likelihood fails, and what does not"),
     "incremental": Entry("applications.incremental.experiment", "digits learned class by class, without forgetting"),
+    "energy": Entry("applications.energy.experiment", "faults in series of load, on windows and on their latents"),
     "hybrid": Entry("hybrid", "accuracy and likelihood of an invertible classifier by their weight"),
     "geology": Entry("applications.geology.experiment", "maps of rocks and soils from the bands of satellites"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),

@@ -1,4 +1,4 @@
-"""Anomalies found by the density of normal rows, beside three detectors of scikit-learn."""
+"""Anomalies found by the density of normal rows, beside detectors of scikit-learn and PyOD."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ _SEED = "seed "
 _DENSITY = "nsf"
 _OPTIONS = {"steps": 3, "width": 64}
 _TRAINING = {"batch_size": 256, "learning_rate": 1e-3, "weight_decay": 1.0, "ema": 0.99, "patience": 5}
+_BLUR = 0.2
+_COPIES = 4
 _FLOW = "flow"
 
 
@@ -56,7 +60,9 @@ def _flow(data: Anomalies, size: Size, seed: int) -> Floats:
         fit_options={**options, "progress": False},
         random_state=seed,
     )
-    scores: Floats = -detector.fit(data.train + data.noise).score_samples(data.test)
+    rows = np.tile(data.train + data.noise, (_COPIES, 1))
+    rows += _BLUR * np.random.default_rng(seed).normal(size=rows.shape)
+    scores: Floats = -detector.fit(rows).score_samples(data.test)
     return scores
 
 
@@ -76,12 +82,27 @@ def _mahalanobis(data: Anomalies, size: Size, seed: int) -> Floats:
     return scores
 
 
+def _pyod(module: str, name: str) -> Callable[[Anomalies, Size, int], Floats]:
+    def scores_of(data: Anomalies, size: Size, seed: int) -> Floats:
+        detector = getattr(import_module(f"pyod.models.{module}"), name)()
+        scores: Floats = detector.fit(data.train).decision_function(data.test)
+        return scores
+
+    return scores_of
+
+
 _METHODS: dict[str, Callable[[Anomalies, Size, int], Floats]] = {
     _FLOW: _flow,
     "isolation forest": _isolation_forest,
     "local outlier factor": _local_outlier_factor,
     "Mahalanobis distance": _mahalanobis,
 }
+_PYOD = {"PyOD: neighbors": _pyod("knn", "KNN"), "PyOD: ECOD": _pyod("ecod", "ECOD")}
+
+
+def methods() -> dict[str, Callable[[Anomalies, Size, int], Floats]]:
+    """Return the detectors that can be measured: those of PyOD if it is installed."""
+    return {**_METHODS, **(_PYOD if find_spec("pyod") else {})}
 
 
 def measure(name: str, size: Size, seed: int, settings: Settings) -> dict[str, Values]:
@@ -100,7 +121,7 @@ def measure(name: str, size: Size, seed: int, settings: Settings) -> dict[str, V
         "normal": int((~data.anomalous).sum()),
         "anomalous": int(data.anomalous.sum()),
     }
-    for method, scores_of in _METHODS.items():
+    for method, scores_of in methods().items():
         began = time.perf_counter()
         scores = scores_of(data, size, seed)
         values[method] = {
@@ -117,7 +138,15 @@ def _tasks(settings: Settings) -> list[Task]:
     if unknown := [name for name in sets if name not in SETS]:
         raise OptionError(f"there is no set {unknown[0]!r}: choose from {', '.join(SETS)}")
     amount = {key: value for key, value in asdict(size).items() if key != "sets"}
-    fixed: dict[str, Any] = {**amount, "density": _DENSITY, "options": _OPTIONS, "training": _TRAINING}
+    fixed: dict[str, Any] = {
+        **amount,
+        "density": _DENSITY,
+        "options": _OPTIONS,
+        "training": _TRAINING,
+        "blur": _BLUR,
+        "copies": _COPIES,
+        "methods": [*methods()],
+    }
     return [
         Task(f"{_SEED}{seed}", {name: {**fixed, "seed": seed}}, partial(measure, name, size, seed, settings))
         for name in sets
@@ -127,6 +156,11 @@ def _tasks(settings: Settings) -> list[Task]:
 
 def _aurocs(result: Result, name: str, method: str) -> list[float]:
     return [float(row.values[method]["auroc"]) for row in result.parts(name, _SEED)]
+
+
+def _measured(result: Result) -> list[str]:
+    """Return the detectors of a result."""
+    return [method for method in (*_METHODS, *_PYOD) if all(method in row.values for row in result.rows)]
 
 
 def _groups(result: Result) -> dict[str, list[str]]:
@@ -141,23 +175,23 @@ def _mean(result: Result, members: list[str], method: str) -> float:
 
 
 def _parts(result: Result) -> list[str]:
-    rows = []
+    rows, measured = [], _measured(result)
     for name in result.names:
         values = result.parts(name, _SEED)[0].values
         counts = [f"{values[key]:,}" for key in ("train", "columns", "normal", "anomalous")]
-        rows.append([name, *counts, *(mean_and_deviation(_aurocs(result, name, method), 4) for method in _METHODS)])
+        rows.append([name, *counts, *(mean_and_deviation(_aurocs(result, name, method), 4) for method in measured)])
     for group, members in _groups(result).items():
-        means = [f"{_mean(result, members, method):.4f}" for method in _METHODS]
+        means = [f"{_mean(result, members, method):.4f}" for method in measured]
         rows.append([f"mean, {group}", "–", "–", "–", "–", *means])
-    head = ["set", "normal rows learned", "columns", "normal in test", "anomalous", *_METHODS]
+    head = ["set", "normal rows learned", "columns", "normal in test", "anomalous", *measured]
     seconds = ", ".join(
-        f"{method} {np.mean([row.values[method]['seconds'] for row in result.rows]):.1f} s" for method in _METHODS
+        f"{method} {np.mean([row.values[method]['seconds'] for row in result.rows]):.1f} s" for method in measured
     )
     return [table(head, rows), f"AUROC, with ties as one half. Mean time on a set: {seconds}.", _verdict(result)]
 
 
 def _verdict(result: Result) -> str:
-    means = {method: _mean(result, result.names, method) for method in _METHODS}
+    means = {method: _mean(result, result.names, method) for method in _measured(result)}
     best = max(means, key=lambda method: means[method])
     if best == _FLOW:
         return f"In the mean over all sets the flow is first, with {means[_FLOW]:.4f}."
@@ -171,7 +205,7 @@ def _draw(result: Result) -> Figure:
     figure = Figure(figsize=(9, 1.5 + 0.35 * len(result.names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(result.names))
-    for method, marker in zip(_METHODS, "osd^", strict=True):
+    for method, marker in zip(_measured(result), "osd^vx", strict=False):
         heights = [np.mean(_aurocs(result, name, method)) for name in result.names]
         axes.plot(heights, places, marker, label=method)
     axes.set_yticks(places, result.names)
@@ -190,8 +224,10 @@ EXPERIMENTS = (
 Detectors learn from normal rows alone and rank the rest: shuttle, seven tables with few rows of a rare class, and each
 digit of MNIST against the others. The flow is a neural spline flow with the same settings for all sets; the isolation
 forest and the local outlier factor (of novelties) are scikit-learn's, with its defaults, and the Mahalanobis distance
-is that of the mean and covariance of the normal rows. All see the same columns, scaled by medians and quartiles of the
-normal rows. Numbers in equal steps get noise one step wide for the training of the flow. `--sets` chooses the rows.""",
+is that of the mean and covariance of the normal rows. Distances to nearest neighbors and ECOD are those of PyOD, with
+its defaults; without PyOD installed they are left out. All see the same columns, scaled by medians and quartiles of the
+normal rows. The flow trains on four copies of each row with normal noise of a fifth of a column's unit, and, for
+numbers in equal steps, noise one step wide. `--sets` chooses the rows.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

@@ -13,6 +13,7 @@ from experiments.result import Result
 ELSEWHERE = (
     "classifier",
     "design",
+    "energy",
     "geology",
     "molecules",
     "ood",
