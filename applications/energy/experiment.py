@@ -202,7 +202,7 @@ def _draw(result: Result) -> Figure:
         axes.set_yticks(places, _methods())
         axes.invert_yaxis()
         axes.set(xlabel="F1 of windows", xlim=(0, 1), title=name)
-        axes.legend()
+    axes.legend()
     return figure
 
 
