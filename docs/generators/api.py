@@ -122,7 +122,6 @@ def _package(package: str) -> str:
 
 def _page(name: Name) -> str:
     lines = [":orphan:", "", _title(name.name), f":doc:`{name.package} </{_package_page(name.package)}>`", ""]
-    lines += [f".. currentmodule:: {name.package}", ""]
     original = original_of(name)
     if original != name:
         directive, role = _DIRECTIVES[name.kind]
@@ -133,7 +132,7 @@ def _page(name: Name) -> str:
         lines += [f".. py:data:: {name.path}", "", *_indented(name.doc), ""]
         lines += ["   .. code-block:: python", "", *_indented(name.value, "      "), ""]
     else:
-        lines += [f".. auto{_DIRECTIVES[name.kind][0]}:: {name.path}", ""]
+        lines += [f".. currentmodule:: {name.package}", "", f".. auto{_DIRECTIVES[name.kind][0]}:: {name.path}", ""]
     return "\n".join(lines)
 
 

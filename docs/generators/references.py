@@ -35,6 +35,8 @@ def _candidates(env: Any, target: str) -> list[str]:
     objects = env.domaindata["py"]["objects"]
     ending = "." + target.removeprefix("inverseflow.")
     found = {path for path, entry in objects.items() if path.endswith(ending) and not entry.aliased}
+    if "." not in target:  # not a member of some class that happens to have the name of an argument
+        found = {path for path in found if path.rpartition(".")[0] in api.PACKAGES}
     if not found and target.startswith("inverseflow."):  # the private module of a public name
         found = {path for path in objects if path.endswith("." + target.rpartition(".")[2]) and path.count(".") == 2}
     same = {api.original_of(name).path for path in found for name in _public(path)}

@@ -11,11 +11,14 @@ from inverseflow.interop._foreign import Foreign, check_kind
 from inverseflow.utils.packages import packages_for
 
 with packages_for("inverseflow.interop.normflows"):
+    import normflows
     from normflows import NormalizingFlow
     from normflows.flows import Flow
 
 
-def as_bijection(flow: "Flow | NormalizingFlow", *, context_channels: int | None = None) -> Bijection:
+def as_bijection(
+    flow: "normflows.flows.Flow | normflows.NormalizingFlow", *, context_channels: int | None = None
+) -> Bijection:
     """Return a flow of normflows as a bijection from data to latent.
 
     Args:
