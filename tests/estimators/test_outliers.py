@@ -9,6 +9,7 @@ from sklearn.utils.estimator_checks import check_estimator, check_outliers_train
 
 from inverseflow.bijections import ActNorm
 from inverseflow.densities import VAE
+from inverseflow.densities.export import export_onnx
 from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.estimators import DensityOutlierDetector, GenerativeClassifier
 from inverseflow.flows import Flow, InverseFlow
@@ -172,3 +173,17 @@ def test_missing_values_and_constant_columns_are_refused(normal):
     three = DensityOutlierDetector(Flow(ActNorm(3), (3,)), fit_options=FEW_STEPS)
     with pytest.raises(DataError, match=r"takes events \(3,\), which are 3 numbers, and X has 2 columns"):
         three.fit(normal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("density", ["realnvp", "nsf"])
+def test_an_exported_detector_scores_as_the_detector_does(density, normal, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    training = {"max_steps": 50, "validate_every": 50, "progress": False}
+    found = detector(density=density, false_alarm_rate=0.05, fit_options=training).fit(normal)
+    export_onnx(found.density_, tmp_path / "m.onnx", "log_prob")
+    session = runtime.InferenceSession(tmp_path / "m.onnx")
+    (scores,) = session.run(None, {"x": normal.astype(np.float32)})
+    np.testing.assert_allclose(scores, found.score_samples(normal), rtol=1e-4, atol=1e-4)
+    assert ((scores >= found.offset_) == (found.predict(normal) == 1)).mean() > 0.99  # but for ties with the threshold

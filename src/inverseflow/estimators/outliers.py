@@ -37,7 +37,7 @@ class DensityOutlierDetector(Detector, DensityEstimator):
         random_state: seed of the weights, the held-out rows and the training.
 
     Attributes:
-        density_: the trained density.
+        density_: the trained density; ``export_onnx(detector.density_, path, "log_prob")`` exports the scores.
         offset_: the threshold.
         false_alarm_interval_: Clopper–Pearson interval of the rate of false alarms at a level of 95 %; the whole of
             (0, 1) without a stated rate.
