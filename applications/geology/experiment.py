@@ -30,7 +30,7 @@ from experiments.result import Result, Values
 
 _SCENES, _COUNT, _SOILS, _REAL = "scenes, seed ", "number of classes, seed ", "soils, seed ", "a real scene"
 _COUNTED = ("pca", "flow")
-_SHOWN = ("truth", "bands", "stacked", "flow")
+_SHOWN = ("truth", "bands", "whitened", "flow")
 _YARDSTICK = 0.679
 
 
@@ -260,12 +260,12 @@ EXPERIMENTS = (
 Which numbers should be clustered to map rocks and soils from satellite pictures, and how many classes are there? Scenes
 with exact truth are built from real spectra of soils (synthetic ground: warped regions, each of the samples of one
 place, with relief, plants, mixed borders and noise), as Sentinel-2, Landsat-8 and ASTER would see them. Bands are
-scaled to [0, 1] and reduced: not at all, by principal components, by an autoencoder, by the three stacked autoencoders
-of Nagar et al., *Stacked autoencoders for geological mapping*, 2024, by a tied autoencoder (InvAuto), and by the latent
-of a flow of additive couplings, from which every center comes back as a spectrum. Then k-means, told the number of
-classes, and a 7×7 majority filter. ARI is the adjusted Rand index with the truth, 0 for guessing and 1 for agreement.
-The last column is the matched accuracy on labelled real soils (Landsat, 6 classes, 36 numbers each). The publication
-ranks reducers by indices in their own feature spaces, which cannot be compared.""",
+scaled to [0, 1] and reduced: not at all, by principal components, by whitening, by an autoencoder, by the three stacked
+autoencoders of Nagar et al., *Stacked autoencoders for geological mapping*, 2024, by a tied autoencoder (InvAuto), and
+by the latent of a flow of additive couplings, from which every center comes back as a spectrum. Then k-means, told the
+number of classes, and a 7×7 majority filter. ARI is the adjusted Rand index with the truth, 0 for guessing and 1 for
+agreement. The last column is the matched accuracy on labelled real soils (Landsat, 6 classes, 36 numbers each). The
+publication ranks reducers by indices in their own feature spaces, which cannot be compared.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,

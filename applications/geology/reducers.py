@@ -11,7 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from inverseflow.bijections import initialize_from_data
+from inverseflow.bijections import Whiten, initialize_from_data
 from inverseflow.densities import Autoencoder
 from inverseflow.errors import OptionError
 from inverseflow.flows.vector.nice import NICE
@@ -72,6 +72,22 @@ class PrincipalComponents(Reducer):
     def spectra(self, features: Tensor) -> Tensor:
         """Return the bands without the components that were left out."""
         return torch.from_numpy(np.asarray(self.pca.inverse_transform(features.numpy()), dtype=np.float32))
+
+
+class Whitened(Reducer):
+    """The bands, made uncorrelated with variance 1: faint differences between bands count as much as brightness."""
+
+    def fit(self, x: Tensor, seed: int) -> None:
+        """Find the covariance."""
+        self.layer = Whiten.of(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the whitened bands."""
+        return self.layer(x)[0]
+
+    def spectra(self, features: Tensor) -> Tensor:
+        """Return the bands."""
+        return self.layer.inverse(features)[0]
 
 
 class Funnel(Autoencoder):
@@ -199,6 +215,7 @@ class Latent(Reducer):
 REDUCERS: dict[str, Callable[[], Reducer]] = {
     "bands": Bands,
     "pca": PrincipalComponents,
+    "whitened": Whitened,
     "autoencoder": lambda: Code(lambda bands: Funnel([bands, 6, 4, 2])),
     "stacked": Stack,
     "invauto": lambda: Code(lambda bands: Autoencoder((bands,), 2, tied=True, width=8, depth=1)),

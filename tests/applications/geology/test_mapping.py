@@ -33,7 +33,7 @@ def test_the_filter_is_the_most_frequent_class_of_the_neighborhood_also_at_the_b
             assert counts[int(found[row, column])] == max(counts.values())
 
 
-@pytest.mark.parametrize("name", ["bands", "pca"])
+@pytest.mark.parametrize("name", ["bands", "pca", "whitened"])
 def test_two_halves_become_two_classes_with_their_spectra_and_what_is_missing_stays_so(name):
     cube = halves()
     cube[1, 2, 3] = np.nan
