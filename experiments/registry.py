@@ -57,6 +57,7 @@ REGISTRY = {
     "energy": Entry("applications.energy.experiment", "faults in series of load, on windows and on their latents"),
     "hybrid": Entry("hybrid", "accuracy and likelihood of an invertible classifier by their weight"),
     "geology": Entry("applications.geology.experiment", "maps of rocks and soils from the bands of satellites"),
+    "steganography": Entry("applications.steganography.experiment", "pictures hidden in pictures, beside lower bits"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from applications.pictures import read_picture, to_bytes, write_png
-from applications.steganography.hiding import hide_pictures, reveal_pictures
+from applications.steganography.distortions import quality_of_file
+from applications.steganography.hiding import hide_pictures, hide_robustly, reveal_pictures, reveal_robustly
 from applications.steganography.marker import read_marker
 from applications.steganography.network import HidingFlow, Options, load_flow, save_flow, shipped_flow
 from applications.steganography.training import Amount, train
@@ -50,6 +51,8 @@ def _parser() -> Parser:
         "-o", "--out", type=Path, required=True, metavar="OUT.png", help="the secret; of two, OUT-1.png and OUT-2.png"
     )
     reveal.set_defaults(run=_reveal)
+    hide.add_argument("--robust", action="store_true", help="also as JPEG of quality 80 or more, less well and coarser")
+    reveal.add_argument("--robust", action="store_true", help="hidden with --robust: a PNG or JPEG file, unchecked")
     for command in (hide, reveal):
         command.add_argument("--model", type=Path, metavar="FILE", help="a model of yours, in place of the shipped one")
     training = commands.add_parser(
@@ -69,6 +72,7 @@ def _parser() -> Parser:
         metavar="W",
         help="weight of the secret's error beside that of the container, default %(default)s",
     )
+    training.add_argument("--robust", action="store_true", help="for containers that become JPEG files")
     training.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
     training.set_defaults(run=_train)
     return parser
@@ -76,13 +80,18 @@ def _parser() -> Parser:
 
 def _hide(options: Namespace) -> None:
     secrets = [read_picture(path) for path in options.secrets]
-    pixels = hide_pictures(_model(options, len(secrets)), read_picture(options.cover), secrets)
+    cover, flow = read_picture(options.cover), _model(options, len(secrets))
+    pixels = hide_robustly(flow, cover, secrets[0]) if options.robust else hide_pictures(flow, cover, secrets)
     write_png(options.out, pixels.float() / 255)
     print(f"{options.out} holds {' and '.join(path.name for path in options.secrets)}")
 
 
 def _reveal(options: Namespace) -> None:
     container = to_bytes(read_picture(options.stego))
+    if options.robust:
+        write_png(options.out, reveal_robustly(_model(options, 1), container, quality_of_file(options.stego)))
+        print(f"wrote {options.out}; if {options.stego} holds nothing, it is noise")
+        return
     try:
         marker = read_marker(container.permute(1, 2, 0).contiguous().numpy())
         revealed = reveal_pictures(_model(options, marker.secrets), container)
@@ -97,11 +106,11 @@ def _reveal(options: Namespace) -> None:
 
 
 def _model(options: Namespace, secrets: int) -> HidingFlow:
-    return load_flow(options.model) if options.model else shipped_flow(secrets)
+    return load_flow(options.model) if options.model else shipped_flow(secrets, robust=options.robust)
 
 
 def _train(options: Namespace) -> None:
-    architecture = Options(options.secrets, options.blocks, options.width)
+    architecture = Options(options.secrets, options.blocks, options.width, options.robust)
     amount = Amount(steps=options.steps, crops=options.crops, secret_weight=options.secret_weight)
     flow, result = train(existing_folder(options.data_dir), architecture, amount, options.seed)
     save_flow(flow, options.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from functools import lru_cache
 from math import cos, pi, sqrt
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from applications.pictures import LEVELS, to_bytes
+from applications.pictures import LEVELS, picture_header, to_bytes
 from inverseflow.utils.arguments import whole_number
 
 _SIDE = 8
@@ -65,6 +66,21 @@ def quantization_tables(quality: int) -> tuple[Tensor, Tensor]:
         tables = image.quantization
     light, colors = (torch.tensor(tables[number], dtype=torch.float32).view(_SIDE, _SIDE) for number in (0, 1))
     return light, colors
+
+
+def quality_of_file(path: Path) -> int:
+    """Return the quality that a JPEG file was written at, by its tables, or 100 for a file of another format.
+
+    Raises:
+        DataError: if the file is missing or is no picture.
+    """
+    picture_header(path)
+    with Image.open(path) as image:
+        tables = getattr(image, "quantization", None)
+        if not tables:
+            return 100
+        light = torch.tensor(tables[0], dtype=torch.float32).view(_SIDE, _SIDE)
+    return min(range(1, 96), key=lambda quality: float((quantization_tables(quality)[0] - light).abs().sum()))
 
 
 def _quantized(planes: Tensor, steps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from applications.pictures import LEVELS
+from applications.pictures import LEVELS, to_bytes
 from applications.steganography.marker import Marker, read_marker, write_marker
 from applications.steganography.network import BLOCK, COLORS, HidingFlow, with_room
 from inverseflow.errors import DataError
@@ -47,9 +47,7 @@ def hide_pictures(flow: HidingFlow, cover: Tensor, secrets: Sequence[Tensor]) ->
             )
         if secret.shape[1:] != size:
             raise DataError(f"the secrets have {_size(secrets[0])} and {_size(secret)} pixels: bring them to one size")
-    core = height // BLOCK * BLOCK, width // BLOCK * BLOCK
-    if not min(core):
-        raise DataError(f"the cover has {_size(cover)} pixels: it needs {BLOCK}×{BLOCK} at least")
+    core = _core(cover)
     hidden = [_fitted(secret, core) for secret in secrets]
     changed, _ = flow.hide(with_room(cover[None, :, : core[0], : core[1]]), torch.cat(hidden)[None])
     container = cover.clone()
@@ -73,10 +71,65 @@ def reveal_pictures(flow: HidingFlow, container: Tensor) -> list[Tensor]:
     marker = read_marker(np.ascontiguousarray(container.permute(1, 2, 0).numpy()))
     if marker.model != fingerprint(flow):
         raise DataError("it was hidden by another model than this one: give that model by --model")
-    height, width = container.shape[1:]
-    core = container[:, : height // BLOCK * BLOCK, : width // BLOCK * BLOCK]
-    revealed = flow.reveal(core[None].float() / LEVELS)[0].clamp(0, 1)
+    height, width = _core(container)
+    revealed = flow.reveal(container[None, :, :height, :width].float() / LEVELS)[0].clamp(0, 1)
     return [_fitted(secret, (marker.height, marker.width)) for secret in revealed.split(COLORS)]
+
+
+@torch.no_grad()
+def hide_robustly(flow: HidingFlow, cover: Tensor, secret: Tensor, quality: int = 90) -> Tensor:
+    """Return a picture that holds a secret also as a JPEG file, and no marker, which would not survive.
+
+    Args:
+        flow: a robust network.
+        cover: ``(3, H, W)``, values from 0 to 1.
+        secret: of the same size.
+        quality: of the JPEG files that are expected.
+
+    Returns:
+        Bytes, ``(3, H, W)``.
+
+    Raises:
+        DataError: if the sizes differ, or are below 4.
+    """
+    if secret.shape != cover.shape:
+        raise DataError(
+            f"the cover has {_size(cover)} pixels and the secret {_size(secret)}: a robust secret has the size of its "
+            "cover, because no marker says another"
+        )
+    container = cover.clone()
+    height, width = _core(cover)
+    changed, _ = flow.hide(
+        with_room(cover[None, :, :height, :width]), secret[None, :, :height, :width], _level(quality)
+    )
+    container[:, :height, :width] = changed[0]
+    return to_bytes(container)
+
+
+@torch.no_grad()
+def reveal_robustly(flow: HidingFlow, container: Tensor, quality: int) -> Tensor:
+    """Return what a picture holds, with values from 0 to 1, or noise if it holds nothing: no marker tells.
+
+    Args:
+        flow: the same network.
+        container: bytes, ``(3, H, W)``.
+        quality: of the JPEG file that it was, 100 for a PNG file.
+    """
+    height, width = _core(container)
+    revealed = flow.reveal(container[None, :, :height, :width].float() / LEVELS, _level(quality))[0].clamp(0, 1)
+    return _fitted(revealed, (container.shape[1], container.shape[2]))
+
+
+def _level(quality: int) -> Tensor:
+    return torch.tensor([[1 - quality / 100]])
+
+
+def _core(picture: Tensor) -> tuple[int, int]:
+    """Return the sides of the part that the network takes."""
+    height, width = (side // BLOCK * BLOCK for side in picture.shape[1:])
+    if not height or not width:
+        raise DataError(f"the cover has {_size(picture)} pixels: it needs {BLOCK}×{BLOCK} at least")
+    return height, width
 
 
 def fingerprint(flow: HidingFlow) -> int:

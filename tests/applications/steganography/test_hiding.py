@@ -5,6 +5,7 @@ from PIL import Image
 
 from applications.pictures import read_picture, write_png
 from applications.steganography.__main__ import main
+from applications.steganography.distortions import quality_of_file
 from applications.steganography.hiding import hide_pictures, reveal_pictures
 from applications.steganography.marker import Marker, read_marker, write_marker
 from applications.steganography.network import (
@@ -244,3 +245,25 @@ def test_a_re_encoded_picture_is_named_and_not_revealed(tmp_path, capsys):
     assert "stego.jpg: it holds no picture, or was re-encoded" in capsys.readouterr().err
     assert not out.exists()
     assert main(["reveal", str(tmp_path / "same.png"), "-o", str(out)]) == 0
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_robust_secret_survives_jpeg(suffix, tmp_path, capsys):
+    write_png(tmp_path / "cover.png", smooth(1, 65, 71)[0])
+    write_png(tmp_path / "secret.png", smooth(2, 65, 71)[0])
+    stego, sent, out = tmp_path / "stego.png", tmp_path / f"sent.{suffix}", tmp_path / "out.png"
+    assert main(["hide", "--robust", str(tmp_path / "cover.png"), str(tmp_path / "secret.png"), "-o", str(stego)]) == 0
+    with Image.open(stego) as opened:
+        opened.save(sent, quality=90)
+    assert quality_of_file(sent) == {"jpg": 90, "png": 100}[suffix]
+    assert main(["reveal", "--robust", str(sent), "-o", str(out)]) == 0
+    assert decibels(read_picture(out), read_picture(tmp_path / "secret.png")) > 18
+    assert "if " in capsys.readouterr().out
+
+
+def test_a_robust_secret_of_another_size_is_refused(tmp_path, capsys):
+    write_png(tmp_path / "cover.png", smooth(1, 65, 71)[0])
+    write_png(tmp_path / "secret.png", smooth(2, 60, 71)[0])
+    command = ["hide", "--robust", str(tmp_path / "cover.png"), str(tmp_path / "secret.png")]
+    assert main([*command, "-o", str(tmp_path / "stego.png")]) == 2
+    assert "the size of its cover" in capsys.readouterr().err
