@@ -58,6 +58,7 @@ REGISTRY = {
     "hybrid": Entry("hybrid", "accuracy and likelihood of an invertible classifier by their weight"),
     "geology": Entry("applications.geology.experiment", "maps of rocks and soils from the bands of satellites"),
     "steganography": Entry("applications.steganography.experiment", "pictures hidden in pictures, beside lower bits"),
+    "style": Entry("applications.style.experiment", "content recovered from stylized pictures, and stains normalized"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""
