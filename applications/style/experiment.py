@@ -164,11 +164,13 @@ def _draw(result: Result) -> Figure:
         left.barh(places, [row.values[key] for row in recovery], 0.38, label=label)
     left.set_yticks(range(len(recovery)), [row.name for row in recovery])
     left.set(xlabel="PSNR of the recovered content (dB)")
-    left.legend(title="stylized")
+    left.legend(title="stylized", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     for row in result.rows:
         if row.part == _STAIN:
             right.scatter(row.values["to_target"], row.values["to_truth"])
-            right.annotate(row.name, (row.values["to_target"], row.values["to_truth"]))
+            place = row.values["to_target"], row.values["to_truth"]
+            right.annotate(row.name, place, (0, 6), textcoords="offset points", ha="center")
+    right.margins(0.15)
     right.set(xlabel="distance to the target's colors", ylabel="ΔE to the truth")
     return figure
 
