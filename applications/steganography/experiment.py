@@ -244,7 +244,8 @@ def _detected(result: Result) -> list[str]:
 
 
 def _decibels(values: npt.ArrayLike) -> str:
-    return f"{np.mean(values):.1f} ({np.min(values):.1f})"
+    found = np.asarray(values, dtype=np.float64)
+    return f"{found.mean():.1f} ({found.min():.1f})"
 
 
 def _draw(result: Result) -> Figure:

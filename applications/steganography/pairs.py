@@ -81,12 +81,14 @@ def training_crops(data_dir: Path, number: int, seed: int, together: int = 2, si
             crop.copy_(picture[:, top : top + side, left : left + side])
         if generator.random() < 0.5:
             crop.copy_(crop.flip(2))
-    return crops.unflatten(0, (number, together)).flatten(1, 2)
+    examples: Tensor = crops.unflatten(0, (number, together)).flatten(1, 2)
+    return examples
 
 
 COLORS = 3
 
 
 def _tensor(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    picture: Tensor = torch.from_numpy(np.asarray(pixels)[..., :COLORS].copy()).permute(2, 0, 1).float() / LEVELS
+    levels = torch.from_numpy(np.asarray(pixels)[..., :COLORS].copy()).permute(2, 0, 1)
+    picture: Tensor = levels.float().div(LEVELS)
     return picture
