@@ -5,7 +5,7 @@ methods (`method_names`), `Support` where parameters can lie. `invert` finds inp
 """
 
 from inverseflow.inference.diagnostics import Diagnosis, c2st, calibration_figure, corner_figure, diagnose
-from inverseflow.inference.inversion import INVERSION_METHODS, Inversion, invert
+from inverseflow.inference.inversion import INVERSION_METHODS, Inversion, Reconstruction, invert, reconstruct
 from inverseflow.inference.methods import Conditional, Training, build_method, method, method_names
 from inverseflow.inference.pairs import Pairs, read_observations, read_pairs
 from inverseflow.inference.posterior import AmortizedPosterior
@@ -25,6 +25,7 @@ __all__ = [
     "Pairs",
     "Problem",
     "Real",
+    "Reconstruction",
     "Simplex",
     "Support",
     "Training",
@@ -39,5 +40,6 @@ __all__ = [
     "method_names",
     "read_observations",
     "read_pairs",
+    "reconstruct",
     "refine",
 ]

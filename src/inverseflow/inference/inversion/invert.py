@@ -100,6 +100,7 @@ def invert(
     inputs: int | None = None,
     box: tuple[Any, Any] | None = None,
     mask: Any = None,
+    start: Any = None,
     restarts: int | None = None,
     tolerance: float | None = None,
     separation: float = 1e-3,
@@ -123,6 +124,7 @@ def invert(
         box: lower and upper bounds of x, each a number or n numbers, possibly infinite. By default there are none.
             exhaustive, genetic and boundary need them.
         mask: which outputs count, m booleans. By default all.
+        start: where the first search starts, n numbers; by default a random point. Methods that need a box take none.
         restarts: number of searches side by side, by default 32, and 4 populations of genetic.
         tolerance: largest residual :math:`\|t - f(x)\|` of a solution, by default 1e-4, and 1e-2 for exhaustive,
             genetic and boundary.
@@ -168,9 +170,11 @@ def invert(
     seed = whole_number("seed", seed, at_least=0, at_most=2**63 - 1)
     with torch.inference_mode(False), _frozen(network):
         wanted, counted = _target(network, target, mask)
-        bounds = _box(network, wanted, inputs, box, seed)
+        bounds = _box(network, wanted, inputs, box, start, seed)
         if way.needs_box and not bounds.bounded:
             raise OptionError(f"{method} searches a bounded box; set box to finite bounds (LOW, HIGH)")
+        if way.needs_box and start is not None:
+            raise OptionError(f"{method} searches the whole box; leave start out")
         backend = input_deltas(network) if method == "wlk" else way.uses_gradient
         misfit = Misfit(network, wanted, counted, backend)
         goal = (_MARGIN * tolerance) ** 2
@@ -275,7 +279,9 @@ def _numbers(name: str, value: Any) -> Tensor:
         raise OptionError(f"{name} must be numbers, got {value!r}") from None
 
 
-def _box(network: Network | nn.Module, like: Tensor, inputs: int | None, box: tuple[Any, Any] | None, seed: int) -> Box:
+def _box(
+    network: Network | nn.Module, like: Tensor, inputs: int | None, box: tuple[Any, Any] | None, start: Any, seed: int
+) -> Box:
     try:
         low, high = (-torch.inf, torch.inf) if box is None else box
     except (TypeError, ValueError):
@@ -298,4 +304,8 @@ def _box(network: Network | nn.Module, like: Tensor, inputs: int | None, box: tu
         raise OptionError(
             f"each lower bound of the box must be below the upper one, got {low.tolist()} and {high.tolist()}"
         )
-    return Box(low, high, seed=seed)
+    if start is not None:
+        start = _numbers("start", start).to(like)
+        if start.shape != (count,) or not start.isfinite().all():
+            raise OptionError(f"start must be {count} finite numbers, got the shape {tuple(start.shape)}")
+    return Box(low, high, seed=seed, start=start)

@@ -19,6 +19,7 @@ class Box:
         low: lower bounds ``(n,)``, −inf where there is none.
         high: upper bounds ``(n,)``, inf where there is none.
         seed: seed of the starts, and of `generator`.
+        start: the first point ``(n,)`` where a search starts; None for a drawn one.
 
     Example:
         >>> box = Box(torch.tensor([0.0, -torch.inf]), torch.tensor([2.0, torch.inf]), seed=0)
@@ -28,8 +29,8 @@ class Box:
         tensor([[2., 3.]])
     """
 
-    def __init__(self, low: Tensor, high: Tensor, *, seed: int) -> None:
-        self.low, self.high = low, high
+    def __init__(self, low: Tensor, high: Tensor, *, seed: int, start: Tensor | None = None) -> None:
+        self.low, self.high, self._start = low, high, start
         self.widths = torch.where((high - low).isfinite(), high - low, 1.0)
         """Width in each coordinate, 1 where it is infinite."""
         self.generator = torch.Generator(low.device).manual_seed(derived_seed(seed, "inversion"))
@@ -48,14 +49,17 @@ class Box:
         """Draw points ``(count, n)`` of a scrambled Sobol sequence.
 
         They are uniform between two bounds, have an exponential distribution beyond one, and a standard normal
-        distribution without any.
+        distribution without any. The first of all is the given one, if there is one.
         """
         u = self._sobol.draw(count, dtype=torch.float64).clamp(1e-6, 1 - 1e-6).to(self.low)
         below, above = self.low.isfinite(), self.high.isfinite()
         x = torch.where(
             below, self.low - (1 - u).log(), torch.where(above, self.high + u.log(), torch.special.ndtri(u))
         )
-        return self.clip(torch.where(below & above, self.low + u * (self.high - self.low), x))
+        x = torch.where(below & above, self.low + u * (self.high - self.low), x)
+        if self._start is not None:
+            x[0], self._start = self._start, None
+        return self.clip(x)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Take noise and blur out of pictures."""
