@@ -59,6 +59,9 @@ REGISTRY = {
     "geology": Entry("applications.geology.experiment", "maps of rocks and soils from the bands of satellites"),
     "steganography": Entry("applications.steganography.experiment", "pictures hidden in pictures, beside lower bits"),
     "style": Entry("applications.style.experiment", "content recovered from stylized pictures, and stains normalized"),
+    "restoration": Entry(
+        "applications.restoration.experiment", "noise removed, and digits from a quarter of their numbers"
+    ),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

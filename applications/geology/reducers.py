@@ -83,7 +83,8 @@ class Whitened(Reducer):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the whitened bands."""
-        return self.layer(x)[0]
+        whitened: Tensor = self.layer(x)[0]
+        return whitened
 
     def spectra(self, features: Tensor) -> Tensor:
         """Return the bands."""

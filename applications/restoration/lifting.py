@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from inverseflow.bijections import Compose, TwoBranch
+from inverseflow.bijections.base import TypedModuleList
 from inverseflow.bijections.maps import Additive
 from inverseflow.data import Batch
 from inverseflow.densities import Density
@@ -248,9 +249,11 @@ class LiftingDenoiser(Restorer):
     ) -> None:
         super().__init__((1, size, size))
         self.frame = DctFrame(side)
-        self.scales = nn.ModuleList(
-            _Scale(self.frame.bands, steps, width, filters, iterations)
-            for _ in range(whole_number("scales", scales, at_least=1))
+        self.scales: TypedModuleList[_Scale] = TypedModuleList(
+            [
+                _Scale(self.frame.bands, steps, width, filters, iterations)
+                for _ in range(whole_number("scales", scales, at_least=1))
+            ]
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
