@@ -627,7 +627,7 @@ FLOWS = [
     Case("nsf-integer-columns", partial(NSF, (3,), steps=1, width=4, integer_columns=(1,)), (3,), integer_columns=(1,)),
     Case("realnvp", partial(RealNVP, (3,), steps=2, width=4), (3,)),
     Case("realnvp-householder", partial(RealNVP, (3,), steps=2, width=4, linear="householder"), (3,)),
-    Case("nice", partial(NICE, (3,), width=4), (3,)),
+    Case("nice", partial(NICE, (3,), width=16), (3,)),
     Case("nice-conditional", partial(NICE, (2,), steps=2, width=4, context_channels=2), (2,), context=(2,)),
     Case("maf", partial(MAF, (3,), steps=2, width=4), (3,)),
     Case("maf-conditional", partial(MAF, (2,), steps=2, width=8, context_channels=2), (2,), context=(2,)),

@@ -25,7 +25,7 @@ def random_flow(**options) -> MAF:
 def test_the_cycle_error_is_zero_with_the_inverse_of_the_flow_in_place_of_the_network():
     fast = Distilled(random_flow().double())
     x = 5 + 3 * torch.randn(50, 3, dtype=torch.float64)
-    assert (fast.cycle_error(x) > 1e-3).all()
+    assert fast.cycle_error(x).mean() > 1e-2
     fast.reverse = lambda z, context: fast.flow.bijection.inverse(z, context)[0]
     assert (fast.cycle_error(x) < 1e-10).all()
     assert (fast.sampling_error(50) < 1e-10).all()

@@ -117,8 +117,11 @@ def cinn(
 
 @method("maf", training=_TRAINING)
 def maf(dims: int, context_channels: int, **options: Any) -> Conditional:
-    """Build a masked autoregressive flow: fast densities, samples one column after another; options as for `cinn`."""
-    return cinn(dims, context_channels, flow="maf", **options)
+    """Build a masked autoregressive flow: fast densities, samples one column after another; options as for `cinn`.
+
+    Its networks start at zero, as those of `nsf` do.
+    """
+    return cinn(dims, context_channels, flow="maf", **{"zero_start": True, **options})
 
 
 @method("nsf", training=_TRAINING)
