@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from inverseflow.errors import DataError, OptionError
+from inverseflow.errors import CheckpointError, DataError, OptionError
 from inverseflow.estimators import FeatureFlowDetector, aupro, feature_maps, position_code
 
 FEW_STEPS = {"max_steps": 2, "validate_every": 2, "learning_rate": 1e-9, "progress": False}
@@ -81,6 +81,34 @@ def test_scores_do_not_depend_on_the_other_images_and_survive_pickle():
     again = clone(found).fit(images.numpy())
     np.testing.assert_allclose(again.score_samples(images), found.score_samples(images), atol=1e-5)
     assert (found.predict(images) == 1).all()
+
+
+def test_a_saved_detector_gives_the_same_maps_with_the_same_network_only(tmp_path):
+    images, network = textures(12, 0), convolutions()
+    network[0].weight.data[2], network[0].bias.data[2] = 0, 1
+    found = detector(network).fit(images)
+    found.save(tmp_path)
+    loaded = FeatureFlowDetector.load(tmp_path, network)
+    assert np.array_equal(loaded.anomaly_map(images), found.anomaly_map(images))
+    assert np.array_equal(loaded.predict(images), found.predict(images))
+    assert {**loaded.get_params(), "network": None} == {**found.get_params(), "network": None}
+    assert not [path for path in tmp_path.rglob("*") if path.suffix not in ("", ".json", ".safetensors")]
+    with pytest.raises(CheckpointError, match="learned on features of a network with other weights: give that network"):
+        FeatureFlowDetector.load(tmp_path, convolutions())
+    path = tmp_path / "estimator.json"
+    text = path.read_text()
+    for old, new, message in (
+        ("FeatureFlowDetector", "OvAClassifier", "holds a OvAClassifier, not a FeatureFlowDetector"),
+        ('"peaks_"', '"tops_"', "is missing or damaged: KeyError"),
+        ('"layer_1"', '"layer_0"', "flows of other layers"),
+        (text, text[:-9], "is missing or damaged: JSONDecodeError"),
+    ):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(CheckpointError, match=message):
+            FeatureFlowDetector.load(tmp_path, network)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"estimator\.json is missing or damaged: FileNotFoundError"):
+        FeatureFlowDetector.load(tmp_path, network)
 
 
 def test_the_network_stays_as_it_is():

@@ -3,7 +3,8 @@
 import copy
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,23 +96,12 @@ class DensityEstimator(BaseEstimator):  # type: ignore[misc]
             CheckpointError: if a density is not of a registered class, or the files can't be written.
         """
         check_is_fitted(self)
-        folder = Path(folder).expanduser()
-        densities = self._densities()
-        for name, density in densities.items():
-            save(density, folder / name)
         params = {**self.get_params(deep=False)}
         if isinstance(params.get("density"), Density):
             params["density"] = params["density"].config
-        if not isinstance(self.random_state, int):
-            params["random_state"] = None
-        learned = {name: _plain(getattr(self, name)) for name in (*self._learned, "n_features_in_")}
-        if hasattr(self, "feature_names_in_"):
-            learned["feature_names_in_"] = _plain(self.feature_names_in_)
-        content = {"estimator": type(self).__name__, "params": params, "learned": learned, "densities": [*densities]}
-        try:
-            write_json(folder / _FILE, content)
-        except (OSError, TypeError) as error:
-            raise CheckpointError(f"can't write the estimator to {folder}: {error}") from error
+        names = (*self._learned, "n_features_in_", *({"feature_names_in_"} & {*vars(self)}))
+        learned = {name: getattr(self, name) for name in names}
+        write_estimator(type(self), folder, params, learned, self._densities())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -124,22 +114,16 @@ class DensityEstimator(BaseEstimator):  # type: ignore[misc]
             CheckpointError: if files are missing or damaged, or belong to another estimator.
         """
         folder = Path(folder).expanduser()
-        try:
-            content = json.loads((folder / _FILE).read_text("utf-8"))
-            if content["estimator"] != cls.__name__:
-                raise CheckpointError(f"{folder} holds a {content['estimator']}, not a {cls.__name__}")
-            params = {name: _array(value) for name, value in content["params"].items()}
-            learned = content["learned"]
+        with damage_explained(folder):
+            content = read_estimator(cls, folder)
+            params, learned = content["params"], content["learned"]
             if isinstance(config := params.get("density"), dict):
                 options = dict(config["options"])
                 params["density"] = create(config["density"], options.pop("event_shape"), **options)
             estimator = cls(**params)
             for name in (*cls._learned, "n_features_in_", *({"feature_names_in_"} & {*learned})):
-                setattr(estimator, name, _array(learned[name]))
-            names = [str(name) for name in content["densities"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{folder / _FILE} is missing or damaged: {error!r}") from error
-        estimator._take_densities({name: load(folder / name, Density) for name in names})  # type: ignore[type-abstract]
+                setattr(estimator, name, learned[name])
+        estimator._take_densities(read_densities(content, folder))
         return estimator
 
     def _densities(self) -> dict[str, Density]:
@@ -149,6 +133,57 @@ class DensityEstimator(BaseEstimator):  # type: ignore[misc]
     def _take_densities(self, densities: dict[str, Density]) -> None:
         """Set what `_densities` returned."""
         raise NotImplementedError
+
+
+def write_estimator(
+    cls: type, folder: str | Path, params: Options, learned: Options, densities: Mapping[str, Density]
+) -> None:
+    """Write a trained estimator into a folder: JSON and safetensors.
+
+    Args:
+        cls: its class.
+        folder: the folder, made if it does not exist.
+        params: its parameters; `random_state` is kept if it is a whole number.
+        learned: what training left besides densities: numbers, arrays and tuples of them.
+        densities: the trained densities by the names of their folders.
+
+    Raises:
+        CheckpointError: if a density is not of a registered class, or the files can't be written.
+    """
+    folder = Path(folder).expanduser()
+    for name, density in densities.items():
+        save(density, folder / name)
+    if not isinstance(params["random_state"], int):
+        params = {**params, "random_state": None}
+    plain = {name: _plain(value) for name, value in learned.items()}
+    content = {"estimator": cls.__name__, "params": params, "learned": plain, "densities": [*densities]}
+    try:
+        write_json(folder / _FILE, content)
+    except (OSError, TypeError) as error:
+        raise CheckpointError(f"can't write the estimator to {folder}: {error}") from error
+
+
+def read_estimator(cls: type, folder: Path) -> dict[str, Any]:
+    """Return what `write_estimator` wrote, but for the densities; call it within `damage_explained`."""
+    content = json.loads((folder / _FILE).read_text("utf-8"))
+    if content["estimator"] != cls.__name__:
+        raise CheckpointError(f"{folder} holds a {content['estimator']}, not a {cls.__name__}")
+    parts = {part: {name: _array(value) for name, value in content[part].items()} for part in ("params", "learned")}
+    return {"densities": [str(name) for name in content["densities"]], **parts}
+
+
+def read_densities(content: dict[str, Any], folder: Path) -> dict[str, Density]:
+    """Return the densities that `write_estimator` wrote, by the names of their folders."""
+    return {name: load(folder / name, Density) for name in content["densities"]}  # type: ignore[type-abstract]
+
+
+@contextmanager
+def damage_explained(folder: Path) -> Iterator[None]:
+    """Say which file is missing or damaged where reading it as an estimator fails."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / _FILE} is missing or damaged: {error!r}") from error
 
 
 def events(density: Density, rows: Array) -> Tensor:

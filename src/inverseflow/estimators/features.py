@@ -1,7 +1,9 @@
 """Anomalies in images, with a map of where they are, by flows of the features of a network."""
 
+import hashlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from inverseflow.errors import DataError, OptionError
-from inverseflow.estimators.base import Array, Options, finite
+from inverseflow.errors import CheckpointError, DataError, OptionError
+from inverseflow.estimators.base import (
+    Array,
+    Options,
+    damage_explained,
+    finite,
+    read_densities,
+    read_estimator,
+    write_estimator,
+)
 from inverseflow.estimators.detector import Detector
 from inverseflow.flows import RealNVP
 from inverseflow.training import fit
@@ -22,6 +32,7 @@ from inverseflow.utils.seeding import derived_seed, seeded
 
 _IMAGES_AT_ONCE = 16
 _FITTING: Options = {"max_steps": 2000, "patience": 5, "progress": False}
+_LEARNED = ("peaks_", "offset_", "false_alarm_interval_")
 
 
 class FeatureFlowDetector(Detector):
@@ -154,6 +165,54 @@ class FeatureFlowDetector(Detector):
         scores: Array = -self.anomaly_map(X).astype(np.float64).max((1, 2))
         return finite(scores)
 
+    def save(self, folder: str | Path) -> None:
+        """Write the trained detector into a folder, JSON and safetensors, without the network.
+
+        `random_state` is kept if it is a whole number.
+
+        Args:
+            folder: the folder, made if it does not exist.
+
+        Raises:
+            CheckpointError: if the files can't be written.
+        """
+        check_is_fitted(self)
+        params = {name: value for name, value in self.get_params(deep=False).items() if name != "network"}
+        learned = {name: getattr(self, name) for name in _LEARNED}
+        learned |= {"channels_": [kept.tolist() for kept in self.channels_], "network": _fingerprint(self.network)}
+        flows = {f"layer_{number}": flow for number, flow in enumerate(self.flows_)}
+        write_estimator(type(self), folder, params, learned, flows)
+
+    @classmethod
+    def load(cls, folder: str | Path, network: nn.Module) -> Self:
+        """Return the detector that `save` wrote.
+
+        Args:
+            folder: the folder.
+            network: the network whose features were learned.
+
+        Raises:
+            CheckpointError: if files are missing or damaged, or the network has other weights.
+        """
+        folder = Path(folder).expanduser()
+        with damage_explained(folder):
+            content = read_estimator(cls, folder)
+            learned = content["learned"]
+            detector = cls(network, **content["params"])
+            for name in _LEARNED:
+                setattr(detector, name, learned[name])
+            detector.channels_ = [torch.tensor(kept) for kept in learned["channels_"]]
+            same = learned["network"] == _fingerprint(network)
+        if not same:
+            raise CheckpointError(
+                f"{folder} was learned on features of a network with other weights: give that network"
+            )
+        detector.flows_ = list(read_densities(content, folder).values())  # type: ignore[arg-type]
+        sizes = [[len(kept), flow.dims] for kept, flow in zip(detector.channels_, detector.flows_, strict=False)]
+        if len(sizes) != len(detector.layers) or any(one != other for one, other in sizes):
+            raise CheckpointError(f"{folder} holds flows of other layers than it says: train the detector anew")
+        return detector
+
     def _combined(self, normality: list[Tensor], images: Tensor) -> Tensor:
         """Return the anomaly maps ``(N, H, W)`` of the mean log densities of all layers."""
         total = torch.zeros(len(normality[0]), *images.shape[-2:])
@@ -264,6 +323,15 @@ def feature_maps(network: nn.Module, layers: Sequence[str], images: Tensor) -> l
         if not bool(found[name].isfinite().all()):
             raise DataError(f"features of layer {name!r} are not finite: check the images and the network")
     return [found[name].float().cpu() for name in layers]
+
+
+def _fingerprint(network: nn.Module) -> str:
+    """Return a digest of the weights of a network."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _keep(found: dict[str, Any], name: str) -> Any:
