@@ -59,9 +59,16 @@ def test_the_parameters_of_a_spline_are_its_widths_then_heights_then_derivatives
     torch.testing.assert_close(map.forward(x, parameters), spline)
 
 
+def test_the_gain_of_a_spline_multiplies_its_parameters():
+    x, parameters = torch.randn(5).double(), torch.randn(5, 8).double()
+    by_gain = RationalQuadratic(bins=3, gain=4).forward(x, parameters)
+    torch.testing.assert_close(by_gain, RationalQuadratic(bins=3).forward(x, 4 * parameters))
+    torch.testing.assert_close(RationalQuadratic(bins=3, gain=4).inverse(by_gain[0], parameters)[0], x)
+
+
 def test_equal_maps_are_equal_and_show_what_they_are():
     assert RationalQuadratic(8, 5) == RationalQuadratic() != RationalQuadratic(bins=7)
-    assert repr(RationalQuadratic()) == "RationalQuadratic(bins=8, bound=5.0)"
+    assert repr(RationalQuadratic()) == "RationalQuadratic(bins=8, bound=5.0, gain=1.0)"
 
 
 @pytest.mark.parametrize("bins", [1, 1000])

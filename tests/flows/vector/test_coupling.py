@@ -142,6 +142,7 @@ def test_its_configuration_builds_the_same_flow():
             "event_shape": (3,),
             "spline_bins": 8,
             "spline_bound": 5.0,
+            "spline_gain": 2.0,
             "steps": 5,
             "width": 8,
             "depth": 2,
@@ -169,7 +170,9 @@ def test_one_column_is_refused_with_what_can_be_done():
         NSF((1,))
 
 
-@pytest.mark.parametrize("option", [{"steps": 0}, {"width": 0}, {"depth": -1}, {"spline_bins": 1}, {"spline_bound": 0}])
+@pytest.mark.parametrize(
+    "option", [{"steps": 0}, {"width": 0}, {"depth": -1}, {"spline_bins": 1}, {"spline_bound": 0}, {"spline_gain": 0}]
+)
 def test_numbers_out_of_range_are_refused_by_name(option):
     (name,) = option
     with pytest.raises(ValueError, match=name.removeprefix("spline_")):

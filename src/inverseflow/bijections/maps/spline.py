@@ -13,11 +13,14 @@ from inverseflow.utils.arguments import finite_number, whole_number
 class RationalQuadratic(ElementwiseMap):
     r"""Monotone rational-quadratic spline on [-bound, bound], the identity outside.
 
-    Its n widths, n heights and n - 1 inner derivatives are those of `inverseflow.ops.rational_quadratic_spline`.
+    Its n widths, n heights and n - 1 inner derivatives are those of `inverseflow.ops.rational_quadratic_spline`, after
+    a multiplication by the gain: of equal networks and learning rates, a higher gain learns sharp densities in fewer
+    steps.
 
     Args:
         bins: number of bins n, at least 2.
         bound: half the length of the interval, positive and finite.
+        gain: factor of all parameters, positive and finite.
 
     Reference:
         Durkan et al., Neural Spline Flows, 2019, section 3.1, https://arxiv.org/abs/1906.04032.
@@ -32,10 +35,12 @@ class RationalQuadratic(ElementwiseMap):
 
     bins: int = 8
     bound: float = 5.0
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bins", spline_bins("bins", self.bins))
         object.__setattr__(self, "bound", finite_number("bound", self.bound, above=0))
+        object.__setattr__(self, "gain", finite_number("gain", self.gain, above=0))
 
     @property
     def num_parameters(self) -> int:
@@ -44,11 +49,11 @@ class RationalQuadratic(ElementwiseMap):
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the spline."""
-        return elementwise_spline(x, parameters, bins=self.bins, bound=self.bound)
+        return elementwise_spline(x, parameters * self.gain, bins=self.bins, bound=self.bound)
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the inverse of the spline."""
-        return elementwise_spline(z, parameters, bins=self.bins, bound=self.bound, inverse=True)
+        return elementwise_spline(z, parameters * self.gain, bins=self.bins, bound=self.bound, inverse=True)
 
 
 def spline_bins(name: str, bins: int) -> int:

@@ -33,6 +33,8 @@ class NSF(VectorFlow):
         spline_bins: bins of each spline.
         spline_bound: half the interval of each spline, in deviations of the data if standardized. Outside, splines are
             the identity.
+        spline_gain: factor of the parameters of each spline. A higher one learns sharp densities of much data in fewer
+            steps, a lower one overfits little data later.
         mask: which columns condition: ``"halves"``, the first or the last half, or ``"alternating"``, every other
             column. They change places from step to step.
         options: `VectorFlow` explains ``steps``, ``width``, ``depth``, ``context_channels``, ``standardize``,
@@ -58,10 +60,12 @@ class NSF(VectorFlow):
         *,
         spline_bins: int = 8,
         spline_bound: float = 5.0,
+        spline_gain: float = 2.0,
         mask: MaskName = "halves",
         **options: Unpack[VectorKwargs],
     ) -> None:
-        super().__init__(event_shape, alternating(RationalQuadratic(spline_bins, spline_bound), mask), **options)
+        spline = RationalQuadratic(spline_bins, spline_bound, spline_gain)
+        super().__init__(event_shape, alternating(spline, mask), **options)
 
 
 @register("realnvp")

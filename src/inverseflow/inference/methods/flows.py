@@ -14,6 +14,7 @@ from inverseflow.nets import MLP
 _MAX_LOG_SCALE = 4.0
 _RIDGE, _LEAST_DEVIATION = 1.0, 1e-3
 _TRAINING = Training(ema=0.99, weight_decay=None)
+_OF_SPLINES, _SPLINE_GAIN = ("nsf", "nsf-ar"), 1.0  # a higher one overfits a thousand pairs
 _OF_ONE_COLUMN = {"nsf": "nsf-ar", "realnvp": "maf", "nice": "maf"}  # couplings need two
 
 
@@ -110,6 +111,8 @@ def cinn(
     name = _OF_ONE_COLUMN.get(flow, flow) if dims == 1 else flow
     if name in _OF_ONE_COLUMN and dims > 2:
         options = {"linear": "householder", **options}  # orthogonal whatever weight decay does to its vectors
+    if name in _OF_SPLINES:
+        options = {"spline_gain": _SPLINE_GAIN, **options}
     options = {"width": width, "depth": depth, **options}
     built = flows.create(name, (dims,), context_channels=context_channels, standardize=False, **options)
     return FlowConditional(built, width=width, depth=depth)
