@@ -28,7 +28,7 @@ RADIUS, SPEED, AREA = "radius [m]", "speed, in m/s", "area [m^2]"
 NAMES = [RADIUS, SPEED, AREA, "sound"]
 FILES = {
     *("config.yaml", "metrics.csv", "posterior.json", "posterior.safetensors", "report.json"),
-    *("calibration.png", "corner.png"),
+    *("calibration.png", "corner.png", "report.html"),
 }
 TINY = ("--method", "maf", "--method.steps", 1, "--method.width", 8, "--quiet")
 SMALL = (*TINY, "--max-steps", 20)

@@ -108,7 +108,7 @@ def test_with_a_folder_it_trains_to_the_same_weights_and_writes_a_run(tmp_path):
     assert results[0].best_value == results[1].best_value
     assert {path.name for path in run.path.iterdir()} >= {
         "config.yaml", "data.json", "metrics.csv", "checkpoints", "model", "samples.png", "curves.png", "pit.png",
-        "report.json",
+        "report.json", "report.html",
     }  # fmt: skip
     assert read_metrics(run.metrics)[-1]["step"] == 20
 

@@ -107,7 +107,7 @@ def test_a_run_leaves_everything_in_its_folder(whole):
 
     assert names >= {
         "config.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "model/config.json",
-        "model/model.safetensors", "samples.png", "reconstructions.png", "curves.png", "report.json",
+        "model/model.safetensors", "samples.png", "reconstructions.png", "curves.png", "report.json", "report.html",
     }  # fmt: skip
     assert any(name.startswith("tensorboard/events") for name in names)
     assert not any(".part" in name for name in names)
@@ -423,7 +423,7 @@ def test_a_run_that_is_made_longer_does_not_keep_its_former_results(tmp_path, mo
     with pytest.raises(TrainingInterrupted):
         train(options(run.path, max_steps=100, resume=True))
 
-    for path in (run.report, run.model, run.samples, run.reconstructions, run.curves):
+    for path in (run.report, run.page, run.model, run.samples, run.reconstructions, run.curves):
         assert not path.exists()
     assert run.best.is_file()
 

@@ -67,9 +67,9 @@ def infer(
     is learned holds for every observation: `inverseflow posterior` draws parameters for one.
 
     The run folder receives config.yaml, metrics.csv, posterior.json and posterior.safetensors, report.json,
-    calibration.png and corner.png. A sentence at the end says whether the posterior is calibrated on pairs that it was
-    not trained on. Ctrl-C ends the training early and keeps its best weights; the same command with --resume goes on
-    from there. Until the end, the folder training/ holds what that needs.
+    calibration.png, corner.png, and report.html, a page about it. A sentence at the end says whether the posterior is
+    calibrated on pairs that it was not trained on. Ctrl-C ends the training early and keeps its best weights; the same
+    command with --resume goes on from there. Until the end, the folder training/ holds what that needs.
 
     Try:
 
@@ -365,7 +365,9 @@ def _write(
     """Fill the run folder: all files are written before the first one takes its place."""
     import yaml
 
+    from inverseflow.cli.posterior_page import posterior_page
     from inverseflow.inference.diagnostics import calibration_figure, corner_figure
+    from inverseflow.training.report.page import write_page
     from inverseflow.training.run.folder import write_metrics
     from inverseflow.utils.files import delete, write_json, write_text
 
@@ -389,6 +391,7 @@ def _write(
         write_json(new.report, report)
         for name, figure in pictures.items():
             figure.savefig(getattr(new, name), dpi=110, format="png")
+        write_page(new.page, posterior_page(new, report, run.path))
         delete(run.calibration)  # there is no other one without a judgment
         for file in new.path.iterdir():
             os.replace(file, run.path / file.name)
@@ -426,6 +429,6 @@ def _closing_lines(report: dict[str, Any], run: PosteriorRun, shown: Path) -> st
             f"  {report['verdict']}",
             *learned,
             f"  1000 samples take {report['sample_ms_per_1000']:.0f} ms",
-            f"  the posterior, report.json{pictures} are in {shown}",
+            f"  the posterior, report.html, report.json{pictures} are in {shown}",
         ]
     )

@@ -22,6 +22,7 @@ COMMANDS = (
     "infer",
     "posterior",
     "invert",
+    "compare",
     "info",
     "doctor",
 )

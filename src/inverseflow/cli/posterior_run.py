@@ -30,6 +30,7 @@ class PosteriorRun:
         self.metrics = self.path / "metrics.csv"
         self.posterior = self.path / "posterior.json"
         self.report = self.path / "report.json"
+        self.page = self.path / "report.html"
         self.calibration = self.path / "calibration.png"
         self.corner = self.path / "corner.png"
         self.training = self.path / "training"

@@ -59,9 +59,9 @@ def train_command(argv: Sequence[str]) -> Callable[..., None]:
         settings, and the other options change them last. The value null turns an optional setting off.
 
         The run folder receives config.yaml, data.json, metrics.csv, TensorBoard events, checkpoints, the trained model,
-        samples.png, curves.png and report.json; of a flow of images also reconstructions.png, of a flow of vectors
-        pit.png: histograms of its latents, flat if the model is right. Ctrl-C saves the run, prints the command that
-        continues it, and ends with exit code 130.
+        samples.png, curves.png, report.json, and report.html, a page about the run; of a flow of images also
+        reconstructions.png, of a flow of vectors pit.png: histograms of its latents, flat if the model is right. Ctrl-C
+        saves the run, prints the command that continues it, and ends with exit code 130.
 
         Try:
 

@@ -2,9 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -118,6 +118,15 @@ class Evaluation:
             if name != "draw_std"
         }
         return {**named, **weighted, **mapping}
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> "Evaluation":
+        """Return what `to_mapping` was called on; raise KeyError if a field is missing."""
+        metric = mapping["metric"]
+        of_metric = {"value": metric, "stderr": f"{metric}_stderr", "draw_std": f"{metric}_draw_std"}
+        weighted = {f"importance_{name}": f"importance_{of_metric[name]}" for name in ("value", "stderr")}
+        keys = {item.name: item.name for item in fields(cls)} | of_metric | weighted
+        return cls(**{name: mapping[key] for name, key in keys.items()})
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ OPTIONAL = {
     "lightning": Package("lightning", "train", "training"),
     "tqdm": Package("tqdm", "train", "progress bars"),
     "tensorboard": Package("tensorboard", "train", "training curves in TensorBoard"),
+    "jinja2": Package("jinja2", "train", "pages about runs"),
     "matplotlib": Package("matplotlib", "train", "plots"),
     "PIL": Package("pillow", "train", "reading and writing images"),
     "pyarrow": Package("pyarrow", "train", "CSV and Parquet files"),

@@ -83,7 +83,7 @@ def save_curves(
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    train, validation = _curve(rows, f"train_{metric.name}"), _curve(rows, f"val_{metric.name}")
+    train, validation = curve(rows, f"train_{metric.name}"), curve(rows, f"val_{metric.name}")
     if train:
         axes.plot(*zip(*train, strict=True), color="tab:blue", linewidth=0.8, alpha=0.6, label="training batch")
     if validation:
@@ -296,5 +296,6 @@ def save_pit(path: Path, uniform: Tensor, title: str) -> None:
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def _curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+def curve(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+    """Return the finite values of a column of metrics.csv over the steps."""
     return [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]

@@ -23,8 +23,10 @@ from inverseflow.errors import LayerError
 from inverseflow.flows import Flow
 from inverseflow.training.audio_baselines import audio_baseline_bits
 from inverseflow.training.baselines import baseline_bits, baseline_nats
-from inverseflow.training.evaluation import Evaluation, evaluate
+from inverseflow.training.evaluation import evaluate
 from inverseflow.training.options import TrainOptions
+from inverseflow.training.report.measured import Report
+from inverseflow.training.report.pages import write_run_page
 from inverseflow.training.report.pictures import (
     save_curves,
     save_grid,
@@ -66,69 +68,10 @@ class Training:
     """Time in training, validation included."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """Content of report.json."""
-
-    title: str
-    """Name of the data for tables."""
-    split: str
-    """The examples that were measured: test, or validation if there are none for test."""
-    baselines: dict[str, float]
-    """The metric of the baselines on the same examples, by name."""
-    best_value: float
-    """Objective in the best validation during training."""
-    max_reconstruction_error: float | None
-    """Of the evaluation."""
-    parameters: int
-    """Number of trained parameters."""
-    train_seconds: float
-    """Time in training, validation included."""
-    ms_per_step: float | None
-    """Mean time of a training step; None if too few steps were made."""
-    sample_ms_per_100: float | None
-    """Time to draw 100 examples; None if sampling fails."""
-    steps: int
-    """Training steps."""
-    best_step: int
-    """Training step of the exported weights."""
-    stopped_early: bool
-    """Whether the patience ended the training."""
-    seed: int
-    """Seed of the run."""
-    model: dict[str, Any]
-    """Options of the model."""
-    evaluation: Evaluation
-    """All measurements on these examples."""
-    problems: list[str]
-    """Sentences about what does not work, for instance an inverse that loses the images."""
-    device: str
-    """Device of the measurements."""
-    versions: dict[str, str]
-    """Versions of Python and of the packages that matter."""
-
-    @property
-    def value(self) -> float:
-        """Mean over the examples in the metric of the density: bits per dimension of gray levels, else nats."""
-        return self.evaluation.value
-
-    @property
-    def stderr(self) -> float | None:
-        """Its standard error over the examples; None for one example."""
-        return self.evaluation.stderr
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return the fields for JSON, with the measurement as ``test_bits_per_dim`` or as its metric is called."""
-        measured = f"{self.split}_{self.evaluation.metric}"
-        mapping = {"title": self.title, measured: self.value, f"{measured}_stderr": self.stderr}
-        mapping["likelihood"] = self.evaluation.likelihood
-        return {**mapping, **asdict(self), "evaluation": self.evaluation.to_mapping()}
-
-
 def finish(
     run: Run, options: TrainOptions, data: Splits[Any], density: Density, training: Training, device: torch.device
 ) -> Report:
-    """Measure the density, draw the pictures, export the density, and write report.json."""
+    """Measure the density, draw the pictures, export the density, and write report.json and report.html."""
     density = density.to(device).eval()
     split, examples = ("test", data.test) if len(data.test) else ("validation", data.validation)
     measured = evaluate(density, examples, draws=options.evaluation_draws, seed=options.seed)
@@ -165,6 +108,7 @@ def finish(
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
     write_json(run.report, report.to_mapping())
+    write_run_page(run, report)
     return report
 
 
@@ -272,6 +216,6 @@ def closing_lines(report: Report, run: Run) -> str:
         f"  {report.steps} steps{early} in {report.train_seconds:.0f} s{step}, {report.parameters:,} parameters",
         f"  {exact}; sampling: {measured.sampling}",
         *(f"  WARNING: {problem}" for problem in report.problems),
-        f"  pictures, report.json and the model are in {run.path}",
+        f"  report.html, report.json, pictures and the model are in {run.path}",
     ]
     return "\n".join(lines)

@@ -49,6 +49,7 @@ class Run:
         self.curves = self.path / "curves.png"
         self.pit = self.path / "pit.png"
         self.report = self.path / "report.json"
+        self.page = self.path / "report.html"
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -134,8 +135,8 @@ class Run:
         begin_metrics(self.metrics, step)
 
     def remove_results(self) -> None:
-        """Delete the results of a finished run: the exported model, the report and the pictures."""
-        delete(self.report, self.model, self.samples, self.reconstructions, self.curves, self.pit)
+        """Delete the results of a finished run: the exported model, the reports and the pictures."""
+        delete(self.report, self.page, self.model, self.samples, self.reconstructions, self.curves, self.pit)
 
     @property
     def _out_option(self) -> str:
