@@ -62,6 +62,7 @@ REGISTRY = {
     "restoration": Entry(
         "applications.restoration.experiment", "noise removed, and digits from a quarter of their numbers"
     ),
+    "seeds": Entry("applications.seeds.experiment", "rare classes filled by generated pictures, and labels chosen"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

@@ -19,6 +19,7 @@ ELSEWHERE = (
     "ood",
     "sbibm",
     "science",
+    "seeds",
     "style",
 )  # by tests of their own, three with their data
 QUICK = ("table7", "scalability")  # the others take many seconds

@@ -1,0 +1,1 @@
+"""Quality of seeds: rebalance classes, classify two views, choose which pictures to label."""
