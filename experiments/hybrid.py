@@ -24,12 +24,13 @@ from inverseflow.estimators import InvertibleClassifier
 Rows = npt.NDArray[Any]
 
 _SEED = "seed "
-_DENSITY = "realnvp"
+_DENSITY = "nice"
 _WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 _PRIOR_WEIGHT = 0.1
 _CLASSES_PRIOR = f"λ = {_PRIOR_WEIGHT:g}, a normal density of each class"
 _NETWORK = "plain network"
-_TRAINING = {"batch_size": 100, "learning_rate": 1e-3}
+_DENSITY_OPTIONS = {"base": "normal", "standardize": False, "depth": 1}
+_TRAINING = {"batch_size": 100, "learning_rate": 1e-3, "clip_norm": 5.0}
 _DRAWN = 50
 
 
@@ -88,7 +89,7 @@ def measure(name: str, size: Size, seed: int, data_dir: Path | None) -> dict[str
     noise = np.random.default_rng(seed).random(train.shape)
     classifier = InvertibleClassifier(
         _DENSITY,
-        density_options={"steps": size.steps, "width": size.width, "depth": 1, "standardize": False},
+        density_options={**_DENSITY_OPTIONS, "steps": size.steps, "width": size.width},
         fit_options={**_TRAINING, "max_steps": size.max_steps, "progress": False},
         random_state=seed,
         **_LINES[name],
@@ -119,7 +120,7 @@ def _tasks(settings: Settings) -> list[Task]:
     return [
         Task(
             f"{_SEED}{seed}",
-            {name: {**asdict(size), **_TRAINING, "density": _DENSITY, "seed": seed}},
+            {name: {**asdict(size), **_TRAINING, **_DENSITY_OPTIONS, "density": _DENSITY, "seed": seed}},
             partial(measure, name, size, seed, settings.data_dir),
         )
         for name in (*_LINES, _NETWORK)
@@ -174,10 +175,11 @@ EXPERIMENTS = (
         name="hybrid",
         title="A classifier with a density",
         about="""
-`InvertibleClassifier` on the pixels of MNIST: a flow of affine couplings with a linear map of its latent to classes. It
-minimizes the cross-entropy plus λ times the nats of a pixel, so that λ trades accuracy for likelihood. With a normal
-density of each class in the latent, the same classifier is Bayes' rule, and draws digits of a class. Features are
-turned back into pictures exactly. The plain network (scikit-learn's) has two layers of the same width.
+`InvertibleClassifier` on the pixels of MNIST: a flow of additive couplings (NICE) with a linear map of its latent to
+classes. It minimizes the cross-entropy plus λ times the nats of a pixel, so that λ trades accuracy for likelihood. With
+a normal density of each class in the latent, the same classifier is Bayes' rule, and draws digits of a class. Features
+are turned back into pictures exactly. The plain network (scikit-learn's) has two layers of the same width. Affine
+couplings explode without a likelihood (λ = 0); additive ones can't, as they preserve volume.
 
 A gray level is a density over its unit interval: training adds noise once, and tests are at its middle.
 

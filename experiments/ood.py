@@ -33,6 +33,7 @@ _FLOWS = "flows"
 _GENERAL = "the general flow"
 _SIDE, _LEVELS, _BINS = 32, 256, 60
 _RATE = 0.05
+_BATCH, _VALIDATION, _VALIDATIONS = 64, 0.05, 5
 _SETS = {"fashion-mnist": "Fashion-MNIST", "mnist": "MNIST"}
 _SCORES: dict[str, dict[str, Any]] = {
     "likelihood": {"score": "likelihood"},
@@ -59,7 +60,7 @@ class Size:
 
 SIZES: dict[Budget, Size] = {
     "smoke": Size(300, 200, 100, 1, 8, 2, "digits"),
-    "quick": Size(50_000, 1_000, 2_000, 4, 48, 1_500),
+    "quick": Size(20_000, 1_000, 1_000, 4, 32, 900),
     "full": Size(50_000, 10_000, 10_000, 16, 256, 50_000),
 }
 
@@ -125,7 +126,16 @@ def measure(size: Size, data_dir: Path | None, seed: int, device: str = "cpu") -
         with seeded(seed, "weights"):
             flow = Glow((1, _SIDE, _SIDE), levels=_LEVELS, scales=3, steps=size.steps, width=size.width).to(device)
         began = time.perf_counter()
-        result = fit(flow, parts.train, max_steps=size.max_steps, batch_size=64, seed=seed, progress=False)
+        result = fit(
+            flow,
+            parts.train,
+            validation=_VALIDATION,
+            max_steps=size.max_steps,
+            batch_size=_BATCH,
+            validate_every=max(1, size.max_steps // _VALIDATIONS),
+            seed=seed,
+            progress=False,
+        )
         training[name] = {"seconds": time.perf_counter() - began, "bits_per_dim": result.best_value}
         flows[name] = flow
     values: dict[str, Values] = {name: {} for name in _SCORES}
@@ -160,7 +170,13 @@ def measure(size: Size, data_dir: Path | None, seed: int, device: str = "cpu") -
 def _tasks(settings: Settings) -> list[Task]:
     assert settings.seeds is not None
     size = SIZES[settings.budget]
-    fixed = {**asdict(size), "false_alarm_rate": _RATE, "device": settings.device}
+    fixed = {
+        **asdict(size),
+        "batch_size": _BATCH,
+        "validation": _VALIDATION,
+        "false_alarm_rate": _RATE,
+        "device": settings.device,
+    }
     return [
         Task(
             f"{_SEED}{seed}",

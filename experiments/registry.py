@@ -63,6 +63,7 @@ REGISTRY = {
         "applications.restoration.experiment", "noise removed, and digits from a quarter of their numbers"
     ),
     "seeds": Entry("applications.seeds.experiment", "rare classes filled by generated pictures, and labels chosen"),
+    "defects": Entry("applications.defects.experiment", "synthetic defects on textures, and maps of where they are"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

@@ -56,8 +56,12 @@ def test_an_untrained_flow_scores_each_layer_by_the_gaussian_of_its_channels():
     np.testing.assert_allclose(found.anomaly_map(images), expected, atol=1e-5)
     np.testing.assert_allclose(found.score_samples(images), -expected.amax((1, 2)), atol=1e-5)
     latent = torch.distributions.Normal(0.0, 1.0).log_prob((features - standard.mean) / standard.deviation).mean(3)
+    expected = 1 - (latent - latent.max()).exp()
     without = detector(network, ["1"], position_channels=0, log_det=False).fit(images)
-    np.testing.assert_allclose(without.anomaly_map(images), 1 - (latent - latent.max()).exp(), atol=1e-5)
+    np.testing.assert_allclose(without.anomaly_map(images), expected, atol=1e-5)
+    found.set_params(log_det=False).calibrate(images)
+    np.testing.assert_allclose(found.anomaly_map(images), expected, atol=1e-5)
+    assert found.offset_ == pytest.approx(-float(expected.max()), abs=1e-5)
 
 
 def test_without_the_code_shifted_images_have_shifted_maps():

@@ -148,8 +148,21 @@ class FeatureFlowDetector(Detector):
             fit(flow, vectors[:, kept], context, **{**_FITTING, "seed": own, **(self.fit_options or {})})
             self.flows_.append(flow)
             self.channels_.append(kept)
+        return self.calibrate(images[held_out])
+
+    def calibrate(self, X: Any) -> Self:
+        """Set the peaks and the threshold anew, as after a change of `log_det` or `false_alarm_rate`.
+
+        Args:
+            X: normal images ``(N, *shape)`` that trained nothing, at least 100 unless no rate is stated.
+
+        Raises:
+            DataError: if there are too few images for a threshold, or they are not finite.
+        """
+        check_is_fitted(self)
+        images = _images(X)
         self.peaks_ = np.zeros(len(self.layers))
-        normality = self._normality(images[held_out])
+        normality = self._normality(images)
         self.peaks_ = np.array([float(maps.max()) for maps in normality])
         self._calibrate(-self._combined(normality, images).amax((1, 2)).double().numpy())
         return self

@@ -1,0 +1,1 @@
+"""Find defects on surfaces by flows of the features of a network."""
