@@ -3,15 +3,22 @@
 import json
 import math
 import os
+import re
 import resource
+import socket
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
 from inverseflow.bijections import ActNorm
+from inverseflow.data import load_data
+from inverseflow.densities import pretrained
+from inverseflow.densities.pretrained import SHIPPED
 from inverseflow.errors import CheckpointError, MissingPackageError
 from inverseflow.flows import Flow, Glow, InverseFlow
 from tests.contracts.registry import perturb
@@ -152,7 +159,8 @@ def test_a_damaged_folder_is_refused_with_the_file_and_the_reason(folder, damage
 @pytest.mark.parametrize("where", ["nowhere", "a/b/c", "../model", "no spaces/allowed"])
 def test_a_place_that_is_neither_a_folder_nor_a_hub_id_is_refused(where):
     with pytest.raises(
-        CheckpointError, match="there is no folder .* and it is no hub id of the form owner/name either"
+        CheckpointError,
+        match="there is no folder .*, it is no model of the package .digits., and no hub id of the form owner/name",
     ):
         Flow.from_pretrained(where)
 
@@ -361,3 +369,26 @@ def test_options_that_json_cannot_hold_are_refused_and_nothing_is_written(tmp_pa
     with pytest.raises(CheckpointError, match="the options of Glow can't be saved as JSON"):
         flow.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_of_the_package_needs_no_network_and_measures_what_its_card_says(name, monkeypatch):
+    monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("the network was used"))
+    folder = Path(pretrained.__file__).with_name("shipped") / name
+    stated = re.search(r"\| bits/dim \| ([\d.]+) ±", (folder / "README.md").read_text("utf-8"))
+    flow = InverseFlow.from_pretrained(name)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        measured = flow.bits_per_dim(load_data(name).test.tensor()).mean().item()
+
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2e6
+    assert abs(measured - float(stated[1])) < 0.02
+
+
+@pytest.mark.slow
+def test_a_model_of_the_package_samples_within_five_seconds_from_a_cold_start():
+    code = 'from inverseflow import InverseFlow; InverseFlow.from_pretrained("digits").sample(16)'
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

@@ -23,6 +23,7 @@ COMMANDS = (
     "posterior",
     "invert",
     "compare",
+    "show",
     "info",
     "doctor",
 )

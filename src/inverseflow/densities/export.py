@@ -13,7 +13,7 @@ from inverseflow.ops.decompositions import export_decompositions
 from inverseflow.utils.files import atomic_write
 from inverseflow.utils.packages import packages_for
 
-Method = Literal["log_prob", "encode", "decode"]
+Method = Literal["log_prob", "log_prob_at_center", "encode", "decode"]
 
 
 def export_onnx(density: Density, path: str | Path, method: Method = "decode") -> None:
@@ -25,7 +25,8 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
     Args:
         density: the density, on the CPU; it is exported in evaluation mode.
         path: the file.
-        method: ``"log_prob"``, or ``"encode"`` or ``"decode"`` of a flow.
+        method: ``"log_prob"``, or of a flow ``"encode"``, ``"decode"``, or ``"log_prob_at_center"``: of gray levels
+            ``"log_prob"`` draws noise in the runtime too, this one none.
 
     Raises:
         MissingPackageError: if ONNX is not installed.

@@ -20,6 +20,8 @@ from inverseflow.utils.packages import packages_for
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+SHIPPED = ("digits",)
+"""Models in the package, each a folder of ``shipped/`` with a model card."""
 
 
 def save(density: Density, folder: str | Path) -> None:
@@ -59,7 +61,8 @@ def load(folder_or_hub_id: str | Path, kind: type[DensityT]) -> DensityT:
     Building stops once the configuration asks for clearly more than the weights hold: a small file can't fill memory.
 
     Args:
-        folder_or_hub_id: a folder, or ``owner/name`` on the Hugging Face hub.
+        folder_or_hub_id: a folder, the name of a model in the package (``"digits"``), or ``owner/name`` on the Hugging
+            Face hub.
         kind: the class that is asked for.
 
     Raises:
@@ -172,8 +175,13 @@ def _local(folder_or_hub_id: str | Path) -> Path:
     folder = Path(folder_or_hub_id).expanduser()
     if folder.is_dir():
         return folder
+    if folder_or_hub_id in SHIPPED:
+        return Path(__file__).with_name("shipped") / str(folder_or_hub_id)
     if isinstance(folder_or_hub_id, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", folder_or_hub_id):
-        raise CheckpointError(f"there is no folder {folder}, and it is no hub id of the form owner/name either")
+        raise CheckpointError(
+            f"there is no folder {folder}, it is no model of the package ({', '.join(SHIPPED)}), "
+            "and no hub id of the form owner/name either"
+        )
     with packages_for("loading models from the hub"):
         from huggingface_hub import snapshot_download
     try:

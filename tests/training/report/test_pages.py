@@ -103,7 +103,7 @@ def test_runs_on_the_same_examples_are_compared_with_curves(tmp_path):
     first = page.rows[0]
 
     assert page.title == "2 runs on MNIST" and page.columns == ["a", "b"] and not page.problems
-    assert (first.name, first.values) == ("bits/dim", ["1.250 ± 0.010 bits/dim"] * 2)
+    assert (first.name, first.values) == ("bits/dim", ["1.250 ± 0.010 bits/dim, upper bound"] * 2)
     assert [picture.title for picture in page.pictures] == ["Curves"]
     write_page(tmp_path / "c.html", page)
     read(tmp_path / "c.html")

@@ -30,8 +30,8 @@ def write_run_page(run: Run, report: Report) -> None:
 
 def run_page(run: Run, report: Report) -> Page:
     """Return the page of a run."""
-    examples = _counted_examples(report)
-    rows = [Row(name, [value], meaning) for name, (value, meaning) in _figures(report).items()]
+    examples = counted_examples(report)
+    rows = [Row(name, [value], meaning) for name, (value, meaning) in list(figures(report).items())[1:]]
     folder = quote(str(run.path))
     return Page(
         title=f"{report.title}: {report.model['name']}",
@@ -45,6 +45,7 @@ def run_page(run: Run, report: Report) -> Page:
             f"inverseflow sample {folder}",
             f"inverseflow evaluate {folder}",
             f"inverseflow compare {folder} OTHER_RUN -o compare.html",
+            *([f"inverseflow show {folder}"] if run.reconstructions.is_file() else []),
         ],
         details={
             "Settings": run.config.read_text("utf-8"),
@@ -70,18 +71,16 @@ def comparison(runs: Sequence[Run]) -> Page:
         raise OptionError(f"{twice[0]} is named twice; name each run once")
     names, reports = _names(paths), [Report.read(run) for run in runs]
     same = len({_examples(report) for report in reports}) == 1
-    figures = [_figures(report) for report in reports]
-    rows = [
+    found = [figures(report) for report in reports]
+    rows = []
+    for name in dict.fromkeys(chain.from_iterable(found)):
+        if same or name in _COMPARABLE:
+            meaning = next(own[name][1] for own in found if name in own)
+            rows.append(Row(name, [own[name][0] if name in own else _NONE for own in found], meaning))
+    rows += [
         Row("model", [report.model["name"] for report in reports], "the name that --model takes"),
         Row("seed", [str(report.seed) for report in reports], "of the weights and the order of the examples"),
     ]
-    if same:
-        rows.insert(0, Row(reports[0].evaluation.unit, [_value(report) for report in reports], _judged(reports[0])))
-        rows.insert(1, Row("likelihood", [IN_WORDS[r.evaluation.likelihood] for r in reports], "what the figure is"))
-    for name in dict.fromkeys(chain.from_iterable(figures)):
-        meaning = next(own[name][1] for own in figures if name in own)
-        if same or name in _COMPARABLE:
-            rows.append(Row(name, [own[name][0] if name in own else _NONE for own in figures], meaning))
     titles = list(dict.fromkeys(report.title for report in reports))
     return Page(
         title=f"{len(runs)} runs on {titles[0]}" if same else f"{len(runs)} runs on different data",
@@ -107,9 +106,10 @@ def comparison_text(page: Page) -> str:
     return "\n".join([*lines, *page.problems])
 
 
-def _figures(report: Report) -> dict[str, tuple[str, str]]:
-    """Return the figures of a run beside its likelihood, and what each means, by name."""
-    measured, found = report.evaluation, {}
+def figures(report: Report) -> dict[str, tuple[str, str]]:
+    """Return the figures of a run, and what each means, by name."""
+    measured = report.evaluation
+    found = {measured.unit: (f"{_value(report)}, {IN_WORDS[measured.likelihood]}", _judged(report))}
     for name, value in report.baselines.items():
         words = name.replace("_", " ")
         verdict = "below" if report.value < value else "NOT below"
@@ -230,7 +230,7 @@ def _differences(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
     """Return sentences about what keeps figures of runs from being compared."""
     found = []
     if len({_examples(report) for report in reports}) > 1:
-        data = [f"{name} on {_counted_examples(report)}" for name, report in zip(names, reports, strict=True)]
+        data = [f"{name} on {counted_examples(report)}" for name, report in zip(names, reports, strict=True)]
         found.append(
             f"The runs were measured on different data ({'; '.join(data)}), so their likelihoods do not compare and "
             "are left out. What compares: size of the models, steps, times, and how exact the inverses are."
@@ -250,7 +250,8 @@ def _differences(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
     ]
 
 
-def _counted_examples(report: Report) -> str:
+def counted_examples(report: Report) -> str:
+    """Return what was measured, such as "360 test images of digits"."""
     number = report.evaluation.examples
     return f"{number:,} {report.split} {_noun(report)}{'s' * (number != 1)} of {report.title}"
 

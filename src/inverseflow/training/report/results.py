@@ -25,6 +25,7 @@ from inverseflow.training.audio_baselines import audio_baseline_bits
 from inverseflow.training.baselines import baseline_bits, baseline_nats
 from inverseflow.training.evaluation import evaluate
 from inverseflow.training.options import TrainOptions
+from inverseflow.training.report.card import model_card
 from inverseflow.training.report.measured import Report
 from inverseflow.training.report.pages import write_run_page
 from inverseflow.training.report.pictures import (
@@ -38,7 +39,7 @@ from inverseflow.training.report.pictures import (
 from inverseflow.training.run import Run
 from inverseflow.training.run.folder import read_metrics
 from inverseflow.training.words import IN_WORDS, counted
-from inverseflow.utils.files import atomic_folder, write_json
+from inverseflow.utils.files import atomic_folder, write_json, write_text
 from inverseflow.utils.seeding import seeded
 
 _PICTURED = 100
@@ -84,9 +85,6 @@ def finish(
     save_curves(run.curves, rows, baselines, density.metric, f"{data.title}, {_name(density)}")
     if density.config is None:
         problems.append(f"{type(density).__name__} is not registered, so the model is only in the checkpoints")
-    else:
-        with atomic_folder(run.model) as temporary:
-            densities.save(density, temporary)
     report = Report(
         title=data.title,
         split=split,
@@ -107,6 +105,10 @@ def finish(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
+    if density.config is not None:
+        with atomic_folder(run.model) as temporary:
+            densities.save(density, temporary)
+            write_text(temporary / "README.md", model_card(report, is_flow=isinstance(density, Flow)))
     write_json(run.report, report.to_mapping())
     write_run_page(run, report)
     return report
