@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NoReturn
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from applications.models import Network
 from inverseflow.bijections import Compose, TwoBranch
 from inverseflow.bijections.base import TypedModuleList
 from inverseflow.bijections.maps import Additive
@@ -23,36 +23,6 @@ STRONGEST = 55 / 255
 """Largest deviation of the noise in training, for values from 0 to 1."""
 _FINEST = (1 / 255) ** 2
 """Squared error below which training gains nothing."""
-
-
-class Restorer(Density):
-    """Base class of networks that return a picture and have no density: `fit` takes them with an objective."""
-
-    @property
-    def continuous(self) -> bool:
-        """False: there is no density that gray levels could spoil."""
-        return False
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Refuse.
-
-        Raises:
-            OptionError: always.
-        """
-        self._refuse()
-
-    def sample(
-        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, generator: Generator | None = None
-    ) -> Tensor:
-        """Refuse.
-
-        Raises:
-            OptionError: always.
-        """
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise OptionError(f"{type(self).__name__} restores pictures and has no density: call it")
 
 
 def soft_threshold(d: Tensor, threshold: Tensor | float) -> Tensor:
@@ -198,7 +168,7 @@ class _Scale(nn.Module):
         self.denoiser = SparseDenoiser(bands - 1, filters, iterations) if filters else Shrink(bands - 1)
 
 
-class LiftingDenoiser(Restorer):
+class LiftingDenoiser(Network):
     r"""Denoise a channel by lifting steps, thresholds of the detail, and the inverse of the steps: LINN, WINNet.
 
     A frame splits the picture into a coarse channel c and details d. Lifting steps predict d from c and update c; the

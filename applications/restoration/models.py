@@ -5,25 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from applications.models import load, save
 from applications.pictures import LEVELS
 from applications.restoration.data import LUMA_CHROMA, patches, training_pictures
 from applications.restoration.lifting import DecibelLoss, LiftingDenoiser
 from applications.restoration.noise import estimate_sigma
 from inverseflow import fit
 from inverseflow.data import load_images
-from inverseflow.errors import DataError
 from inverseflow.flows import Glow
 from inverseflow.utils.arguments import finite_number
-from inverseflow.utils.files import atomic_write, errors_naming
 from inverseflow.utils.seeding import seeded
 
 DENOISER = Path(__file__).parent / "denoiser.safetensors"
 FLOW = Path(__file__).parent / "digits.safetensors"
 NOISE_OF_PRIOR = 0.05
 """Deviation of the noise on the digits that the flow learns, for values from 0 to 1."""
+_COMMAND = "python -m applications.restoration train"
 _SIDE = 40
 _PATCHES = 6_000
 
@@ -111,15 +110,8 @@ def load_flow(path: Path = FLOW) -> Glow:
         DataError: if the file is missing, or holds another network.
     """
     flow = new_flow()
-    load(flow, path)
+    load(flow, path, _COMMAND)
     return flow.eval()
-
-
-def save(model: nn.Module, path: Path) -> None:
-    """Write the weights of a network as safetensors."""
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    with atomic_write(path) as temporary, errors_naming(path, temporary):
-        save_file(weights, temporary)
 
 
 def load_denoiser(path: Path = DENOISER) -> LiftingDenoiser:
@@ -129,24 +121,8 @@ def load_denoiser(path: Path = DENOISER) -> LiftingDenoiser:
         DataError: if the file is missing, or holds another network.
     """
     model = LiftingDenoiser(_SIDE)
-    load(model, path)
+    load(model, path, _COMMAND)
     return model.eval()
-
-
-def load(model: nn.Module, path: Path) -> None:
-    """Read the weights of a network.
-
-    Raises:
-        DataError: if the file is missing, or holds another network.
-    """
-    if not path.is_file():
-        raise DataError(f"there is no model {path}: make it with python -m applications.restoration train")
-    try:
-        model.load_state_dict(load_file(path))
-    except Exception as error:
-        raise DataError(
-            f"{path} holds another network: make it with python -m applications.restoration train"
-        ) from error
 
 
 @torch.no_grad()

@@ -192,6 +192,9 @@ USES: dict[str, dict[str, Use]] = {
         "CheckpointedCompose": Use(
             "its layers", SAME, "Memory is short: activations are computed again, for a third more time."
         ),
+        "ReversibleCompose": Use(
+            "its layers", SAME, "Training is deep and memory short: it does not grow with the number of layers."
+        ),
         "Inverse": Use("the inverse of the layer", "the layer", "The other direction should be the fast one."),
     },
 }

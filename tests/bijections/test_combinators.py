@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -6,14 +8,18 @@ from inverseflow.bijections import (
     CheckpointedCompose,
     Compose,
     Conv1x1,
+    Coupling,
     Dequantize,
+    Halves,
     Inverse,
     InverseConv2d,
     Logit,
     Permute,
+    ReversibleCompose,
     Scale,
     Squeeze,
 )
+from inverseflow.nets import ResNet
 
 
 def test_a_composition_applies_its_layers_in_the_order_they_are_written():
@@ -172,3 +178,62 @@ def test_parameters_that_were_replaced_are_not_silently_recomputed_with_others()
     z, _ = torch.func.functional_call(step, other, (torch.randn(3, 2),))
     with pytest.raises(RuntimeError, match="parameters were replaced .* set gradient_checkpointing = False"):
         z.sum().backward()
+
+
+def deep(kind, dtype=torch.float64, depth=4):
+    torch.manual_seed(0)
+    net = partial(ResNet, width=4, context_channels=2)
+    layers = [Coupling(4, net, context_channels=2, split=Halves(swap=bool(i % 2))) for i in range(depth)]
+    step = kind(ActNorm(4), *layers, InverseConv2d(4, 3)).to(dtype)
+    for parameter in step.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return step
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_a_reversible_chain_has_the_gradients_of_a_plain_one(direction, dtype, bound):
+    x, context = torch.randn(3, 4, 6, 8, dtype=dtype), torch.randn(3, 2, dtype=dtype)
+    results = []
+    for kind in (Compose, ReversibleCompose):
+        step, leaves = deep(kind, dtype), [x.clone().requires_grad_(), context.clone().requires_grad_()]
+        value, log_det = getattr(step, direction)(*leaves)
+        loss = value.square().sum() + log_det.square().sum()
+        results.append((value, log_det, *torch.autograd.grad(loss, [*leaves, *step.parameters()])))
+    for plain, reversible in zip(*results, strict=True):
+        torch.testing.assert_close(reversible, plain, rtol=bound, atol=bound * float(plain.detach().abs().max()))
+
+
+def test_a_reversible_chain_stores_its_result_alone_however_deep_it_is():
+    stored = []
+    for depth in (2, 8):
+        step, saved = deep(ReversibleCompose, depth=depth), []
+        parameters = {parameter.data_ptr() for parameter in step.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, saved=saved: saved.append(tensor) or tensor, lambda x: x
+        ):
+            step(torch.randn(3, 4, 6, 8, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64))
+        stored.append(sum(tensor.numel() for tensor in saved if tensor.data_ptr() not in parameters))
+    assert stored == [3 * 4 * 6 * 8 + 3 * 2] * 2
+
+
+def test_parameters_shared_by_layers_of_a_reversible_chain_get_the_sum_of_their_gradients():
+    x, gradients = torch.randn(3, 2, dtype=torch.float64), []
+    for kind in (Compose, ReversibleCompose):
+        layer = Conv1x1(2).double()
+        torch.nn.init.constant_(layer.weight, 0.5)
+        layer.weight.data += torch.eye(2)
+        step = kind(layer, Scale(2.0).double(), layer)
+        gradients.append(torch.autograd.grad(step(x)[0].square().sum() + step(x)[1].sum(), layer.weight))
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_reversible_chain_trains_parameters_alone_and_an_input_alone():
+    step = deep(ReversibleCompose)
+    x, context = torch.randn(3, 4, 6, 8, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64)
+    step(x, context)[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in step.parameters())
+    step.requires_grad_(False)
+    leaf = x.requires_grad_()
+    step(leaf, context)[1].sum().backward()
+    assert leaf.grad is not None and step(x.detach(), context)[0].grad_fn is None

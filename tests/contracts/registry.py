@@ -72,6 +72,7 @@ from inverseflow.bijections import (
     RationalConv3d,
     RationalQuadratic,
     Residual,
+    ReversibleCompose,
     Rosenblatt,
     Scale,
     SelfNormalizingConv2d,
@@ -164,6 +165,13 @@ def perturb(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         parameter.add_(0.2 * torch.randn_like(parameter))
     return module
+
+
+def plainly(layer: ReversibleCompose) -> ReversibleCompose:
+    layer.reversible = (
+        False  # which has second derivatives and compiles; tests/bijections/test_combinators.py has the rest
+    )
+    return layer
 
 
 def conv3d(in_channels: int, out_channels: int) -> nn.Module:
@@ -498,6 +506,7 @@ LAYERS = [
     Case("Compose-conditional", conditional_stack, VECTOR, context=(3,)),
     Case("Compose-nothing", Compose, IMAGE),
     Case("Compose-dequantize", lambda: Compose(Dequantize(5), Logit(), ActNorm(4)), IMAGE, levels=5),
+    Case("ReversibleCompose", lambda: plainly(ReversibleCompose(ActNorm(2), InverseConv2d(2, 2))), (2, 4, 3)),
     Case("CheckpointedCompose", lambda: CheckpointedCompose(ActNorm(2), InverseConv2d(2, 2)), (2, 4, 3)),
     Case("Inverse", lambda: Inverse(Compose(ActNorm(4), LUConv1x1(4))), IMAGE),
     Case("Inverse-squeeze", lambda: Inverse(Squeeze()), (4, 2, 3)),

@@ -15,6 +15,7 @@ from inverseflow.bijections import (
     DequantizeColumns,
     Planar,
     Radial,
+    ReversibleCompose,
     Rosenblatt,
     Standardize,
 )
@@ -28,7 +29,7 @@ EXPORTED = [
 
 NOT_MEASURED = {
     "noise": [Dequantize, DequantizeColumns],
-    "measured by another name": [CheckpointedCompose, Coupling],
+    "measured by another name": [CheckpointedCompose, Coupling, ReversibleCompose],
     "context": [ContextAffine],
     "vectors and tables": [Autoregressive, CDFTransform, Planar, Radial, Rosenblatt, Standardize],
     "sequences and volumes": [layer for layer in EXPORTED if layer.__name__.endswith(("1d", "3d"))],

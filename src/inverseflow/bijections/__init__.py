@@ -5,7 +5,7 @@ from inverseflow.bijections.autoregressive import Autoregressive
 from inverseflow.bijections.base import Bijection, Shape
 from inverseflow.bijections.batchnorm import BatchNorm
 from inverseflow.bijections.cdf import CDFTransform
-from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse
+from inverseflow.bijections.combinators import CheckpointedCompose, Compose, Inverse, ReversibleCompose
 from inverseflow.bijections.context_affine import ContextAffine
 from inverseflow.bijections.convolution.butterfly import Butterfly
 from inverseflow.bijections.convolution.causal import (
@@ -111,6 +111,7 @@ __all__ = [
     "RationalConv3d",
     "RationalQuadratic",
     "Residual",
+    "ReversibleCompose",
     "Rosenblatt",
     "Scale",
     "SelfNormalizingConv2d",

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from applications.models import save
 from applications.pictures import read_picture, write_png
 from applications.restoration.__main__ import main
 from applications.restoration.data import LUMA_CHROMA
 from applications.restoration.lifting import DctFrame, DecibelLoss, LiftingDenoiser, SparseDenoiser, soft_threshold
-from applications.restoration.models import DENOISER, denoise, load_denoiser, save
+from applications.restoration.models import DENOISER, denoise, load_denoiser
 from applications.restoration.noise import estimate_sigma
 from inverseflow.data import Batch
 from inverseflow.errors import DataError, OptionError
