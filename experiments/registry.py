@@ -62,6 +62,9 @@ REGISTRY = {
     "restoration": Entry(
         "applications.restoration.experiment", "noise removed, and digits from a quarter of their numbers"
     ),
+    "anonymisation": Entry(
+        "applications.anonymisation.experiment", "faces that are replaced: what is left of them, and of the picture"
+    ),
     "seeds": Entry("applications.seeds.experiment", "rare classes filled by generated pictures, and labels chosen"),
     "defects": Entry("applications.defects.experiment", "synthetic defects on textures, and maps of where they are"),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),

@@ -40,7 +40,7 @@ class ViewsNet(Density):
             _Block(width, width, 1),
             _Block(width, 2 * width, 2),
             _Block(2 * width, 4 * width, 2),
-            nn.AdaptiveAvgPool2d(1),
+            nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
         )
         self.head = nn.Sequential(
@@ -179,7 +179,7 @@ def train_classifier(data: Labeled, *, steps: int, seed: int = 0, progress: bool
         max_steps=steps,
         validate_every=steps,
         batch_size=min(32, len(data) - 1),
-        learning_rate=2e-3,
+        learning_rate=5e-3,
         clip_norm=5.0,
         seed=seed,
         progress=progress,

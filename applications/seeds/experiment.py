@@ -53,7 +53,7 @@ class Size:
 
 SIZES: dict[Budget, Size] = {
     "smoke": Size(6, 4, 16, 4, 4, 2, 8, 4, 1, 3, ("glass5",), 2, 5),
-    "quick": Size(30, 60, 32, 150, 250, 150, 16, 8, 7, 80, TABLES, 3, 200),
+    "quick": Size(30, 60, 32, 250, 100, 150, 16, 8, 6, 80, TABLES, 3, 150),
     "full": Size(100, 250, 64, 1500, 2000, 5000, 16, 8, 20, 400, TABLES, 5, 1000),
 }
 
