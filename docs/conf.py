@@ -16,7 +16,7 @@ sys.path[:0] = OURS
 # the kernels that execute the tutorials see the same
 os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
-from docs.generators import api, flows, layers  # noqa: E402
+from docs.generators import api, applications, flows, layers  # noqa: E402
 from docs.generators.references import keep_colons, link_names, list_inherited  # noqa: E402
 
 project = "inverseflow"
@@ -86,7 +86,7 @@ def unlink_folders(app: Any, page: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     """Write the pages of the reference and the galleries before Sphinx looks for pages, and link names."""
-    for generator in (api, layers, flows):
+    for generator in (api, layers, flows, applications):
         app.connect("builder-inited", lambda app, write=generator.write: write(Path(app.srcdir)), priority=100)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
     app.connect("autodoc-process-docstring", list_inherited)

@@ -74,7 +74,7 @@ def test_every_page_is_reached_from_the_home_page(pages: dict[str, str]) -> None
         for path in DOCS.rglob("*.md")
         if "api" not in path.parts
     }
-    generated = {"gallery/layers", "gallery/flows"}
+    generated = {"gallery/layers", "gallery/flows", "gallery/applications"}
     reached, waiting = set(), ["index"]
     while waiting:
         page = waiting.pop()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from docs.generators import api, flows, layers
+from docs.generators import api, applications, flows, layers
 from inverseflow import densities
 from inverseflow import flows as package
 from inverseflow.densities import AutoregressiveDensity
@@ -73,3 +74,16 @@ def test_the_pages_say_something_of_every_row(tmp_path: Path, monkeypatch: pytes
     assert all(f"\n{layer}\n~" in page for layer in LISTED)
     assert page.count("* When: ") == len(LISTED)
     assert (tmp_path / "gallery" / "flows.rst").read_text().count("   * - ``") == sum(map(len, flows.USES.values()))
+
+
+def test_every_application_is_in_the_gallery_with_a_picture_and_its_commands(tmp_path: Path) -> None:
+    applications.write(tmp_path)
+    page = (tmp_path / "gallery" / "applications.md").read_text()
+
+    assert len(applications.names()) >= 8 and page.count("\n## ") == len(applications.names())
+    for name in applications.names():
+        assert f"python -m applications.{name} " in page, name
+    for picture in re.findall(r"\]\((pictures/[^)]+)\)", page):
+        assert (tmp_path / "gallery" / picture).stat().st_size > 0
+    assert "(../experiments.md#styles-that-can-be-undone)" in page
+    assert {*re.findall(r"experiments\.md#([\w-]+)", page)} <= applications.measured_headings()

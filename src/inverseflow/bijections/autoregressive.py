@@ -14,7 +14,7 @@ from inverseflow.nets import MaskedMLP
 from inverseflow.nets.conditioner import Builder, build_network, call_network, takes_context
 from inverseflow.nets.masked import NamedOrder, resolve_order
 from inverseflow.ops import triangular_fixed_point
-from inverseflow.ops.torch_internals import transforms_active
+from inverseflow.ops.torch_internals import is_exporting, transforms_active
 from inverseflow.utils.arguments import one_of
 
 Solver = Literal["auto", "sequential", "parallel"]
@@ -90,7 +90,7 @@ class Autoregressive(Bijection):
         return z, sum_event(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
-        if transforms_active():
+        if transforms_active() or is_exporting():
             return self._find_in_passes(z, context)
 
         def update(x: Tensor) -> Tensor:

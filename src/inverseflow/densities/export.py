@@ -1,6 +1,7 @@
 """Densities as ONNX files, for runtimes without PyTorch."""
 
 import re
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from inverseflow.bijections import Bijection
 from inverseflow.densities.density import Density, example_context_shape
 from inverseflow.ops.decompositions import export_decompositions
 from inverseflow.utils.files import atomic_write
@@ -49,7 +51,7 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
     except torch.onnx.OnnxExporterError as error:
         operators = re.findall(r"OpOverload\(op='([\w.]+)'", _causes(error))
         missing = f"the operator {operators[-1]} has no ONNX form" if operators else str(error).strip()
-        raise NotImplementedError(f"{type(density).__name__}.{method} can't be exported to ONNX: {missing}") from error
+        raise _refusal(density, method, missing) from error
     finally:
         density.train(training)
     assert exported is not None
@@ -61,11 +63,20 @@ def exportable(density: Density, method: Method) -> torch.export.ExportedProgram
     """Trace a method of a density, as `export_onnx` does, into a program that PyTorch's other exporters take too.
 
     The batch size is free, and the program has PyTorch's own operators only.
+
+    Raises:
+        NotImplementedError: if a layer can't be traced, such as one whose inverse iterates until it converges.
     """
     inputs = _example(density, method)
     shapes = (tuple({0: torch.export.Dim("batch", min=1)} for _ in inputs),)
-    with torch.no_grad():
-        program = torch.export.export(_Call(density, method), inputs, dynamic_shapes=shapes)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(_Call(density, method), inputs, dynamic_shapes=shapes)
+    except Exception as error:  # what cannot be traced raises errors of many kinds
+        layer = _layer_of(error, density) or "the density"
+        traced = type(error).__module__.startswith("torch.")
+        what = "depends on values that are known only when it runs" if traced else f"fails: {error}"
+        raise _refusal(density, method, f"{layer} {what}") from error
     table = {**torch.export.default_decompositions(), **export_decompositions()}
     plain: torch.export.ExportedProgram = program.run_decompositions(table)
     return plain
@@ -92,6 +103,21 @@ def _example(density: Density, method: Method) -> tuple[Tensor, ...]:
         x = x.to(torch.uint8 if density.levels <= 256 else torch.int32)
     context = example_context_shape(density)
     return (x,) if context is None else (x, parameter.new_zeros(2, *context))
+
+
+def _refusal(density: Density, method: Method, reason: str) -> NotImplementedError:
+    return NotImplementedError(f"{type(density).__name__}.{method} can't be exported to ONNX: {reason}")
+
+
+def _layer_of(error: BaseException, density: Density) -> str | None:
+    """Return path and class of the innermost bijection of a density that an error was raised in."""
+    paths = {module: path for path, module in density.named_modules() if isinstance(module, Bijection)}
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, Bijection) and owner in paths:
+            found = f"{paths[owner]} ({type(owner).__name__})"
+    return found
 
 
 def _causes(error: BaseException | None) -> str:

@@ -17,6 +17,12 @@ def transforms_active() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def is_exporting() -> bool:
+    """Tell whether the caller is traced by `torch.export`; before torch 2.7 that cannot be told from compilation."""
+    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return bool(exporting())
+
+
 def forward_mode_active() -> bool:
     """Tell whether the caller runs inside a `torch.autograd.forward_ad.dual_level`; `torch.func.jvp` enters one."""
     return forward_ad._current_level >= 0
