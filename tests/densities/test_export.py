@@ -1,5 +1,6 @@
 """Exported densities compute the same in plain operators, and as ONNX files in another runtime."""
 
+import re
 import sys
 
 import pytest
@@ -9,9 +10,17 @@ from torch import nn
 from inverseflow.bijections import AffineCoupling, InverseConv2d
 from inverseflow.densities import export_onnx, exportable
 from inverseflow.errors import MissingPackageError
-from inverseflow.flows import Flow, create
+from inverseflow.flows import Flow, create, names
 from inverseflow.nets import MLP
-from tests.contracts.registry import perturb
+from tests.contracts.registry import FLOWS, perturb
+
+# Also in docs/faq.md.
+NOT_EXPORTED = {
+    "iresnet": ["log_prob_at_center", "decode"],
+    "periodic": ["log_prob_at_center", "decode"],
+    "planar-flow": ["decode"],
+    "rosenblatt": ["decode"],
+}
 
 
 def small(name="inverse-flow", **options):
@@ -94,3 +103,49 @@ def test_a_flow_that_summarizes_its_context_is_exported_with_contexts_of_their_o
     summary = nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
     flow = perturb(Flow(coupling, (2,), embedding=summary, context_shape=(4, 2))).eval()
     assert_exported_alike(flow, "log_prob", (torch.randn(5, 2), torch.randn(5, 4, 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", names())
+def test_every_registered_flow_computes_the_same_in_another_runtime_or_says_which_layer_cannot(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    case = next(case for case in FLOWS if case.build().config["density"] == name)
+    torch.manual_seed(0)
+    flow = perturb(case.build()).float().eval()
+    refused = []
+    for method in ("log_prob_at_center", "encode", "decode"):
+        torch.manual_seed(1)
+        x = torch.randn(5, flow.dims) if method == "decode" else case.data(5, "cpu", torch.float32)
+        given = [x, *([torch.randn(5, *case.context)] if case.context else [])]
+        try:
+            export_onnx(flow, tmp_path / f"{method}.onnx", method)
+        except NotImplementedError as error:
+            assert re.search(r"\(\w+\) depends on|has no ONNX form$", str(error)), error
+            refused.append(method)
+            continue
+        session = runtime.InferenceSession(tmp_path / f"{method}.onnx")
+        wanted = [node.name for node in session.get_inputs()]
+        (found,) = session.run(None, {key: tensor.numpy() for key, tensor in zip(wanted, given, strict=True)})
+        with torch.no_grad():
+            expected = getattr(flow, method)(*given)
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+    assert refused == NOT_EXPORTED.get(name, []), "docs/faq.md lists what can't be exported"
+
+
+@pytest.mark.parametrize("name", ["planar-flow", "iresnet"])
+def test_an_inverse_that_iterates_is_refused_with_the_layer(name, capsys):
+    flow = create(name, (2,), steps=1)
+    layer = {"planar-flow": "Planar", "iresnet": "Residual"}[name]
+    refusal = rf"decode can't be exported to ONNX: bijection\S* \({layer}\) depends on"
+    with pytest.raises(NotImplementedError, match=refusal):
+        exportable(flow.eval(), "decode")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maf", "nsf-ar"])
+def test_the_inverse_of_an_autoregressive_layer_is_unrolled(name):
+    flow = perturb(create(name, (2,), steps=1, width=4)).eval()
+    assert_exported_alike(flow, "decode", (torch.randn(5, 2),))

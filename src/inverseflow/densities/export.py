@@ -1,7 +1,9 @@
 """Densities as ONNX files, for runtimes without PyTorch."""
 
+import io
 import re
 import traceback
+from contextlib import redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -70,7 +72,7 @@ def exportable(density: Density, method: Method) -> torch.export.ExportedProgram
     inputs = _example(density, method)
     shapes = (tuple({0: torch.export.Dim("batch", min=1)} for _ in inputs),)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stderr(io.StringIO()):  # torch prints the graph up to where it fails
             program = torch.export.export(_Call(density, method), inputs, dynamic_shapes=shapes)
     except Exception as error:  # what cannot be traced raises errors of many kinds
         layer = _layer_of(error, density) or "the density"
