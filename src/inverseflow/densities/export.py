@@ -51,7 +51,7 @@ def export_onnx(density: Density, path: str | Path, method: Method = "decode") -
         names = ["z" if method == "decode" else "x", *(["context"] if example_context_shape(density) else [])]
         exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[method], verbose=False)
     except torch.onnx.OnnxExporterError as error:
-        operators = re.findall(r"OpOverload\(op='([\w.]+)'", _causes(error))
+        operators = re.findall(r"(?:OpOverload\(op='|target=torch\.ops\.)([\w.]+?)(?:\.default)?[\]']", _causes(error))
         missing = f"the operator {operators[-1]} has no ONNX form" if operators else str(error).strip()
         raise _refusal(density, method, missing) from error
     finally:

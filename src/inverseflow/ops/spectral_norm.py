@@ -113,7 +113,7 @@ def conv_spectral_norm_bound(weight: Tensor, size: Sequence[int], *, squarings: 
     # Along an axis of one tap all frequencies are alike.
     torus = [1 if tap == 1 else side + tap - 1 for side, tap in zip(size, taps, strict=True)]
     tiny = torch.finfo(weight.dtype).tiny
-    largest = weight.detach().abs().amax().clamp_min(tiny)  # divided out, so that no square overflows
+    largest = weight.detach().abs().flatten().amax(0).clamp_min(tiny)  # divided out, so that no square overflows
     matrix = weight / largest
     if max(torus, default=1) == 1:
         matrix = matrix.flatten(1)  # real
@@ -131,5 +131,5 @@ def conv_spectral_norm_bound(weight: Tensor, size: Sequence[int], *, squarings: 
         if step < squarings:
             matrix = matrix.mH @ matrix
     log_bounds = (torch.cat(norms, -1).log() * weight.new_tensor(powers)).sum(-1)
-    bound: Tensor = largest * log_bounds.amax().exp()
+    bound: Tensor = largest * log_bounds.flatten().amax(0).exp()
     return bound
