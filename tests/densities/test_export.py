@@ -12,15 +12,19 @@ from inverseflow.densities import export_onnx, exportable
 from inverseflow.errors import MissingPackageError
 from inverseflow.flows import Flow, create, names
 from inverseflow.nets import MLP
+from inverseflow.ops.decompositions import export_decompositions
 from tests.contracts.registry import FLOWS, perturb
 
 # Also in docs/faq.md.
 NOT_EXPORTED = {
+    "exponential": ["log_prob_at_center", "encode", "decode"],
     "iresnet": ["log_prob_at_center", "decode"],
+    "iresnet-image": ["log_prob_at_center", "decode"],
     "mintnet": ["decode"],
     "periodic": ["log_prob_at_center", "decode"],
     "planar-flow": ["decode"],
     "rosenblatt": ["decode"],
+    "self-normalizing": ["log_prob_at_center", "decode"],
     "woodbury": ["log_prob_at_center", "decode"],
 }
 
@@ -151,3 +155,12 @@ def test_an_inverse_that_iterates_is_refused_with_the_layer(name, capsys):
 def test_the_inverse_of_an_autoregressive_layer_is_unrolled(name):
     flow = perturb(create(name, (2,), steps=1, width=4)).eval()
     assert_exported_alike(flow, "decode", (torch.randn(5, 2),))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3.5, float("inf"), float("-inf")])
+@pytest.mark.parametrize("dim", [None, [1]])
+def test_a_norm_in_plain_operators_is_the_norm(order, dim):
+    x = torch.tensor([[3.0, -4.0, 0.5], [1.0, 2.0, -2.0]])
+    plain = export_decompositions()[torch.ops.aten.linalg_vector_norm.default]
+    for keepdim in (False, True):
+        torch.testing.assert_close(plain(x, order, dim, keepdim), torch.linalg.vector_norm(x, order, dim, keepdim))

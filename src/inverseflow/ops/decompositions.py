@@ -1,5 +1,6 @@
 """Plain PyTorch programs for the operators that export formats such as ONNX do not know."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ def export_decompositions() -> dict[Any, Callable[..., Tensor]]:
         torch.ops.inverseflow.inv_conv2d.default: _solve,
         torch.ops.aten.linalg_solve_triangular.default: _solve_triangular,
         torch.ops.aten.searchsorted.Tensor: _searchsorted,
+        torch.ops.aten.linalg_vector_norm.default: _vector_norm,
     }
 
 
@@ -98,3 +100,20 @@ def _searchsorted(boundaries: Tensor, values: Tensor, **options: Any) -> Tensor:
     boundaries, values = boundaries[..., None, :], values[..., None]
     passed = boundaries <= values if right else boundaries < values
     return passed.sum(-1, dtype=torch.int32 if options.get("out_int32") else torch.int64)
+
+
+def _vector_norm(
+    x: Tensor,
+    order: float = 2,
+    dim: list[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    size = (x if dtype is None else x.to(dtype)).abs()
+    axes = list(range(x.ndim)) if dim is None else dim
+    if math.isinf(order):
+        return size.amax(axes, keepdim) if order > 0 else size.amin(axes, keepdim)
+    if order == 2:
+        return size.square().sum(axes, keepdim).sqrt()
+    return size.pow(order).sum(axes, keepdim).pow(1 / order)
