@@ -21,11 +21,11 @@ NOT_EXPORTED = {
     "iresnet": ["log_prob_at_center", "decode"],
     "iresnet-image": ["log_prob_at_center", "decode"],
     "mintnet": ["decode"],
-    "periodic": ["log_prob_at_center", "decode"],
+    "periodic": ["log_prob_at_center", "encode", "decode"],
     "planar-flow": ["decode"],
     "rosenblatt": ["decode"],
-    "self-normalizing": ["log_prob_at_center", "decode"],
-    "woodbury": ["log_prob_at_center", "decode"],
+    "self-normalizing": ["log_prob_at_center", "encode", "decode"],
+    "woodbury": ["log_prob_at_center", "encode", "decode"],
 }
 
 
@@ -117,7 +117,7 @@ def test_a_flow_that_summarizes_its_context_is_exported_with_contexts_of_their_o
 def test_every_registered_flow_computes_the_same_in_another_runtime_or_says_which_layer_cannot(name, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
-    case = next(case for case in FLOWS if case.build().config["density"] == name)
+    case = next(case for case in FLOWS if case.context is None and case.build().config["density"] == name)
     torch.manual_seed(0)
     flow = perturb(case.build()).float().eval()
     refused = []
