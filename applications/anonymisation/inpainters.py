@@ -27,6 +27,7 @@ _COARSE = 40
 _MARGIN = 0.8
 _COMPONENTS, _SEEN = 24, 8
 _DARK = 0.02
+_RIM = 0.2
 
 
 class Inpainter(Protocol):
@@ -127,8 +128,8 @@ class FlowInpainter:
     r"""A face that was drawn by a conditional flow :math:`p(\text{hole} \mid \text{ring})` of small gray faces.
 
     Principal components of the hole are drawn given those of the ring around it, both divided by the brightness of the
-    ring, so that a dark picture gets a dark face. The face is scaled to the hole and takes the color of the ring. What
-    was in the hole is never looked at.
+    ring, so that a dark picture gets a dark face. The face is scaled to the hole and takes the color of the ring, and
+    its rim passes over into `Biharmonic`, which hides the seam. What was in the hole is never looked at.
 
     Args:
         faces: to learn from, ``(N, 25, 25)`` with values from 0 to 1; those that come with scikit-image if None.
@@ -181,8 +182,9 @@ class FlowInpainter:
         )
         face = self.draw(gray[0])[0, 0]
         scaled = F.interpolate(face[None, None], (box.height, box.width), mode="bilinear", align_corners=False)[0]
-        made = crop.clone()
-        made[:, rows, columns] = scaled * (color / color.mean().clamp(min=_DARK))[:, None, None]
+        made = Biharmonic().fill(crop, mask)
+        tinted = scaled * (color / color.mean().clamp(min=_DARK))[:, None, None]
+        made[:, rows, columns] = torch.lerp(made[:, rows, columns].clamp(0, 1), tinted, _inward(box.height, box.width))
         return made
 
     @torch.no_grad()
@@ -229,6 +231,13 @@ INPAINTERS: dict[str, Callable[[int], Inpainter]] = {
     "flow": lambda seed: FlowInpainter(seed=seed),
 }
 """Inpainters by name."""
+
+
+def _inward(height: int, width: int) -> Tensor:
+    """Return weights that rise from 0 at the border of a box to 1 within."""
+    ramps = [(torch.arange(side) + 0.5) / (_RIM * side) for side in (height, width)]
+    down, across = (torch.minimum(ramp, ramp.flip(0)).clamp(max=1) for ramp in ramps)
+    return down[:, None] * across
 
 
 def _window(mask: Tensor) -> tuple[slice, slice]:
