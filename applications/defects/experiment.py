@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -101,12 +100,8 @@ def measure(name: str, size: Size, data_dir: Path | None) -> dict[str, Values]:
     }
     values = {}
     for line, train in trained.items():
-        began = time.perf_counter()
-        detector = train()
-        trained_at = time.perf_counter()
-        maps = detector.anomaly_map(parts.test).astype(np.float64)
-        seconds = [trained_at - began, time.perf_counter() - trained_at]
-        values[line] = {**_judged(maps, parts.masks.numpy(), size.test), "seconds": seconds}
+        maps = train().anomaly_map(parts.test).astype(np.float64)
+        values[line] = _judged(maps, parts.masks.numpy(), size.test)
         if name == size.textures[0]:
             values[line] |= {"maps": [_picture(maps[number], maps) for number in _examples(size)]}
     if name == size.textures[0]:
@@ -155,7 +150,6 @@ def _parts(result: Result) -> list[str]:
             *(name if number == 0 else "", row.name),
             *(f"{row.values[key]:.3f}" for key in keys),
             *(f"{row.values['by_kind'][kind]:.3f}" for kind in DEFECTS),
-            "{:.1f}, {:.1f}".format(*row.values["seconds"]),
         ]
         for name in textures
         for number, row in enumerate(row for row in result.rows if row.part == name)
@@ -164,14 +158,14 @@ def _parts(result: Result) -> list[str]:
         of_line = [row.values for row in result.rows if row.name == line]
         means = [np.mean([values[key] for values in of_line]) for key in keys]
         means += [np.mean([values["by_kind"][kind] for values in of_line]) for kind in DEFECTS]
-        rows.append([*("mean" if line == _LINES[0] else "", line), *(f"{mean:.3f}" for mean in means), ""])
-    head = ["texture", "detector", *keys.values(), *(f"{kind}, pixels" for kind in DEFECTS), "s to learn, to judge"]
+        rows.append([*("mean" if line == _LINES[0] else "", line), *(f"{mean:.3f}" for mean in means)])
+    head = ["texture", "detector", *keys.values(), *(f"{kind}, pixels" for kind in DEFECTS)]
     count = result.rows[0].settings["test"]
     return [
         table(head, rows),
         f"{count} crops without a defect and {count} with each kind. AUPRO is the area under the overlap with "
         "regions up to 30 % of false pixels. The flow without the log-determinant is the same flow: its map is of the "
-        "densities of latents. Times are of all crops.",
+        "densities of latents.",
         _verdict(result),
     ]
 
