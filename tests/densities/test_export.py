@@ -136,7 +136,8 @@ def test_every_registered_flow_computes_the_same_in_another_runtime_or_says_whic
         (found,) = session.run(None, {key: tensor.numpy() for key, tensor in zip(wanted, given, strict=True)})
         with torch.no_grad():
             expected = getattr(flow, method)(*given)
-        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+        largest = max(1.0, float(expected.abs().max()))  # random weights make some sums of large terms
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4 * largest)
     assert refused == NOT_EXPORTED.get(name, []), "docs/faq.md lists what can't be exported"
 
 
