@@ -67,6 +67,13 @@ REGISTRY = {
     ),
     "seeds": Entry("applications.seeds.experiment", "rare classes filled by generated pictures, and labels chosen"),
     "defects": Entry("applications.defects.experiment", "synthetic defects on textures, and maps of where they are"),
+    "art": Entry(
+        "applications.art.experiment", "eleven kinds of damage restored by diffusion, with a U-Net of couplings"
+    ),
+    "traffic": Entry(
+        "applications.traffic.experiment",
+        "traffic signs in six conditions, missing signs, and conditions by likelihood",
+    ),
     "inverse-benchmark": Entry("inverse_benchmark.experiment", "every method of inference on two problems"),
 }
 """In the order of the page."""

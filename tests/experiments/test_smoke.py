@@ -22,7 +22,8 @@ ELSEWHERE = (
     "science",
     "seeds",
     "style",
-)  # by tests of their own, four with their data
+    "traffic",
+)  # by tests of their own, five with their data
 QUICK = ("table7", "scalability")  # the others take many seconds
 
 

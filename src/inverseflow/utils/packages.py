@@ -40,6 +40,8 @@ OPTIONAL = {
     "soundfile": Package("soundfile", "audio", "the FLAC baseline of audio"),
     "rdkit": Package("rdkit", "molecules", "the experiment with molecules"),
     "rasterio": Package("rasterio", "geology", "reading and writing GeoTIFF"),
+    "diffusers": Package("diffusers", "diffusion", "schedulers of diffusion"),
+    "pycocotools": Package("pycocotools", "detection", "average precision"),
     "selfies": Package("selfies", "molecules", "the experiment with molecules"),
     "zuko": Package("zuko", "interop", "exchanging transforms and flows with zuko"),
     "nflows": Package("nflows", "interop", "exchanging transforms with nflows"),

@@ -1,0 +1,1 @@
+"""Restore damaged pictures by diffusion, with a U-Net of couplings."""

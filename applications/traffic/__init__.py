@@ -1,0 +1,1 @@
+"""Detect traffic signs in good and bad conditions, and find from context which sign is missing."""
