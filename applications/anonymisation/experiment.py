@@ -313,15 +313,15 @@ EXPERIMENTS = (
         title="Faces that are replaced",
         about="""
 A demonstration, and no guarantee of privacy. Faces are replaced by blur (of a deviation of a quarter of the width), 8×8
-pixels, black, a biharmonic surface, or a face that a conditional flow draws given the ring around the hole. Leak:
-largest normalized cross-correlation with what was there. Ranks: 50 small gray faces that come with scikit-image (a part
-of LFW) have their middle filled, and are looked for among all 100 by eigenfaces, within the hole; one reader compares
-them with faces, the other with faces that were filled in the same way. The flow has learned the other 50. Scenes are
-photographs into which real faces were put at known places (composites), of which a part of the detectors may not see
-every one; they are filled there and looked for again by all detectors. Seam: the step across the border of a fill by
-the usual step outside of it. Street: heads of the pedestrians that OpenCV's HOG detector finds in frames of a video are
-filled, and pedestrians are looked for again (and how many others appear). Light: the scenes at a share of the light,
-with the noise of a sensor, brightened again.""",
+pixels, black, a biharmonic surface, or a face that a conditional flow draws given the ring around the hole, with a rim
+of that surface. Leak: largest normalized cross-correlation with what was there. Ranks: 50 small gray faces that come
+with scikit-image (a part of LFW) have their middle filled, and are looked for among all 100 by eigenfaces, within the
+hole; one reader compares them with faces, the other with faces that were filled in the same way. The flow has learned
+the other 50. Scenes are photographs into which real faces were put at known places (composites), of which a part of the
+detectors may not see every one; they are filled there and looked for again by all detectors. Seam: the step across the
+border of a fill by the usual step outside of it. Street: heads of the pedestrians that OpenCV's HOG detector finds in
+frames of a video are filled, and pedestrians are looked for again (and how many others appear). Light: the scenes at a
+share of the light, with the noise of a sensor, brightened again.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,
