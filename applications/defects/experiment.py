@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -198,7 +199,7 @@ def _draw(result: Result) -> Figure:
             axes.set(xticks=[], yticks=[])
             if number == 0:
                 axes.set_ylabel(f"{kind} (synthetic)", fontsize=9)
-        grid[0, number].set_title(title.replace(", ", ",\n"), fontsize=9)
+        grid[0, number].set_title(textwrap.fill(title, 18), fontsize=9)
     return figure
 
 
