@@ -222,8 +222,7 @@ def _parts(result: Result) -> list[str]:
         "sees fog. Signs are small below 20×20 pixels.",
         table(["missing signs", "accuracy", "chance, 95 %"], missing),
         f"One of {len(MISSING)} classes on roads below pictures that training does not see. Scars are the places where "
-        "something was inpainted; where only signs leave scars, they tell scenes that had a sign from those that never "
-        "had one, and the accuracy says nothing about context.",
+        "something was inpainted; where only signs leave scars, these could tell scenes that had a sign from others.",
         table(
             ["condition", "bits/dim", "AUROC, less likely than normal", "AUROC, farther from the usual likelihood"],
             [
