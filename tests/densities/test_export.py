@@ -23,6 +23,7 @@ NOT_EXPORTED = {
     "mintnet": ["decode"],
     "periodic": ["log_prob_at_center", "encode", "decode"],
     "planar-flow": ["decode"],
+    "realnvp-image": ["log_prob_at_center", "encode", "decode"],
     "rosenblatt": ["decode"],
     "self-normalizing": ["log_prob_at_center", "encode", "decode"],
     "woodbury": ["log_prob_at_center", "encode", "decode"],
