@@ -179,7 +179,8 @@ EXPERIMENTS = (
 classes. It minimizes the cross-entropy plus λ times the nats of a pixel, so that λ trades accuracy for likelihood. With
 a normal density of each class in the latent, the same classifier is Bayes' rule, and draws digits of a class. Features
 are turned back into pictures exactly. The plain network (scikit-learn's) has two layers of the same width. Affine
-couplings explode without a likelihood (λ = 0); additive ones can't, as they preserve volume.
+couplings explode without a likelihood (λ = 0); additive ones can't, as they preserve volume. Their
+likelihoods are finite and poor: a uniform density of levels has 8 bits.
 
 A gray level is a density over its unit interval: training adds noise once, and tests are at its middle.
 
