@@ -14,7 +14,7 @@ from inverseflow.utils.files import write_text
 
 _BUDGETS = {
     "quick": "The `quick` budget: at most about 15 minutes on two cores",
-    "full": "The `full` budget: the paper's number of epochs",
+    "full": "The `full` budget: the paper's number of epochs, or as long as a preset says",
 }
 _HEAD = """# Experiments
 
@@ -81,8 +81,8 @@ def page(results: Results, assets: str = "assets") -> str:
     missing = [f"`{name}`" for name in REGISTRY if not any(name in of_budget for of_budget in results.values())]
     if missing:
         parts += ["## Not measured yet", f"{', '.join(missing)}."]
-    if not results["full"]:
-        parts += ["## On a GPU", "No results with the `full` budget exist yet."]
+    if not any(result.machine["device"] != "cpu" for of_budget in results.values() for result in of_budget.values()):
+        parts += ["## On a GPU", "No experiment has been run on a GPU yet."]
     return "\n\n".join(parts) + "\n"
 
 

@@ -35,6 +35,9 @@ REGISTRY = {
     "table9": Entry(_SWEEP, "time and memory of Inverse-Flow by batch size"),
     "table10": Entry(_SWEEP, "time and memory of Inverse-Flow by kernel size"),
     "figure1": Entry("figure1", "images encoded and decoded, and the errors that remain"),
+    "likelihoods": Entry(
+        "likelihoods", "exact likelihoods and bounds, beside simple models and known entropies", ("lines",)
+    ),
     "arma": Entry("arma", "when a convolution followed by the inverse of another pays"),
     "scalability": Entry("scalability", "time of one layer by image size and number of channels"),
     "deblurring": Entry("deblurring.experiment", "deconvolution by inverse convolutions, Wiener and Richardson–Lucy"),

@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name != "index.md")
 COMING_FROM = (DOCS / "coming-from.md").read_text("utf-8")
 PACKAGES = {"zuko": "zuko", "normflows": "normflows", "nflows": "nflows", "FrEIA": "FrEIA", "sbi": "sbi"}
+SLOW = ("many-devices",)  # starts processes
 # Sketches of contracts, not programs.
 SKETCHES = {"architecture.md"}
 
@@ -46,7 +47,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.filterwarnings("ignore")  # of what two steps of training leave
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ()) for path in TUTORIALS],
+)
 def test_a_tutorial_runs_from_top_to_bottom(path: Path) -> None:
     cells = blocks(path.read_text("utf-8"))
     assert cells
