@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.markdown import table
@@ -70,6 +72,12 @@ def _pictures(size: Size, data_dir: Path | None) -> tuple[Rows, Rows, Rows, Rows
     return train, data.train.labels.numpy(), test, data.test.labels.numpy(), data.levels
 
 
+def _fit(network: MLPClassifier, x: Rows, y: Rows) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is the budget's
+        network.fit(x, y)
+
+
 def measure(name: str, size: Size, seed: int, data_dir: Path | None) -> dict[str, Values]:
     """Train one classifier and measure it on test pictures.
 
@@ -83,7 +91,7 @@ def measure(name: str, size: Size, seed: int, data_dir: Path | None) -> dict[str
     network = MLPClassifier((size.width, size.width), batch_size=100, max_iter=size.epochs, random_state=seed)
     began = time.perf_counter()
     if name == _NETWORK:
-        network.fit(train / (levels - 1), labels)
+        _fit(network, train / (levels - 1), labels)
         values: Values = {"accuracy": float(network.score(test / (levels - 1), truth))}
         return {name: {**values, "seconds": time.perf_counter() - began}}
     noise = np.random.default_rng(seed).random(train.shape)
@@ -105,7 +113,7 @@ def measure(name: str, size: Size, seed: int, data_dir: Path | None) -> dict[str
         "seconds": seconds,
     }
     if name == _CLASSES_PRIOR:
-        network.fit(train / (levels - 1), labels)
+        _fit(network, train / (levels - 1), labels)
         right = [
             (network.predict(classifier.sample(_DRAWN, label, random_state=seed).clip(0, 1)) == label).mean()
             for label in classifier.classes_

@@ -35,6 +35,7 @@ class Detector(Network):
             places, every other time shifted by 3.
         width: channels at stride 4; for windows a multiple of 4.
         depth: residual blocks at each stride, or pairs of window blocks.
+        size: height and width of the pictures that `fit` trains it on.
 
     Shape:
         x: ``(B, 3, H, W)``, values from 0 to 1; y: ``(B, classes + 4, H / 4, W / 4)``: logits of centers, logarithms
@@ -49,8 +50,10 @@ class Detector(Network):
         torch.Size([2, 9, 15, 11])
     """
 
-    def __init__(self, stem: Stem = "convolutional", *, width: int = 32, depth: int = 2) -> None:
-        super().__init__((3, SIDE, SIDE))
+    def __init__(
+        self, stem: Stem = "convolutional", *, width: int = 32, depth: int = 2, size: tuple[int, int] = (SIDE, SIDE)
+    ) -> None:
+        super().__init__((3, *size))
         self.stem = one_of("stem", stem, STEMS)
         width, depth = (whole_number(n, v, at_least=1) for n, v in (("width", width), ("depth", depth)))
         build = _Residual if stem == "convolutional" else _Windows

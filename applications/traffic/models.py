@@ -55,7 +55,8 @@ def train_detector(
 ) -> Detector:
     """Train a detector on scenes of one size."""
     with seeded(seed, "weights"):
-        model = Detector(stem, width=32 if stem == "convolutional" else 64)
+        height, width = scenes[0].picture.shape[-2:]
+        model = Detector(stem, width=32 if stem == "convolutional" else 64, size=(height, width))
     fit(
         model,
         torch.stack([scene.picture for scene in scenes]),

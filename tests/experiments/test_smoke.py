@@ -11,6 +11,7 @@ from experiments.registry import REGISTRY, experiment_named
 from experiments.result import Result
 
 ELSEWHERE = (
+    "anomaly",
     "classifier",
     "defects",
     "design",
@@ -23,7 +24,7 @@ ELSEWHERE = (
     "seeds",
     "style",
     "traffic",
-)  # by tests of their own, five with their data
+)  # by tests of their own, most with their data
 QUICK = ("table7", "scalability")  # the others take many seconds
 
 
