@@ -5,14 +5,23 @@ import pytest
 import torch
 from scipy import interpolate, special
 
-from inverseflow.bijections import Additive, Affine, Bernstein, MixtureCDF, MonotoneNetwork, RationalQuadratic
+from inverseflow.bijections import (
+    Additive,
+    Affine,
+    Bernstein,
+    ComposedMap,
+    MixtureCDF,
+    MonotoneNetwork,
+    RationalQuadratic,
+)
 from inverseflow.bijections.maps.mixture import mixture_parameters
 from inverseflow.errors import ConvergenceError
 from inverseflow.ops import rational_quadratic_spline
 
 IDENTITIES = [Affine(0.7), Additive(), RationalQuadratic(bins=4, bound=1.5), Bernstein(degree=5, bound=1.5)]
 ROOTS = [MixtureCDF(3), MixtureCDF(3, "gaussian"), MonotoneNetwork(width=3), Bernstein(degree=5, bound=1.5)]
-MAPS = IDENTITIES[:3] + ROOTS
+FLOWPP = ComposedMap((MixtureCDF(3), Affine()))
+MAPS = [*IDENTITIES[:3], *ROOTS, FLOWPP]
 each_map = pytest.mark.parametrize("map", MAPS, ids=repr)
 each_root = pytest.mark.parametrize("map", ROOTS, ids=repr)
 
@@ -190,13 +199,31 @@ def test_a_bernstein_polynomial_is_that_of_scipy_with_straight_continuations():
     torch.testing.assert_close(log_slopes.exp(), slopes)
 
 
+def test_a_composed_map_is_that_of_flow_plus_plus():
+    x, parameters = drawn(FLOWPP)
+    affine = parameters[:, 9:].numpy()
+    log_weights, means, scales = (
+        tensor.numpy() for tensor in mixture_parameters(parameters[:, :9].movedim(1, 0), "logistic")
+    )
+    cdf = (numpy.exp(log_weights) * special.expit((x.numpy() - means) / scales)).sum(0)
+    expected = (0.98 * special.logit(cdf) + 0.02 * x.numpy()) * numpy.exp(2 * numpy.tanh(affine[:, 0] / 2))
+    z, _ = FLOWPP.forward(x, parameters)
+    torch.testing.assert_close(z, torch.from_numpy(expected + affine[:, 1]), rtol=1e-10, atol=1e-10)
+
+
 def test_maps_refuse_sizes_and_kinds_that_they_cannot_have():
     for build, message in (
         (lambda: MixtureCDF(0), "components must be at least 1, got 0"),
         (lambda: MixtureCDF(kind="cauchy"), "unknown kind 'cauchy': choose 'logistic' or 'gaussian'"),
+        (lambda: ComposedMap(()), "maps must hold at least one map, got none"),
         (lambda: MonotoneNetwork(0), "width must be at least 1, got 0"),
         (lambda: Bernstein(1), "degree must be between 2 and 64, got 1"),
         (lambda: Bernstein(bound=0), "bound must be finite and above 0, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             build()
+
+
+def test_what_is_no_map_can_not_be_composed():
+    with pytest.raises(TypeError, match="maps must hold instances of ElementwiseMap, got 3"):
+        ComposedMap((Affine(), 3))

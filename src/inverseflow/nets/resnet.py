@@ -56,8 +56,8 @@ class ResNet(nn.Module):
             context_channels = whole_number("context_channels", context_channels, at_least=1)
         self.context_channels = context_channels
         self.spatial_axes = axes
-        self.first = _layer(in_channels, width, 3, axes)
-        self.blocks = nn.ModuleList(_Block(width, axes, context_channels) for _ in range(depth))
+        self.first = layer(in_channels, width, 3, axes)
+        self.blocks = nn.ModuleList(self._block(width, axes, context_channels) for _ in range(depth))
         self.activation = nn.ReLU()
         self.last = ZeroConv(width, out_channels, spatial_axes=axes) if axes else nn.Linear(width, out_channels)
         for parameter in self.last.parameters():
@@ -67,7 +67,8 @@ class ResNet(nn.Module):
         """Return the prediction for an input and the context, which there must be if the network is built for one."""
         if (context is None) != (self.context_channels is None):
             got = "none" if context is None else f"one of shape {tuple(context.shape)}"
-            raise ValueError(f"this ResNet is built with context_channels={self.context_channels}, got {got}")
+            name = type(self).__name__
+            raise ValueError(f"this {name} is built with context_channels={self.context_channels}, got {got}")
         check_axes(self, x, self.spatial_axes)
         h = self.first(x)
         context = None if context is None else spread(context, h)
@@ -76,12 +77,15 @@ class ResNet(nn.Module):
         y: Tensor = self.last(self.activation(h))
         return y
 
+    def _block(self, width: int, spatial_axes: int, context_channels: int | None) -> nn.Module:
+        return _Block(width, spatial_axes, context_channels)
+
 
 class _Block(nn.Module):
     def __init__(self, width: int, spatial_axes: int, context_channels: int | None) -> None:
         super().__init__()
-        self.first, self.second = (_layer(width, width, 3, spatial_axes) for _ in range(2))
-        self.context = None if context_channels is None else _layer(context_channels, width, 1, spatial_axes)
+        self.first, self.second = (layer(width, width, 3, spatial_axes) for _ in range(2))
+        self.context = None if context_channels is None else layer(context_channels, width, 1, spatial_axes)
         self.activation = nn.ReLU()
 
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
@@ -92,7 +96,8 @@ class _Block(nn.Module):
         return updated
 
 
-def _layer(in_channels: int, out_channels: int, kernel_size: int, spatial_axes: int) -> nn.Module:
+def layer(in_channels: int, out_channels: int, kernel_size: int, spatial_axes: int) -> nn.Module:
+    """Build a same-padded convolution, or a linear layer where there are no spatial axes."""
     if spatial_axes == 0:
         return nn.Linear(in_channels, out_channels)
     return convolution(in_channels, out_channels, kernel_size, spatial_axes=spatial_axes)
