@@ -142,11 +142,16 @@ USES: dict[str, dict[str, Use]] = {
         ),
         "SplitPrior": Use("one convolution", SAME, "Where channels leave a scale of a `Multiscale` flow."),
     },
-    "Triangular maps of vectors": {
+    "Triangular maps": {
         "Autoregressive": Use(
             "one masked network",
             "C steps, together the products of one evaluation with `MaskedMLP`",
             "The best density of a table; samples may take longer. Its `Inverse` swaps the costs.",
+        ),
+        "PatchAutoregressive": Use(
+            "one causal transformer",
+            "a step for each patch, together the products of one evaluation",
+            "The density of an image matters most: no split, and every patch sees all before it.",
         ),
         "Rosenblatt": Use(
             "K normal densities for each element",
@@ -176,6 +181,11 @@ USES: dict[str, dict[str, Use]] = {
         "Scale": Use("one multiply-add", SAME, "Units should change, by a known factor."),
         "Standardize": Use("one multiply-add", SAME, "First in a flow of a table, which then keeps the table's units."),
         "Dequantize": Use("a random number", "rounding", "Data are gray levels; the likelihood becomes a bound."),
+        "VariationalDequantize": Use(
+            "four networks on all pixels",
+            "rounding; the networks for the log-determinant",
+            "As `Dequantize`, with a tighter bound for longer training.",
+        ),
         "DequantizeColumns": Use("a random number", "rounding", "Some columns of a table are whole numbers."),
     },
     "Changes of shape": {
@@ -292,5 +302,6 @@ triangle can be inverted by substitution, a band of a few diagonals is local, an
 Costs are for one event of C channels on H×W pixels, D numbers in all. ``python -m experiments speedup`` and
 ``python -m benchmarks op``, whose figures are on the pages :doc:`/experiments` and :doc:`/performance`, measure them.
 What mixes, splits or maps is a part of a `Coupling`: splits are `Halves`, `Channels`, `Checkerboard` and `Mask`, and
-elementwise maps `Affine`, `Additive`, `RationalQuadratic`, `Bernstein`, `MixtureCDF` and `MonotoneNetwork`.
+elementwise maps `Affine`, `Additive`, `RationalQuadratic`, `Bernstein`, `MixtureCDF`, `MonotoneNetwork`, and
+`ComposedMap` of several. Its networks are in `inverseflow.nets`: `ConvNet`, `ResNet`, `GatedResNet`, `ViT` and `MLP`.
 """

@@ -20,6 +20,7 @@ from inverseflow.bijections import (
     ActNorm,
     Additive,
     AdditiveCoupling,
+    Affine,
     AffineCoupling,
     Autoregressive,
     BatchNorm,
@@ -34,6 +35,7 @@ from inverseflow.bijections import (
     Checkerboard,
     CheckpointedCompose,
     Compose,
+    ComposedMap,
     ContextAffine,
     Conv1x1,
     Coupling,
@@ -62,6 +64,7 @@ from inverseflow.bijections import (
     MixtureCDF,
     MonotoneNetwork,
     Multiscale,
+    PatchAutoregressive,
     PeriodicConv2d,
     Permute,
     Planar,
@@ -81,6 +84,7 @@ from inverseflow.bijections import (
     Squeeze,
     Standardize,
     TwoBranch,
+    VariationalDequantize,
     WaveletSqueeze,
     Whiten,
     Woodbury,
@@ -104,7 +108,7 @@ from inverseflow.flows import (
     VectorPlanarFlow,
     VectorRadialFlow,
 )
-from inverseflow.nets import MLP, ConvNet, LipschitzNet, MaskedMLP, ResNet
+from inverseflow.nets import MLP, CausalTransformer, ConvNet, GatedResNet, LipschitzNet, MaskedMLP, ResNet, ViT
 
 Shape = tuple[int, ...]
 
@@ -179,6 +183,11 @@ def conv3d(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv3d(in_channels, 3, 1), nn.Tanh(), nn.Conv3d(3, out_channels, 1))
 
 
+def gentle(in_channels: int, out_channels: int) -> nn.Module:
+    """Build a conditioner with small outputs: noise that comes near 0 or 1 is lost in the rounding of a latent."""
+    return nn.Sequential(nn.Conv2d(in_channels, 3, 3, padding=1), nn.Tanh(), nn.Conv2d(3, out_channels, 1))
+
+
 def level(channels: int, corner: str, *, split: bool) -> Bijection:
     """Build one level of a multi-scale composition, every kind of layer in it."""
     layers = [
@@ -238,6 +247,7 @@ LAYERS = [
     Case("Dequantize-8-bit", partial(Dequantize, 256), (3, 2, 3), levels=256),
     Case("Dequantize-3-levels", partial(Dequantize, 3), VECTOR, levels=3),
     Case("Dequantize-16-bit", partial(Dequantize, 65536), SEQUENCE, levels=65536),
+    Case("VariationalDequantize", partial(VariationalDequantize, 3, 2, gentle, steps=1), (2, 3, 4), levels=3),
     Case("DequantizeColumns", partial(DequantizeColumns, 4, [0, 2]), VECTOR, integer_columns=(0, 2)),
     Case("Standardize", standardize, IMAGE),
     Case("Logit", Logit, IMAGE, unit=True),
@@ -387,6 +397,20 @@ LAYERS = [
         iterative=True,
     ),
     Case(
+        "Coupling-mixture-gated",
+        lambda: Coupling(
+            3,
+            partial(GatedResNet, width=3, depth=1),
+            map=ComposedMap((MixtureCDF(2), Affine())),
+            split=Checkerboard(),
+            context_channels=2,
+        ),
+        (3, 2, 4),
+        context=(2,),
+        iterative=True,
+    ),
+    Case("Coupling-vit", partial(Coupling, 3, partial(ViT, width=4, depth=1, size=(4, 2), heads=2)), (3, 4, 2)),
+    Case(
         "Coupling-monotone-network",
         lambda: Coupling(3, partial(ConvNet, width=3), map=MonotoneNetwork(2), split=Checkerboard()),
         (3, 2, 4),
@@ -424,6 +448,27 @@ LAYERS = [
         lambda: Autoregressive(1, partial(MaskedMLP, width=3, depth=1), map=Additive()),
         (1,),
         idle=("net.layers.0.weight",),
+        iterative=True,
+    ),
+    Case(
+        "PatchAutoregressive",
+        lambda: PatchAutoregressive(1, partial(CausalTransformer, width=4, depth=1, heads=2), size=(4, 6)),
+        (1, 4, 6),
+        iterative=True,
+    ),
+    Case(
+        "PatchAutoregressive-volume-conditional",
+        lambda: PatchAutoregressive(
+            3,
+            partial(CausalTransformer, width=4, depth=1, heads=1),
+            size=(2, 1, 2),
+            patch_size=1,
+            order="reversed",
+            map=RationalQuadratic(3, 2.0),
+            context_channels=2,
+        ),
+        (3, 2, 1, 2),
+        context=(2, 2, 1, 2),
         iterative=True,
     ),
     Case(
@@ -620,6 +665,77 @@ FLOWS = [
         partial(ImageFlow, (1, 4, 8), layer="cinc", levels=17, scales=2, steps=1, coupling="quad", **LEAN),
         (1, 4, 8),
         levels=17,
+    ),
+    Case(
+        "image-mixture-gated",
+        partial(
+            ImageFlow,
+            (1, 4, 4),
+            layer="none",
+            levels=None,
+            scales=1,
+            steps=1,
+            coupling="mixture",
+            components=2,
+            conditioner="gated",
+            depth=1,
+            **LEAN,
+        ),
+        (1, 4, 4),
+    ),
+    Case(
+        "image-vit-conditional",
+        partial(
+            ImageFlow,
+            (1, 4, 8),
+            levels=17,
+            scales=1,
+            steps=1,
+            conv1x1="permutation",
+            conditioner="vit",
+            heads=1,
+            depth=1,
+            context_channels=2,
+            **LEAN,
+        ),
+        (1, 4, 8),
+        levels=17,
+        context=(2,),
+    ),
+    Case(
+        "image-autoregressive-conditional",
+        partial(
+            ImageFlow,
+            (1, 4, 4),
+            layer="none",
+            levels=None,
+            scales=1,
+            steps=2,
+            coupling="autoregressive",
+            patch_size=1,
+            heads=1,
+            depth=1,
+            context_channels=2,
+            **LEAN,
+        ),
+        (1, 4, 4),
+        context=(2,),
+    ),
+    Case(
+        "image-variational",
+        partial(
+            ImageFlow,
+            (1, 4, 4),
+            layer="none",
+            levels=5,
+            scales=1,
+            steps=1,
+            spline="none",
+            dequantization="variational",
+            width=6,
+        ),
+        (1, 4, 4),
+        levels=5,
     ),
     Case(
         "image-memory-efficient-woodbury",

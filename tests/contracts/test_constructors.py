@@ -50,6 +50,7 @@ from inverseflow.bijections import (
     MixtureCDF,
     MonotoneNetwork,
     Multiscale,
+    PatchAutoregressive,
     PeriodicConv2d,
     Permute,
     Planar,
@@ -68,6 +69,7 @@ from inverseflow.bijections import (
     Squeeze,
     Standardize,
     TwoBranch,
+    VariationalDequantize,
     WaveletSqueeze,
     Whiten,
     Woodbury,
@@ -76,14 +78,18 @@ from inverseflow.densities import MADE, PixelRNN
 from inverseflow.distributions import Categorical, GaussianMixture, LogisticMixture, StandardLogistic, StandardNormal
 from inverseflow.nets import (
     MLP,
+    CausalTransformer,
     ContextMaps,
     ConvNet,
+    GatedResNet,
     LipschitzConv,
     LipschitzLinear,
     LipschitzNet,
     LipSwish,
     MaskedMLP,
     ResNet,
+    TransformerBlock,
+    ViT,
     ZeroConv,
 )
 
@@ -127,6 +133,7 @@ COMPLETE = {
     MemoryEfficientWoodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
     MintNet: {"kernel_size": 3, "width": 8, "tolerance": 1e-3, "max_iterations": 9, **IMAGE},
     Multiscale: {"scales": [Scale(2)], "event_shape": (4, 4, 4)},
+    PatchAutoregressive: {"patch_size": 2, **IMAGE, **CONTEXT},
     PeriodicConv2d: {"kernel_size": 3, **CHANNELS},
     Permute: {"permutation": (1, 0)},
     Planar: {"conditioner": partial(MLP, width=3), **CONTEXT},
@@ -147,6 +154,7 @@ COMPLETE = {
     Squeeze: {"factor": 2, "spatial_axes": 2},
     Standardize: {"event_shape": (4, 2), "min_deviation": 0.5},
     TwoBranch: {"build_net": partial(ConvNet, width=3), "num_first": 1, **CONTEXT},
+    VariationalDequantize: {"levels": 5, "steps": 2, "conditioner": partial(ConvNet, width=3), **CHANNELS},
     WaveletSqueeze: {"moments": 2, "spatial_axes": 2},
     Whiten: {"min_deviation": 0.5, **CHANNELS},
     Woodbury: {"channel_rank": 2, "spatial_rank": 3, **IMAGE},
@@ -161,6 +169,15 @@ COMPLETE = {
     LipSwish: {"beta": 2},
     MLP: {"in_features": 2, "out_features": 3, "width": 4, "depth": 1},
     MaskedMLP: {"in_channels": 2, "out_channels": 4, "width": 4, "depth": 1, "degree_seed": 3, "context_channels": 2},
+    CausalTransformer: {
+        **{"in_channels": 4, "out_channels": 8, "width": 4, "depth": 1, "block": 2, "heads": 2},
+        "context_channels": 6,
+    },
+    GatedResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
+    TransformerBlock: {"width": 4, "heads": 2},
+    ViT: {
+        **{"in_channels": 2, "out_channels": 3, "width": 4, "depth": 1, "size": (4, 4), "patch_size": 2, "heads": 2},
+    },
     ResNet: {"width": 4, "depth": 1, "context_channels": 2, **NETWORK},
     Affine: {"max_log_scale": 2},
     Bernstein: {"degree": 3, "bound": 2},
@@ -206,7 +223,7 @@ NO_NUMBERS |= {"kind", "weights", "means", "covariances"}
 COMBINATORS = {"Bijection", "BijectionTransform", "CheckpointedCompose", "Compose", "Inverse", "ReversibleCompose"}
 COMBINATORS |= {"Shape", "initialize_from_data"}
 PARTS_OF_COUPLINGS = {"Additive", "Affine", "ElementwiseMap", "RationalQuadratic"}
-PARTS_OF_COUPLINGS |= {"Bernstein", "MixtureCDF", "MonotoneNetwork"}
+PARTS_OF_COUPLINGS |= {"Bernstein", "ComposedMap", "MixtureCDF", "MonotoneNetwork"}
 PARTS_OF_COUPLINGS |= {"Channels", "Checkerboard", "Halves", "Mask", "Split"}
 
 ARGUMENTS = [(build, name) for build, options in COMPLETE.items() for name in options if name not in NO_NUMBERS]

@@ -13,11 +13,13 @@ from inverseflow.bijections import (
     Coupling,
     Dequantize,
     DequantizeColumns,
+    PatchAutoregressive,
     Planar,
     Radial,
     ReversibleCompose,
     Rosenblatt,
     Standardize,
+    VariationalDequantize,
 )
 
 EXPORTED = [
@@ -28,8 +30,9 @@ EXPORTED = [
 
 
 NOT_MEASURED = {
-    "noise": [Dequantize, DequantizeColumns],
+    "noise": [Dequantize, DequantizeColumns, VariationalDequantize],
     "measured by another name": [CheckpointedCompose, Coupling, ReversibleCompose],
+    "of networks": [PatchAutoregressive],
     "context": [ContextAffine],
     "vectors and tables": [Autoregressive, CDFTransform, Planar, Radial, Rosenblatt, Standardize],
     "sequences and volumes": [layer for layer in EXPORTED if layer.__name__.endswith(("1d", "3d"))],

@@ -39,6 +39,7 @@ from inverseflow.bijections.maps import (
     RationalQuadratic,
 )
 from inverseflow.bijections.multiscale import Multiscale
+from inverseflow.bijections.patch_autoregressive import PatchAutoregressive
 from inverseflow.bijections.planar import Planar, Radial
 from inverseflow.bijections.preprocessing import Dequantize, Logit, Scale
 from inverseflow.bijections.quad_coupling import QuadCoupling
@@ -49,6 +50,7 @@ from inverseflow.bijections.spline_activation import SplineActivation
 from inverseflow.bijections.splits import Channels, Checkerboard, Halves, Mask, Split
 from inverseflow.bijections.tables import DequantizeColumns, Standardize
 from inverseflow.bijections.transform import BijectionTransform
+from inverseflow.bijections.variational import VariationalDequantize
 from inverseflow.bijections.wavelet import WaveletSqueeze
 from inverseflow.bijections.whiten import Whiten
 
@@ -103,6 +105,7 @@ __all__ = [
     "MixtureCDF",
     "MonotoneNetwork",
     "Multiscale",
+    "PatchAutoregressive",
     "PeriodicConv2d",
     "Permute",
     "Planar",
@@ -124,6 +127,7 @@ __all__ = [
     "Squeeze",
     "Standardize",
     "TwoBranch",
+    "VariationalDequantize",
     "WaveletSqueeze",
     "Whiten",
     "Woodbury",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from inverseflow.bijections.base import Bijection, LogDet
 from inverseflow.bijections.events import sum_event
 from inverseflow.bijections.maps import ElementwiseMap, as_map
-from inverseflow.nets import MaskedMLP
+from inverseflow.nets import CausalTransformer, MaskedMLP
 from inverseflow.nets.conditioner import Builder, build_network, call_network, takes_context
 from inverseflow.nets.masked import NamedOrder, resolve_order
 from inverseflow.ops import triangular_fixed_point
@@ -29,7 +29,8 @@ class Autoregressive(Bijection):
     .. math:: z_j = \phi(x_j;\, \theta_j(x_{<j}, c)), \qquad \log|\det| = \sum_j \log \phi'(x_j)
 
     The forward direction evaluates the network once. The inverse finds the elements ``"sequential"``, one after
-    another, which takes C evaluations of any network, but of a `MaskedMLP` the work of one. Or it finds them
+    another, which takes C evaluations of any network, but of a `MaskedMLP` or a `CausalTransformer` the work of one. Or
+    it finds them
     ``"parallel"``: all elements at once, again and again until none changes, at most C times. ``"auto"`` tries that
     where it pays, for 32 channels or more of up to 16 rows, and where C / 4 times are not enough, it finds them one
     after another. Gradients of the inverse are those of the implicit function. ``Inverse(layer)`` is an inverse
@@ -122,26 +123,37 @@ class Autoregressive(Bijection):
     def _find_in_passes(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         """Return x after as many passes as there are channels, which `torch.func` can map and differentiate."""
         x, log_derivative = torch.zeros_like(z), torch.zeros_like(z)
-        for _ in self._places:
+        for _ in range(len(self._places) // self._block):
             x, log_derivative = self.map.inverse(z, self._map_parameters(x, context))
         return x, sum_event(log_derivative)
 
     def _find_in_turn(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_derivatives, columns = [], z.T.contiguous()[:, None].unbind()
+        log_derivatives, columns = [], z.T.contiguous()
+        apart = context if self._context_apart else None
+
+        def solve(channels: slice, parameters: Tensor) -> Tensor:
+            # A row of B elements for each channel, because the elements of a row lie together in memory.
+            x, log_derivative = self.map.inverse(columns[channels], parameters.to(z.dtype))
+            log_derivatives.append(log_derivative)
+            return x
 
         def step(channel: int, parameters: Tensor) -> Tensor:
-            # One row of B elements, because the elements of a row lie together in memory.
-            x, log_derivative = self.map.inverse(columns[channel], parameters[None].to(z.dtype))
-            log_derivatives.append(log_derivative)
-            return x[0]
+            return solve(slice(channel, channel + 1), parameters[None])[0]
 
         if isinstance(self.net, MaskedMLP):
-            x = self.net.unroll(step, len(z), context if self._context_apart else None).to(z.dtype)
+            x = self.net.unroll(step, len(z), apart).to(z.dtype)
+        elif isinstance(self.net, CausalTransformer):
+            x = self.net.unroll(solve, len(z), apart).to(z.dtype)
         else:
             x = torch.zeros_like(z)
             for channel in self._places:
                 x[:, channel] = step(channel, self._map_parameters(x, context)[:, :, channel].T)
         return x, torch.cat(log_derivatives).sum(0)
+
+    @property
+    def _block(self) -> int:
+        """Number of channels in a row whose parameters the network knows at once."""
+        return getattr(self.net, "block", 1)
 
     def _map_parameters(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the parameters of the map, ``(B, P, C)``."""
@@ -173,15 +185,18 @@ class Autoregressive(Bijection):
 
         for parameter in net.parameters():
             parameter.add_(0.2 * draw(*parameter.shape))
-        channels = len(self._places)
-        x = draw(channels) + torch.eye(channels + 1, channels, dtype=torch.float64, device="cpu").roll(1, 0)
+        channels, block = len(self._places), self._block
+        blocks = channels // block
+        one_changed = torch.eye(blocks + 1, blocks, dtype=torch.float64, device="cpu").roll(1, 0)
+        x = draw(channels) + one_changed.repeat_interleave(block, 1)
         context = None if self.context_channels is None else draw(1, self.context_channels).expand(len(x), -1)
         outputs = self._predict(net, x, context)
-        depends = (outputs[1:] - outputs[0]).abs().amax(1) > 1e-9  # (channel seen, channel of the outputs)
+        depends = (outputs[1:] - outputs[0]).abs().amax(1) > 1e-9  # (block seen, channel of the outputs)
         place = torch.tensor(self._places, device="cpu").argsort()
-        wrong = (depends & (place[:, None] >= place)).nonzero()
+        wrong = (depends & (place.view(blocks, block).amax(1, keepdim=True) >= place)).nonzero()
         if len(wrong):
             seen, channel = wrong[0].tolist()
+            seen *= block
             raise ValueError(
                 f"the network's outputs for channel {channel} depend on channel {seen}, which is not before it in the "
                 f"order {self.order!r}; take a masked network of this order, such as MaskedMLP"

@@ -57,6 +57,9 @@ class Bijection(nn.Module, ABC):
     accepts_integers = False
     """Whether `forward` takes integer tensors: only dequantization does."""
 
+    makes_context = False
+    """Whether the context that its parts see is made by this layer, not given from outside."""
+
     full_precision = False
     """Whether to compute in at least single precision, under autocast too, so that the two directions stay inverses."""
 

@@ -2,8 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
@@ -348,8 +349,17 @@ def example_context_shape(density: Density) -> Shape | None:
     """Return the shape of a context that a density takes, a vector if several would do; None if it takes none."""
     if density.context_shape is not None:
         return density.context_shape
-    found = [density._context_channels, *(getattr(module, "context_channels", None) for module in density.modules())]
+    found = chain([density._context_channels], context_sizes(density))
     return next(((channels,) for channels in found if channels is not None), None)
+
+
+def context_sizes(module: nn.Module) -> Iterator[int]:
+    """Yield the channels of the context that each part of a module sees, if it is given from outside."""
+    if size := getattr(module, "context_channels", None):
+        yield size
+    if not getattr(module, "makes_context", False):
+        for child in module.children():
+            yield from context_sizes(child)
 
 
 def _given_values(place: int, value: float | Tensor, n: int) -> float | Tensor:

@@ -41,7 +41,7 @@ class Flow(Density):
     With `levels`, x are integer gray levels and the flow dequantizes them itself: ``log_prob`` is then a one-sample
     estimate of a lower bound on the log probability of the discrete image (its expectation over the noise is the
     bound), and ``bits_per_dim`` the corresponding upper bound. So it is with `integer_columns`. Without, x is
-    continuous and ``log_prob`` is exact.
+    continuous and ``log_prob`` is exact. With a `VariationalDequantize` the bound is the one of its noise.
 
     Args:
         bijection: from preprocessed data to the latent.
@@ -50,6 +50,7 @@ class Flow(Density):
         preprocessing: a fixed bijection applied first (after dequantization), None for none.
         base: density of the flat latent ``(B, D)``; a standard normal by default.
         integer_columns: columns of a table ``(D,)`` that hold whole numbers, which the flow dequantizes itself.
+        dequantize: the layer that dequantizes the levels, such as a `VariationalDequantize`; None for uniform noise.
         embedding: a module applied to the context before the layers see it: a `Standardize`, or a network that
             summarizes an observation. It gets contexts in the dtype of the layers; but if a `torch.nn.Embedding` is
             part of it, whole numbers stay what they are. None for none.
@@ -79,6 +80,7 @@ class Flow(Density):
         preprocessing: Bijection | None = None,
         base: Base | None = None,
         integer_columns: Sequence[int] = (),
+        dequantize: Dequantize | None = None,
         embedding: nn.Module | None = None,
         context_shape: Sequence[int] | None = None,
     ) -> None:
@@ -88,7 +90,11 @@ class Flow(Density):
         if embedding is not None and not isinstance(embedding, nn.Module):
             raise TypeError(f"embedding must be a torch.nn.Module, got {embedding!r}")
         warn_about_idle_elements(bijection)
-        self.dequantize = self._dequantization()
+        if dequantize is not None and dequantize.levels != levels:
+            raise ValueError(
+                f"dequantize is of {dequantize.levels} levels and the flow of levels={levels}; let them agree"
+            )
+        self.dequantize = self._dequantization() if dequantize is None else dequantize
         self.preprocessing = preprocessing if preprocessing is not None else Compose()
         self.bijection = bijection
         self._latent_shape = bijection.output_shape(self.preprocessing.output_shape(self.event_shape))

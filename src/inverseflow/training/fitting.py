@@ -13,6 +13,7 @@ import torch
 from inverseflow.data import LabelCondition, Splits, TensorExamples, as_splits
 from inverseflow.data.looks import find_lattice, lattices_in_words, listed_columns
 from inverseflow.densities import Density
+from inverseflow.densities.density import context_sizes
 from inverseflow.errors import InverseFlowError, NonFiniteError, OptionError, TrainingInterrupted
 from inverseflow.flows import Flow
 from inverseflow.training.loop.checkpoints import BestModel
@@ -279,8 +280,7 @@ def _context_length(density: Density) -> int | None:
         return density.context_shape[0]
     if not isinstance(density, Flow):
         return density._context_channels
-    sizes = (getattr(module, "context_channels", None) for module in density.modules())
-    return next((size for size in sizes if size), None)
+    return next(context_sizes(density), None)
 
 
 def _could_take_contexts(density: Density) -> bool:

@@ -56,7 +56,7 @@ class ModelOptions:
         steps: flow steps, of images at each scale.
         width: hidden channels of the networks, and of the layers of mintnet.
         depth: hidden layers of the networks (flows of vectors, realnvp-image and iresnet-image, densities without an
-            inverse); layers of a stack of wavenet.
+            inverse); blocks of a conditioner other than conv; layers of a stack of wavenet.
         kernel_size: height and width of a kernel (flows of images but glow, woodbury, butterfly and realnvp-image;
             pixelcnn, pixelrnn), taps of a convolution (wavenet).
         spline_bins: number of pieces of each spline (flows of images but mintnet, realnvp-image and
@@ -70,21 +70,30 @@ class ModelOptions:
         scales: number of scales. At the end of each scale but the last, half of the channels are factored out. planar
             squeezes between scales and factors nothing out.
         spline: which entries share one spline activation.
-        conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, or LU factors (not planar).
-        coupling: affine coupling of two halves of the channels, quad coupling of four blocks, or none (not planar).
+        conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, LU factors, or a random
+            permutation in its place (not planar).
+        coupling: coupling of two halves of the channels: affine, additive, spline, or mixture, the distribution
+            function of a mixture of logistics (Flow++); quad, an affine coupling of four blocks; autoregressive, an
+            affine map of each patch given those before it by a transformer (TarFlow); or none (not planar).
+        conditioner: network of the couplings: conv (that of Glow), resnet, gated (residual blocks of Flow++) or vit, a
+            vision transformer (not planar).
+        patch_size: side of the patches of a transformer, after the squeeze.
+        heads: heads of the attention of a transformer.
         norm: normalization behind each coupling of realnvp-image: set once from data, or of the batch as published.
         max_row_sum: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
             (inverse-flow, cinc, finc, emerging, arma).
         max_spectral_norm: largest spectral norm of the kernels of exponential.
         preprocessing: how gray levels become real numbers: logit maps the ends of the range to infinity, center only
             shifts and scales.
+        dequantization: noise that makes gray levels continuous: uniform, or variational, a flow that is trained too
+            (not planar).
         alpha: how far logit first shrinks the range towards its middle, in [0, 0.5).
         mask: which columns condition a coupling of nice, nsf and realnvp: the first or last half, or every other.
         linear: the map that mixes columns between the steps of a flow of vectors: LU factors, orthogonal, or none.
         base: density of the latent of nice.
         components: components of a mixture, for each element: of logistics if the data are levels, else of normals. By
             default one logit for each level, or one normal; of wavenet with over 256 levels 10 components; of
-            rosenblatt 8 normals.
+            rosenblatt 8 normals; of a mixture coupling 8 logistics.
         orders: number of orders of made, whose mixture it is.
         connectivities: number of random connectivities of made, whose mixture it is.
         gated: whether pixelcnn has two gated stacks, or (--model.gated=false) one plain stack, which has a blind spot.
@@ -106,8 +115,13 @@ class ModelOptions:
     paper_options: bool = field(default=False, metadata=_IMAGES)
     scales: Annotated[int, _from_1_to(64)] | None = field(default=None, metadata=_IMAGES)
     spline: Literal["none", "shared", "channel", "element"] | None = field(default=None, metadata=_IMAGES)
-    conv1x1: Literal["none", "dense", "lu"] | None = field(default=None, metadata=_IMAGES)
-    coupling: Literal["affine", "quad", "none"] | None = field(default=None, metadata=_IMAGES)
+    conv1x1: Literal["none", "dense", "lu", "permutation"] | None = field(default=None, metadata=_IMAGES)
+    coupling: Literal["affine", "additive", "spline", "mixture", "autoregressive", "quad", "none"] | None = field(
+        default=None, metadata=_IMAGES
+    )
+    conditioner: Literal["conv", "resnet", "gated", "vit"] | None = field(default=None, metadata=_IMAGES)
+    patch_size: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_IMAGES)
+    heads: Annotated[int, _from_1_to(1_000)] | None = field(default=None, metadata=_IMAGES)
     norm: Literal["actnorm", "batchnorm"] | None = field(default=None, metadata=_IMAGES)
     max_row_sum: Positive | None = field(default=None, metadata=_IMAGES)
     max_spectral_norm: Positive | None = field(default=None, metadata=_IMAGES)
@@ -115,6 +129,7 @@ class ModelOptions:
     alpha: Annotated[float, partial(finite_number, at_least=0, below=0.5)] | None = field(
         default=None, metadata=_IMAGES
     )
+    dequantization: Literal["uniform", "variational"] | None = field(default=None, metadata=_IMAGES)
 
     mask: Literal["halves", "alternating"] | None = field(default=None, metadata=_VECTORS)
     linear: Literal["lu", "householder", "none"] | None = field(default=None, metadata=_VECTORS)

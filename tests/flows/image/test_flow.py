@@ -7,14 +7,20 @@ from typing_extensions import Unpack
 
 from inverseflow.bijections import (
     ActNorm,
+    Additive,
+    Affine,
     AffineCoupling,
     Compose,
+    ComposedMap,
     Conv1x1,
     InverseConv2d,
     Logit,
     LUConv1x1,
+    MixtureCDF,
     Multiscale,
+    Permute,
     QuadCoupling,
+    RationalQuadratic,
     Scale,
     SplineActivation,
     SplitPrior,
@@ -23,7 +29,7 @@ from inverseflow.bijections import (
 from inverseflow.densities import registry as registry_module
 from inverseflow.flows import Glow, ImageFlow, InverseFlow, Step, create, flow_class, names, register
 from inverseflow.flows.image.options import OneSidedFlowKwargs
-from inverseflow.nets import ConvNet
+from inverseflow.nets import ConvNet, GatedResNet, ResNet, ViT
 from inverseflow.ops import CORNERS
 
 EVENT = (1, 8, 16)
@@ -70,6 +76,36 @@ def test_the_coupling_has_two_blocks_or_four_or_is_left_out():
     assert quad.blocks == 4
     assert {module[0].out_channels for module in quad.modules() if isinstance(module, ConvNet)} == {4}
     assert isinstance(last("none"), LUConv1x1)
+
+
+def test_couplings_take_any_map_and_any_conditioner():
+    maps = {
+        "affine": Affine(),
+        "additive": Additive(),
+        "spline": RationalQuadratic(6, 3.0),
+        "mixture": ComposedMap((MixtureCDF(5), Affine())),
+    }
+    networks = {"conv": ConvNet, "resnet": ResNet, "gated": GatedResNet, "vit": ViT}
+    for (coupling, map), (conditioner, network) in zip(maps.items(), networks.items(), strict=True):
+        flow = ImageFlow(
+            (1, 8, 8), scales=1, steps=1, coupling=coupling, components=5, spline_bins=6, spline_bound=3.0,
+            conditioner=conditioner, width=6, depth=3, patch_size=4, heads=2,
+        )  # fmt: skip
+        last = flow.bijection.scales[0].layers[1].layers[-1]
+        assert last.map == map
+        assert type(last.net) is network
+        if conditioner != "conv":
+            assert len(last.net.blocks) == 3
+    assert last.net.position.shape == (1, 6)
+
+
+def test_a_permutation_can_stand_for_the_mixing_and_is_drawn_once(tmp_path):
+    flow = Glow(EVENT, scales=1, steps=2, width=4, conv1x1="permutation")
+    permutations = [module.permutation.tolist() for module in flow.modules() if isinstance(module, Permute)]
+    assert [sorted(permutation) for permutation in permutations] == [[0, 1, 2, 3]] * 2
+    flow.save_pretrained(tmp_path)
+    loaded = Glow.from_pretrained(tmp_path)
+    assert [m.permutation.tolist() for m in loaded.modules() if isinstance(m, Permute)] == permutations
 
 
 @pytest.mark.parametrize("model", [InverseFlow, Glow])
@@ -155,11 +191,35 @@ BAD_OPTIONS = {
         {"spline": "cubic"},
         "unknown spline 'cubic': choose 'none', 'shared', 'channel' or 'el",
     ),
-    "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose 'lu', 'dense' or 'none'"),
+    "an unknown mixing": ({"conv1x1": "qr"}, "unknown conv1x1 'qr': choose 'lu', 'dense', 'permutation' or 'none'"),
     "an unknown preprocessing": ({"preprocessing": "none"}, "unknown preprocessing 'none': choose 'logit' or 'ce"),
     "one bin": ({"spline_bins": 1}, "bins must be at least 2, got 1"),
     "a spline without length": ({"spline_bound": 0.0}, "finite and above 0, got 0.0"),
-    "an unknown coupling": ({"coupling": "cubic"}, "unknown coupling 'cubic': choose 'affine', 'quad' or 'none'"),
+    "an unknown coupling": (
+        {"coupling": "cubic"},
+        "unknown coupling 'cubic': choose 'affine', 'add.* 'autoregressive', 'quad' or 'none'",
+    ),
+    "an unknown conditioner": (
+        {"conditioner": "mlp"},
+        "unknown conditioner 'mlp': choose 'conv', 'resnet', 'gated' or 'vit'",
+    ),
+    "no components": ({"components": 0}, "components must be at least 1, got 0"),
+    "patches that do not fit": (
+        {"conditioner": "vit", "patch_size": 3},
+        r"patch_size must divide the sides \(4, 4\), got 3; take one of 1, 2, 4",
+    ),
+    "heads that do not fit": (
+        {"conditioner": "vit", "heads": 3},
+        "width must be a multiple of heads 3, got 2",
+    ),
+    "an unknown noise": (
+        {"dequantization": "normal"},
+        "unknown dequantization 'normal': choose 'uniform' or 'variational'",
+    ),
+    "noise of continuous data": (
+        {"dequantization": "variational", "levels": None},
+        "dequantization='variational' is of gray levels, got levels=None; leave it out",
+    ),
     "no width": ({"width": 0}, "width must be at least 1, got 0"),
     "a squash out of range": ({"alpha": 0.5}, r"at least 0 and below 0.5, got 0.5"),
     "no context channels": ({"context_channels": 0}, "context_channels must be at least 1, got 0"),
@@ -219,10 +279,11 @@ def test_a_named_flow_of_ones_own_is_three_lines(own_registry):
     assert flow.config["options"] == {
         "event_shape": (1, 4, 4), "levels": 256, "scales": 1, "steps": 1, "kernel_size": 3, "max_row_sum": 0.5,
         "spline": "channel", "spline_bins": 8, "spline_bound": 10.0, "conv1x1": "dense", "coupling": "affine",
-        "width": 2, "preprocessing": "logit", "alpha": 1e-6, "context_channels": None,
+        "components": 8, "conditioner": "conv", "depth": 2, "patch_size": 2, "heads": 4, "width": 2,
+        "preprocessing": "logit", "alpha": 1e-6, "dequantization": "uniform", "context_channels": None,
     }  # fmt: skip
     assert repr(create("mixed", **flow.config["options"])) == repr(flow)
-    for option in ("layer", "max_spectral_norm", "depth"):
+    for option in ("layer", "max_spectral_norm", "norm"):
         with pytest.raises(
             TypeError, match=f"Mixed has no option {option}; it has .*steps, .*kernel_size, max_row_sum"
         ):

@@ -11,8 +11,14 @@ from inverseflow.bijections import Shape
 from inverseflow.densities import register
 from inverseflow.flows.flow import Flow
 from inverseflow.flows.image.layers import complete, layer_defaults
-from inverseflow.flows.image.options import LAYER_OPTIONS, Preprocessing, StepKwargs, StepOptions
-from inverseflow.flows.image.step import image_multiscale, image_preprocessing, image_step, seen_context
+from inverseflow.flows.image.options import LAYER_OPTIONS, Dequantization, Preprocessing, StepKwargs, StepOptions
+from inverseflow.flows.image.step import (
+    image_dequantization,
+    image_multiscale,
+    image_preprocessing,
+    image_step,
+    seen_context,
+)
 from inverseflow.names import LayerName
 
 
@@ -41,6 +47,8 @@ class ImageFlow(Flow):
         steps: number of steps K at each scale.
         preprocessing: ``"logit"``, or ``"center"`` to [-1, 1); continuous data are taken as they are.
         alpha: the squash before the logit.
+        dequantization: noise that makes gray levels continuous: ``"uniform"``, or ``"variational"``, a flow that is
+            trained with this one (`VariationalDequantize`).
         kernel_size: side k of the layer's kernel, None for 3. ``"macow"`` sees k columns of two rows.
         max_row_sum: None, or the bound ρ < 1 on the taps' row sums of one-sided convolutions, which keeps each inverse
             below 1 / (1 - ρ).
@@ -48,9 +56,19 @@ class ImageFlow(Flow):
         spline: ``"none"``, or how the splines' knots are shared: ``"shared"``, ``"channel"`` or ``"element"``.
         spline_bins: bins of each spline.
         spline_bound: half the interval of each spline.
-        conv1x1: ``"none"``, ``"dense"`` or ``"lu"``. Without it ``"emerging"`` brings one of its own.
-        coupling: ``"affine"``, ``"quad"`` for four blocks of channels, or ``"none"``.
+        conv1x1: ``"none"``, ``"dense"``, ``"lu"``, or ``"permutation"`` for a random one in its place. Without a 1×1
+            convolution ``"emerging"`` brings one of its own.
+        coupling: ``"affine"``, ``"additive"``, ``"spline"``, ``"mixture"`` for the distribution function of a mixture
+            of logistics and an affine map after it, as in Flow++, ``"quad"`` for an affine one of four blocks of
+            channels, or ``"none"``. In its place ``"autoregressive"`` maps each patch given those before it, by a
+            causal transformer as in TarFlow, in orders that alternate from step to step.
+        components: logistics in each mixture of a ``"mixture"`` coupling.
+        conditioner: network of the couplings: ``"conv"`` (`ConvNet`), ``"resnet"`` (`ResNet`), ``"gated"``
+            (`GatedResNet`) or ``"vit"`` (`ViT`).
         width: hidden channels of the couplings' networks, and of ``"mintnet"``.
+        depth: blocks of a conditioner, but of ``"conv"``, which has none.
+        patch_size: side of the patches of a transformer, after the squeeze.
+        heads: heads of the attention of a transformer.
         context_channels: channels K of the context; None for an unconditional flow. A context is a vector ``(B, K)``,
             or spatial ``(B, K, *spatial)`` with the sizes of the images or multiples of them; each scale sees it at
             its own size.
@@ -89,6 +107,7 @@ class ImageFlow(Flow):
         steps: int = 4,
         preprocessing: Preprocessing = "logit",
         alpha: float = 1e-6,
+        dequantization: Dequantization = "uniform",
         **step: Unpack[StepKwargs],
     ) -> None:
         options = complete(StepOptions(layer=layer, **step))
@@ -98,9 +117,11 @@ class ImageFlow(Flow):
             build_step, event_shape, scales=scales, steps=steps, context_channels=context_channels
         )
         prepared = image_preprocessing(preprocessing, alpha, levels)
-        super().__init__(bijection, event_shape, levels=levels, preprocessing=prepared)
+        noise = image_dequantization(dequantization, options.width, tuple(event_shape), levels)
+        super().__init__(bijection, event_shape, levels=levels, preprocessing=prepared, dequantize=noise)
         absent = {"layer", "actnorm", *LAYER_OPTIONS} - set(layer_defaults(layer))
         self.resolved_options = {
             **{"levels": levels, "scales": scales, "steps": steps, "preprocessing": preprocessing, "alpha": alpha},
+            "dequantization": dequantization,
             **{name: value for name, value in asdict(options).items() if name not in absent},
         }

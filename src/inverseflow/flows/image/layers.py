@@ -91,7 +91,7 @@ def _build(options: StepOptions, shape: Shape, index: int) -> Bijection | None:
     channels, *sides = shape
     axes = len(sides)
     kernel_size = options.kernel_size or 0  # a layer that has one got its default
-    max_row_sum, has_conv1x1 = options.max_row_sum, options.conv1x1 != "none"
+    max_row_sum, has_conv1x1 = options.max_row_sum, options.conv1x1 in ("lu", "dense")
     start = index % 2**axes
     corner = corners(axes)[start]
     match options.layer:

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from inverseflow.bijections.convolution.emerging import Conv1x1Form
 from inverseflow.names import LayerName
 from inverseflow.utils.arguments import finite_number, one_of, whole_number
 
 SplineSharing = Literal["none", "shared", "channel", "element"]
-CouplingForm = Literal["affine", "quad", "none"]
+ChannelMixing = Literal["lu", "dense", "permutation", "none"]
+CouplingForm = Literal["affine", "additive", "spline", "mixture", "autoregressive", "quad", "none"]
+ConditionerForm = Literal["conv", "resnet", "gated", "vit"]
 Preprocessing = Literal["logit", "center"]
+Dequantization = Literal["uniform", "variational"]
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,26 @@ class StepOptions:
     spline_bins: int = 8
     spline_bound: float = 10.0
     actnorm: bool = True
-    conv1x1: Conv1x1Form = "lu"
+    conv1x1: ChannelMixing = "lu"
     coupling: CouplingForm = "affine"
+    components: int = 8
+    conditioner: ConditionerForm = "conv"
     width: int = 64
+    depth: int = 2
+    patch_size: int = 2
+    heads: int = 4
     context_channels: int | None = None
 
     def __post_init__(self) -> None:
         one_of("layer", self.layer, get_args(LayerName))
         one_of("spline", self.spline, get_args(SplineSharing))
-        one_of("conv1x1", self.conv1x1, get_args(Conv1x1Form))
+        one_of("conv1x1", self.conv1x1, get_args(ChannelMixing))
         one_of("coupling", self.coupling, get_args(CouplingForm))
-        for name in ("spline_bins", "width", "kernel_size", "context_channels"):
+        one_of("conditioner", self.conditioner, get_args(ConditionerForm))
+        for name in (
+            *("spline_bins", "components", "width", "depth", "patch_size", "heads"),
+            *("kernel_size", "context_channels"),
+        ):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), at_least=1)
         for name in ("spline_bound", "max_row_sum", "max_spectral_norm"):
@@ -69,8 +80,13 @@ class PlanarKwargs(TypedDict, total=False):
 class StepKwargs(PlanarKwargs, total=False):
     """The options of a step with any layer."""
 
-    conv1x1: Conv1x1Form
+    conv1x1: ChannelMixing
     coupling: CouplingForm
+    components: int
+    conditioner: ConditionerForm
+    depth: int
+    patch_size: int
+    heads: int
     context_channels: int | None
 
 
@@ -82,12 +98,18 @@ class FlowKwargs(TypedDict, total=False):
     steps: int
     preprocessing: Preprocessing
     alpha: float
+    dequantization: Dequantization
     spline: SplineSharing
     spline_bins: int
     spline_bound: float
-    conv1x1: Conv1x1Form
+    conv1x1: ChannelMixing
     coupling: CouplingForm
+    components: int
+    conditioner: ConditionerForm
     width: int
+    depth: int
+    patch_size: int
+    heads: int
     context_channels: int | None
 
 

@@ -8,26 +8,36 @@ from torch import Tensor
 
 from inverseflow.bijections import (
     ActNorm,
+    AdditiveCoupling,
+    Affine,
     AffineCoupling,
     Bijection,
     CheckpointedCompose,
     Compose,
+    ComposedMap,
     ContextAffine,
     Conv1x1,
+    Coupling,
     Logit,
     LUConv1x1,
+    MixtureCDF,
     Multiscale,
+    PatchAutoregressive,
+    Permute,
     QuadCoupling,
+    RationalQuadratic,
     Scale,
     Shape,
     SplineActivation,
     SplitPrior,
     Squeeze,
+    VariationalDequantize,
 )
 from inverseflow.bijections.base import LogDet
 from inverseflow.flows.image.layers import build_layer
-from inverseflow.flows.image.options import Preprocessing, StepOptions
-from inverseflow.nets import ContextMaps, ConvNet
+from inverseflow.flows.image.options import Dequantization, Preprocessing, StepOptions
+from inverseflow.nets import CausalTransformer, ContextMaps, ConvNet, GatedResNet, ResNet, ViT
+from inverseflow.nets.conditioner import Builder
 from inverseflow.utils.arguments import one_of, whole_number, whole_shape
 
 _CONTEXT_MAPS = 16
@@ -63,7 +73,7 @@ def image_step(options: StepOptions, shape: Shape, index: int) -> Step:
     """Build k×k layer → spline → ActNorm → 1×1 convolution → coupling, each of which may be left out."""
     layer = build_layer(options, shape, index=index)
     # The coupling draws its weights before the 1×1 convolution. Another order would change every seeded flow.
-    coupling = _coupling(options, shape)
+    coupling = _coupling(options, shape, index)
     parts = [layer, _spline(options, shape), ActNorm(shape[0]) if options.actnorm else None, _conv1x1(options, shape)]
     return Step(*(part for part in [*parts, coupling] if part is not None))
 
@@ -129,6 +139,18 @@ def image_preprocessing(kind: Preprocessing, alpha: float, levels: int | None) -
     return Logit(alpha) if kind == "logit" else Scale(2.0, shift=-0.5)
 
 
+def image_dequantization(
+    kind: Dequantization, width: int, event_shape: Shape, levels: int | None
+) -> VariationalDequantize | None:
+    """Build learned noise from networks of half the width, as they work on all pixels; None for uniform noise."""
+    if one_of("dequantization", kind, get_args(Dequantization)) == "uniform":
+        return None
+    if levels is None:
+        raise ValueError("dequantization='variational' is of gray levels, got levels=None; leave it out")
+    build_net = partial(ConvNet, width=max(width // 2, 1), spatial_axes=len(event_shape) - 1)
+    return VariationalDequantize(levels, event_shape[0], build_net)
+
+
 def _spline(options: StepOptions, shape: Shape) -> SplineActivation | None:
     bins, bound = options.spline_bins, options.spline_bound
     if options.spline == "none":
@@ -140,19 +162,57 @@ def _spline(options: StepOptions, shape: Shape) -> SplineActivation | None:
 
 
 def _conv1x1(options: StepOptions, shape: Shape) -> Bijection | None:
-    if options.conv1x1 == "none":
-        return None
-    return LUConv1x1(shape[0]) if options.conv1x1 == "lu" else Conv1x1(shape[0])
+    match options.conv1x1:
+        case "none":
+            return None
+        case "permutation":
+            return Permute.random(shape[0])
+        case "lu":
+            return LUConv1x1(shape[0])
+        case "dense":
+            return Conv1x1(shape[0])
 
 
-def _coupling(options: StepOptions, shape: Shape) -> Bijection | None:
-    channels, axes, context_channels = shape[0], len(shape) - 1, options.context_channels
-    if options.coupling == "none":
-        return None
-    if options.coupling == "quad":
-        build_net = partial(ConvNet, width=options.width, spatial_axes=axes)
-        return QuadCoupling(channels, build_net, context_channels=context_channels)
-    conditioning = channels // 2
-    inputs, outputs = conditioning + (context_channels or 0), 2 * (channels - conditioning)
-    net = ConvNet(inputs, outputs, options.width, spatial_axes=axes)
-    return AffineCoupling(channels, net, context_channels=context_channels)
+def _coupling(options: StepOptions, shape: Shape, index: int) -> Bijection | None:
+    channels, context_channels = shape[0], options.context_channels
+    build_net = _conditioner(options, shape)
+    match options.coupling:
+        case "none":
+            return None
+        case "quad":
+            return QuadCoupling(channels, build_net, context_channels=context_channels)
+        case "affine":
+            return AffineCoupling(channels, build_net, context_channels=context_channels)
+        case "additive":
+            return AdditiveCoupling(channels, build_net, context_channels=context_channels)
+        case "spline":
+            spline = RationalQuadratic(options.spline_bins, options.spline_bound)
+            return Coupling(channels, build_net, map=spline, context_channels=context_channels)
+        case "mixture":
+            mixture = ComposedMap((MixtureCDF(options.components), Affine()))
+            return Coupling(channels, build_net, map=mixture, context_channels=context_channels)
+        case "autoregressive":
+            transformer = partial(CausalTransformer, width=options.width, depth=options.depth, heads=options.heads)
+            return PatchAutoregressive(
+                channels,
+                transformer,
+                size=shape[1:],
+                patch_size=options.patch_size,
+                order="reversed" if index % 2 else "natural",
+                context_channels=context_channels,
+            )
+
+
+def _conditioner(options: StepOptions, shape: Shape) -> Builder:
+    width, depth, axes = options.width, options.depth, len(shape) - 1
+    match options.conditioner:
+        case "conv":
+            return partial(ConvNet, width=width, spatial_axes=axes)
+        case "resnet":
+            return partial(ResNet, width=width, depth=depth, spatial_axes=axes)
+        case "gated":
+            return partial(GatedResNet, width=width, depth=depth, spatial_axes=axes)
+        case "vit":
+            return partial(
+                ViT, width=width, depth=depth, size=shape[1:], patch_size=options.patch_size, heads=options.heads
+            )
