@@ -39,6 +39,7 @@ REGISTRY = {
         "likelihoods", "exact likelihoods and bounds, beside simple models and known entropies", ("lines",)
     ),
     "arma": Entry("arma", "when a convolution followed by the inverse of another pays"),
+    "blocks": Entry("blocks", "image flows at equal parameters: what mixes, which network, one option at a time"),
     "scalability": Entry("scalability", "time of one layer by image size and number of channels"),
     "deblurring": Entry("deblurring.experiment", "deconvolution by inverse convolutions, Wiener and Richardson–Lucy"),
     "design": Entry("design.experiment", "airfoils with a wanted lift, drag and thickness"),

@@ -72,7 +72,7 @@ class TrainedTable:
             devices="1",
             quiet=True,
         )
-        out = settings.out / "runs" / f"{self.name}-{_slug(line.name)}-{seed}-{_digest(fixed(options))}"
+        out = settings.out / "runs" / f"{self.name}-{slug(line.name)}-{seed}-{_digest(fixed(options))}"
         return replace(options, out=out, resume=not settings.overwrite, overwrite=settings.overwrite)
 
     def test_images(self, budget: Budget) -> int | None:
@@ -126,7 +126,8 @@ class TrainedTable:
         )
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Return a name as a part of the name of a folder."""
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 

@@ -12,6 +12,7 @@ from experiments.result import Result
 
 ELSEWHERE = (
     "anomaly",
+    "blocks",
     "classifier",
     "defects",
     "design",
