@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from torch import Tensor
 
 from applications.pictures import LEVELS, read_picture, to_bytes, write_png
 from applications.steganography import detectability
+from applications.steganography.color_flow import MARGIN, ColorFlow, shipped_colors
 from applications.steganography.distortions import jpeg
 from applications.steganography.hiding import hide_pictures, reveal_pictures
-from applications.steganography.lsb import embed_bits, extract_bits
+from applications.steganography.lsb import embed_bits, embed_lowest, extract_bits, extract_lowest
+from applications.steganography.messages import capacity, coded_bits, hide_bits, read_bits, reveal_message
 from applications.steganography.network import (
     round_to_levels,
     shipped_flow,
@@ -29,9 +31,13 @@ from applications.steganography.pairs import test_pictures
 from benchmarks.markdown import table
 from experiments.experiment import Budget, Experiment, Settings, Task
 from experiments.result import Result, Values
+from inverseflow.errors import DataError
 
 _NETWORK, _LSB, _TWO, _ROBUST = "network", "lower 4 bits", "network, two secrets", "robust network"
 _QUALITY, _JPEG, _SEEN = "PNG", "JPEG", "steganalysis"
+_BITS, _BITS_SEEN = "bits", "steganalysis of bits"
+_MARGINS = {f"signs of latents, margin {margin:g}": margin for margin in (0.0, MARGIN, 2 * MARGIN)}
+_LOWEST = "lowest bits, as many"
 
 
 @dataclass(frozen=True)
@@ -114,13 +120,71 @@ def measure_jpeg(size: Size, qualities: tuple[int, ...]) -> dict[str, Values]:
 
 def measure_detectability(size: Size, side: int) -> dict[str, Values]:
     """Return how well containers are told from covers, None without the package."""
-    if not detectability.available():
-        return {name: {"auroc": None} for name in (_NETWORK, _LSB)}
     flow = shipped_flow(1)
     hide: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         _NETWORK: lambda cover, secret: hide_pictures(flow, cover / LEVELS, [secret / LEVELS]),
         _LSB: embed_bits,
     }
+    return _detectability(size, side, hide)
+
+
+def measure_bits(size: Size) -> dict[str, Values]:
+    """Return how many bits of the longest message come back from a PNG file, and what they cost.
+
+    The rows are margins of the network, and lowest bits at as many scattered places.
+    """
+    values: dict[str, Values] = {
+        name: {"container": [], "bits_per_pixel": [], "accuracy": [], "message": []} for name in (*_MARGINS, _LOWEST)
+    }
+    flow = shipped_colors()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "container.png"
+        for cover, _ in examples(size):
+            message, bits = _longest_message(*cover.shape[1:])
+            for name, hide in _bit_hiders(flow).items():
+                write_png(path, hide(cover, cover) / LEVELS)
+                arrived = to_bytes(read_picture(path))
+                network = name in _MARGINS
+                read = read_bits(flow, arrived)[: len(bits)] if network else extract_lowest(arrived, len(bits))
+                found = values[name]
+                found["container"].append(psnr(arrived, cover))
+                found["bits_per_pixel"].append(len(bits) / cover[0].numel())
+                found["accuracy"].append(float((read == bits).double().mean()))
+                found["message"].append(_comes_back(flow, arrived, message) if network else torch.equal(read, bits))
+    return values
+
+
+@lru_cache
+def _longest_message(height: int, width: int) -> tuple[bytes, Tensor]:
+    message = np.random.default_rng(0).bytes(capacity(height, width))
+    return message, coded_bits(message)
+
+
+def _comes_back(flow: ColorFlow, container: Tensor, message: bytes) -> bool:
+    try:
+        return reveal_message(flow, container) == message
+    except DataError:
+        return False
+
+
+def measure_detectability_of_bits(size: Size, side: int) -> dict[str, Values]:
+    """Return how well containers of the longest message are told from covers, None without the package."""
+    return _detectability(size, side, _bit_hiders(shipped_colors()))
+
+
+def _bit_hiders(flow: ColorFlow) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Return functions of a cover, and of another picture that they ignore, by the names of the rows."""
+
+    def by_network(margin: float) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda cover, _: hide_bits(flow, cover / LEVELS, _longest_message(*cover.shape[1:])[1], margin)
+
+    lowest = {_LOWEST: lambda cover, _: embed_lowest(cover, _longest_message(*cover.shape[1:])[1])}
+    return {**{name: by_network(margin) for name, margin in _MARGINS.items()}, **lowest}
+
+
+def _detectability(size: Size, side: int, hide: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> dict[str, Values]:
+    if not detectability.available():
+        return {name: {"auroc": None} for name in hide}
     values: dict[str, Values] = {}
     for name, embed in hide.items():
         covers, containers, groups = [], [], []
@@ -174,15 +238,18 @@ def _tasks(settings: Settings) -> list[Task]:
             {name: {**fixed, "qualities": _QUALITIES} for name in (_NETWORK, _ROBUST)},
             partial(measure_jpeg, size, _QUALITIES),
         ),
+        Task(_BITS, dict.fromkeys((*_MARGINS, _LOWEST), fixed), partial(measure_bits, size)),
     ]
     if settings.budget != "smoke":
-        tasks.append(
+        parts = {**fixed, "part": _PART}
+        tasks += [
+            Task(_SEEN, dict.fromkeys((_NETWORK, _LSB), parts), partial(measure_detectability, size, _PART)),
             Task(
-                _SEEN,
-                {name: {**fixed, "part": _PART} for name in (_NETWORK, _LSB)},
-                partial(measure_detectability, size, _PART),
-            )
-        )
+                _BITS_SEEN,
+                dict.fromkeys((*_MARGINS, _LOWEST), parts),
+                partial(measure_detectability_of_bits, size, _PART),
+            ),
+        ]
     return tasks
 
 
@@ -206,6 +273,7 @@ def _parts(result: Result) -> list[str]:
         "secret. Clipped are values that the network moves beyond black or white.",
         *_after_jpeg(result),
         *_detected(result),
+        *_of_bits(result),
     ]
 
 
@@ -240,6 +308,34 @@ def _detected(result: Result) -> list[str]:
         f"Detected by a linear classifier of SPAM features (sealwatch) that has seen parts of other pictures, AUROC "
         f"over {rows[0].values['parts']} parts of {_PART}×{_PART} pixels and as many covers: {found}. Both hide a "
         "whole picture in one of its size, which cannot stay unseen by steganalysis."
+    ]
+
+
+def _of_bits(result: Result) -> list[str]:
+    rows = [row for row in result.rows if row.part == _BITS]
+    if not rows:
+        return []
+    lines = []
+    for row in rows:
+        values, seen = row.values, result.value(row.name, _BITS_SEEN, "auroc")
+        lines.append(
+            [
+                row.name,
+                f"{np.mean(values['bits_per_pixel']):.3f}",
+                _decibels(values["container"]),
+                f"{100 * np.mean(values['accuracy']):.3f} % ({100 * min(values['accuracy']):.3f} %)",
+                f"{sum(values['message'])} of {len(values['message'])}",
+                "–" if seen is None else f"{seen:.3f}",
+            ]
+        )
+    return [
+        table(
+            ["a message hidden by", "bits per pixel", "container", "bits read, mean (least)", "messages", "AUROC"],
+            lines,
+        ),
+        "The longest message in the same pictures, coded and whole, in the signs of latents of their colors, and in as "
+        "many lowest bits. Bits are counted before the code mends them, messages after it. AUROC as above.",
+        "With margin 0 latents keep the sizes that they have, so that a latent that was normal stays normal.",
     ]
 
 

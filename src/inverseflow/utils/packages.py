@@ -42,6 +42,7 @@ OPTIONAL = {
     "rasterio": Package("rasterio", "geology", "reading and writing GeoTIFF"),
     "diffusers": Package("diffusers", "diffusion", "schedulers of diffusion"),
     "pycocotools": Package("pycocotools", "detection", "average precision"),
+    "reedsolo": Package("reedsolo", "steganography", "messages in pictures"),
     "selfies": Package("selfies", "molecules", "the experiment with molecules"),
     "zuko": Package("zuko", "interop", "exchanging transforms and flows with zuko"),
     "nflows": Package("nflows", "interop", "exchanging transforms with nflows"),
