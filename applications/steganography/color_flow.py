@@ -122,15 +122,18 @@ class ColorFlow(Flow):
         coupling = Coupling(_BANDS, net, split=Channels(_OTHERS), context_channels=BLOCK**2)
         bijection = Compose(WaveletSqueeze(), WaveletSqueeze(), ActNorm(_BANDS), coupling)
         lightness = (1, *event_shape[1:])
-        super().__init__(bijection, event_shape, embedding=_Bands(), context_shape=lightness)
+        bands = _Bands()
+        super().__init__(bijection, event_shape, embedding=bands, context_shape=lightness)
+        self.bands = bands
 
     def latents(self, colors: Tensor, lightness: Tensor) -> Tensor:
         """Return z of colors of any size."""
-        return self.bijection(colors, self.embedding(lightness))[0]
+        z: Tensor = self.bijection(colors, self.bands(lightness))[0]
+        return z
 
     def colors(self, z: Tensor, lightness: Tensor) -> Tensor:
         """Return the colors of z, the inverse of `latents`."""
-        return self.bijection.inverse(z, self.embedding(lightness))[0]
+        return self.bijection.inverse(z, self.bands(lightness))[0]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return nats per element, and the loss and the errors of random bits after rounding, ``(B, 3)``.
