@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from applications.models import load, save
+from applications.models import Network, load, save
 from applications.pictures import LEVELS
 from applications.restoration.data import LUMA_CHROMA, patches, training_pictures
+from applications.restoration.invdn import InvDN, InvDNLoss
 from applications.restoration.lifting import DecibelLoss, LiftingDenoiser
 from applications.restoration.noise import estimate_sigma
 from inverseflow import fit
@@ -20,6 +21,7 @@ from inverseflow.utils.seeding import seeded
 
 DENOISER = Path(__file__).parent / "denoiser.safetensors"
 FLOW = Path(__file__).parent / "digits.safetensors"
+INVDN = Path(__file__).parent / "invdn.safetensors"
 NOISE_OF_PRIOR = 0.05
 """Deviation of the noise on the digits that the flow learns, for values from 0 to 1."""
 _COMMAND = "python -m applications.restoration train"
@@ -28,29 +30,37 @@ _PATCHES = 6_000
 
 
 def train_denoiser(
-    path: Path, data_dir: Path | None, *, steps: int, batch_size: int = 8, seed: int = 0, progress: bool = False
+    path: Path,
+    data_dir: Path | None,
+    *,
+    network: type[LiftingDenoiser | InvDN] = LiftingDenoiser,
+    steps: int,
+    batch_size: int = 8,
+    seed: int = 0,
+    progress: bool = False,
 ) -> float:
-    """Train a `LiftingDenoiser` on patches of the training pictures and write its weights.
+    """Train a denoiser on patches of the training pictures and write its weights.
 
     Args:
         path: of the file.
         data_dir: folder of the data sets, None for the pictures that come with packages alone.
+        network: its class, with its own objective.
         steps: training steps.
         batch_size: patches in a step.
         seed: of weights, patches and noise.
         progress: whether to show a progress bar.
 
     Returns:
-        The error in validation, in dB.
+        The objective in validation, of `LiftingDenoiser` the error in dB.
     """
     generator = torch.Generator().manual_seed(seed)
     cut = patches(training_pictures(data_dir), _PATCHES, _SIDE, generator)
     with seeded(seed, "weights"):
-        model = LiftingDenoiser(_SIDE)
+        model = network(_SIDE)
     result = fit(
         model,
         cut,
-        objective=DecibelLoss(),
+        objective=InvDNLoss() if network is InvDN else DecibelLoss(),
         validation=0.04,
         max_steps=steps,
         batch_size=batch_size,
@@ -125,8 +135,19 @@ def load_denoiser(path: Path = DENOISER) -> LiftingDenoiser:
     return model.eval()
 
 
+def load_invdn(path: Path = INVDN) -> InvDN:
+    """Return the trained network of a file.
+
+    Raises:
+        DataError: if the file is missing, or holds another network.
+    """
+    model = InvDN(_SIDE)
+    load(model, path, f"{_COMMAND} invdn")
+    return model.eval()
+
+
 @torch.no_grad()
-def denoise(model: LiftingDenoiser, picture: Tensor, sigma: float | None = None) -> Tensor:
+def denoise(model: Network, picture: Tensor, sigma: float | None = None) -> Tensor:
     """Denoise a gray or color picture of any size, each channel of luma and chroma by itself.
 
     Args:
@@ -146,6 +167,6 @@ def denoise(model: LiftingDenoiser, picture: Tensor, sigma: float | None = None)
     return torch.einsum("ij,ihw->jhw", LUMA_CHROMA, _denoised(model, channels, sigma))
 
 
-def _denoised(model: LiftingDenoiser, channels: Tensor, sigma: float) -> Tensor:
+def _denoised(model: Network, channels: Tensor, sigma: float) -> Tensor:
     given = channels.new_full((1, 1), sigma)
     return torch.cat([model(channel[None, None], given)[0] for channel in channels])
