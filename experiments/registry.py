@@ -64,7 +64,7 @@ REGISTRY = {
     "steganography": Entry("applications.steganography.experiment", "pictures hidden in pictures, beside lower bits"),
     "style": Entry("applications.style.experiment", "content recovered from stylized pictures, and stains normalized"),
     "restoration": Entry(
-        "applications.restoration.experiment", "noise removed, and digits from a quarter of their numbers"
+        "applications.restoration.experiment", "noise and blur removed, and digits from a quarter of their numbers"
     ),
     "anonymisation": Entry(
         "applications.anonymisation.experiment", "faces that are replaced: what is left of them, and of the picture"
