@@ -72,6 +72,7 @@ def test_learning_lowers_the_loss():
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
 
 
+@pytest.mark.slow
 def test_the_command_trains_it(tmp_path, capsys):
     path = tmp_path / "invdn.safetensors"
     assert main(["train", "invdn", "-o", str(path), "--steps", "1"]) == 0
