@@ -24,6 +24,7 @@ from inverseflow.flows.image.options import StepOptions
 from inverseflow.flows.image.planar import PlanarFlow
 from inverseflow.flows.image.realnvp import ImageRealNVP
 from inverseflow.flows.image.step import Step
+from inverseflow.flows.manifold import ManifoldFlow
 from inverseflow.flows.registry import create, flow_class, names
 from inverseflow.flows.vector.autoregressive import IAF, MAF, AutoregressiveNSF
 from inverseflow.flows.vector.coupling import NSF, RealNVP
@@ -54,6 +55,7 @@ __all__ = [
     "ImageRealNVP",
     "InverseFlow",
     "MaCowFlow",
+    "ManifoldFlow",
     "MintNetFlow",
     "PeriodicFlow",
     "PlanarFlow",
