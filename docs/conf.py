@@ -13,7 +13,8 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[1]
 OURS = [str(REPOSITORY), str(REPOSITORY / "src")]
 sys.path[:0] = OURS
-# the kernels that execute the tutorials see the same
+# Set here, before torch is imported, and seen by the kernels that execute the tutorials too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks of pictures and tutorials are small: a second thread waits
 os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from docs.generators import api, applications, flows, layers  # noqa: E402
