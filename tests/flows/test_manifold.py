@@ -77,16 +77,18 @@ def test_what_does_not_fit_is_refused(chart, density, error, words):
 @pytest.mark.slow
 def test_a_rolled_sheet_is_charted_and_its_density_found():
     generator = torch.Generator().manual_seed(0)
-    share, height = torch.rand(2, 6000, generator=generator)
+    share, height = torch.rand(2, 4000, generator=generator)
     angle = math.pi * (1.5 + 3 * share)
     x = torch.stack([angle * angle.cos(), 21 * height, angle * angle.sin()], 1)
     truth = -(3 * math.pi * 21 * (1 + angle.square()).sqrt()).log()  # by area
-    manifold = ManifoldFlow(NSF((3,), steps=8, spline_gain=2.0), NSF((2,), steps=4))
+    about = {"learning_rate": 3e-3, "schedule": "cosine", "progress": False}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        fit(manifold, x[:5000], objective=ReconstructionLoss(), max_steps=3000, learning_rate=2e-3, progress=False)
-        fit(manifold.density, manifold.encode(x[:5000]).detach(), max_steps=1000, progress=False)
+        manifold = ManifoldFlow(NSF((3,)), NSF((2,), steps=3))
+        fit(manifold, x[:3000], objective=ReconstructionLoss(), max_steps=800, **about)
+        fit(manifold.density, manifold.encode(x[:3000]).detach(), max_steps=500, **about)
     manifold.eval()
-    assert manifold.reconstruction_error(x[5000:]).mean() < 0.02 * x.var(0).sum()
-    gap = truth[5000:] - manifold.log_prob(x[5000:])
-    assert abs(float(gap.mean())) < 0.3
+    with torch.no_grad():
+        assert manifold.reconstruction_error(x[3000:]).mean() < 0.05 * x.var(0).sum()
+        gap = (truth[3000:] - manifold.log_prob(x[3000:])).mean()
+    assert abs(gap) < 0.3  # nats; twice the true density everywhere would be 0.69
