@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from applications.models import Network
 from applications.restoration.lifting import STRONGEST
-from inverseflow.bijections import Compose, TwoBranch, WaveletSqueeze
+from inverseflow.bijections import Bijection, Compose, TwoBranch, WaveletSqueeze
 from inverseflow.data import Batch
 from inverseflow.densities import Density
 from inverseflow.nets import ConvNet
@@ -57,7 +57,7 @@ class InvDN(Network):
         super().__init__((1, size, size))
         self.scales = whole_number("scales", scales, at_least=1)
         build = partial(ConvNet, width=width)
-        layers = []
+        layers: list[Bijection] = []
         for scale in range(1, 1 + self.scales):
             layers.append(WaveletSqueeze())
             layers += [TwoBranch(4**scale, build, num_first=1, context_channels=1) for _ in range(blocks)]
