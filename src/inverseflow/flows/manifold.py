@@ -108,7 +108,8 @@ class ManifoldFlow(Density):
         lengths = torch.linalg.qr(torch.stack(columns, -1)).R.diagonal(dim1=-2, dim2=-1).abs()
         if not bool((lengths > 0).all()):
             raise LayerError("the chart is singular: its Jacobian has not full rank at a point, so there is no area")
-        return lengths.log().sum(1)
+        area: Tensor = lengths.log().sum(1)
+        return area
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the chart from data; training the density initializes that."""
