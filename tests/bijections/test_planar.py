@@ -79,6 +79,15 @@ def test_the_center_of_a_radial_layer_stays_where_it_is():
         assert all(part.isfinite().all() for part in torch.autograd.grad(z.sum() + log_det.sum(), [center, layer.raw]))
 
 
+def test_a_radial_layer_maps_points_whose_squares_overflow():
+    layer = scattered(Radial(3), 1.0).float()
+    x = torch.tensor([1e4, 1e19, 1e20, -1e38])[:, None].expand(4, 3)
+    z, log_det = layer(x)
+    torch.testing.assert_close(z, x, rtol=1e-3, atol=0)  # the identity far out
+    torch.testing.assert_close(layer.inverse(z)[0], x, rtol=1e-6, atol=0)
+    torch.testing.assert_close(log_det[1:], torch.zeros(3))
+
+
 @both
 def test_it_starts_at_the_identity(build):
     x = torch.randn(5, 3)

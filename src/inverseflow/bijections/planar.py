@@ -145,18 +145,20 @@ class Radial(_FewParameters):
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         center, alpha, total = self._terms(x, context)
         offset = x - center
-        radius = offset.norm(dim=1)
+        radius = _norm(offset)
         stretch, log_det = self._stretch(radius, alpha, total)
         return center + stretch[:, None] * offset, log_det
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, LogDet]:
         center, alpha, total = self._terms(z, context)
         offset = z - center
-        distance = offset.norm(dim=1)
+        distance = _norm(offset)
         # r² - (R - α - β) r - α R = 0, by the formula of the two that doesn't cancel.
         linear = distance - total
-        root = (linear.square() + 4 * alpha * distance).sqrt() + linear.abs()
-        radius = torch.where(linear >= 0, 0.5 * root, 2 * alpha * distance / root)
+        scale = distance.detach().clamp_min(1)  # squares of far points overflow
+        root = scale * ((linear / scale).square() + 4 * (alpha / scale) * (distance / scale)).sqrt()
+        half = 0.5 * root + 0.5 * linear.abs()
+        radius = torch.where(linear >= 0, half, alpha * distance / half)
         stretch, log_det = self._stretch(radius, alpha, total)
         return center + offset / stretch[:, None], -log_det
 
@@ -169,8 +171,14 @@ class Radial(_FewParameters):
         """Return 1 + β / (α + r) and the log-determinant, by sums of positive terms."""
         far = alpha + radius
         stretch = (radius + total) / far
-        along = (radius * (radius + 2 * alpha) + alpha * total) / far.square()
+        along = (radius / far) * ((radius + 2 * alpha) / far) + (alpha / far) * (total / far)
         return stretch, (self.raw.shape[0] - 3) * stretch.log() + along.log()
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """Return the lengths of vectors, whose squares may overflow."""
+    scale = vectors.detach().abs().amax(1).clamp_min(1)
+    return scale * torch.linalg.vector_norm(vectors / scale[:, None], dim=1)
 
 
 def _stretch(projection: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
