@@ -92,11 +92,12 @@ def test_short_and_silent_recordings_are_left_out_and_noted(folder, write):
     write(folder / "short.wav", 30)
     write_wav(folder / "silence.wav", torch.randint(-2, 3, (5000,), dtype=torch.int16), 8000)
     (folder / "README.md").touch()
+    write(folder / "ten.wav", 10)
     splits = load_audio(folder, segment_length=200)
     for note in (
         "1 other file (README.md)",
         "1 silent recording (silence.wav)",
-        "1 recording (short.wav) shorter than a",
+        "2 recordings (short.wav, ten.wav) shorter than a",
     ):
         assert any(note in text for text in splits.notes), note
     assert len(torch.cat(parts(splits))) == sum((500 + 37 * number) // 200 for number in range(30))

@@ -142,8 +142,12 @@ def _usable(where: str, recordings: dict[Path, Recording], length: int) -> tuple
             f"segment_length is {length}, but the longest recording in {where} has {longest} samples: choose at most "
             f"{longest} (--segment-length)"
         )
-    silent = [path for path, recording in recordings.items() if len(np.unique(recording.samples)) < _SILENT]
-    short = [path for path, recording in recordings.items() if len(recording.samples) < length and path not in silent]
+    short = [path for path, recording in recordings.items() if len(recording.samples) < length]
+    silent = [
+        path
+        for path, recording in recordings.items()
+        if path not in short and len(np.unique(recording.samples)) < _SILENT
+    ]
     kept = recordings.keys() - {*silent, *short}
     if not kept:
         raise DataError(f"{where} holds no recording but silence and ones shorter than a segment, {length} samples")
