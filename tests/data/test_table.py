@@ -87,8 +87,12 @@ def test_the_columns_of_arrays_without_names_are_numbered(tmp_path):
 
 def test_objects_are_not_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}] * ROWS), allow_pickle=True)
-    with pytest.raises(DataError, match="cannot be read as a table .*allow_pickle"):
+    with pytest.raises(DataError, match=r"cannot be read as a table \(it holds arrays of Python objects"):
         load_table(tmp_path / "a.npy")
+    for name in ("b.npy", "b.npz"):
+        (tmp_path / name).write_text("neither")
+        with pytest.raises(DataError, match=r"cannot be read as a table \(it is no NumPy file\): repair"):
+            load_table(tmp_path / name)
 
 
 # Columns
@@ -195,6 +199,13 @@ def test_a_number_among_texts_can_be_declared_a_category(write):
 def test_a_damaged_file_is_refused_by_name(write, content, message):
     with pytest.raises(DataError, match=f"table.csv cannot be read as a table .*{message}"):
         load_table(write(content))
+
+
+@pytest.mark.parametrize("text", ["a,Größe\n1,2\n", "a,Ort\n1,Köln\n"])
+def test_text_in_another_encoding_is_named(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"\(its text is not UTF-8; save it as UTF-8\)"):
+        load_table(tmp_path / "a.csv")
 
 
 def test_what_is_no_table_is_refused(tmp_path, write):

@@ -356,6 +356,8 @@ def _read_csv(content: bytes) -> list[tuple[str, Array]]:
         convert_options=csv.ConvertOptions(strings_can_be_null=True),
     )
     columns = [(name.strip(), column) for name, column in _arrow_columns(table)]
+    if any(str(column.type) == "binary" for column in table.columns):
+        raise ValueError("its text is not UTF-8; save it as UTF-8")
     if all(_is_number(name) for name, _ in columns):
         raise ValueError("its first line holds numbers, but must name the columns")
     return columns
@@ -412,5 +414,18 @@ def _reading(path: Path) -> Iterator[None]:
     except MissingPackageError:
         raise
     except Exception as error:  # damaged content raises nearly anything
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".:") or type(error).__name__
-        raise DataError(f"{printable(path)} cannot be read as a table ({reason}): repair or replace it") from error
+        raise DataError(
+            f"{printable(path)} cannot be read as a table ({_reason(error)}): repair or replace it"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why content can't be read; the advice of numpy to unpickle it is not for files of unknown origin."""
+    text = str(error).partition("\n")[0].rstrip(".:")
+    if isinstance(error, UnicodeDecodeError):
+        return "its text is not UTF-8; save it as UTF-8"
+    if "Object arrays" in text:
+        return "it holds arrays of Python objects, which are not read; save text as arrays of dtype str"
+    if "pickle" in text:
+        return "it is no NumPy file"
+    return getattr(error, "strerror", None) or text or type(error).__name__
