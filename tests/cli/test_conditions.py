@@ -364,6 +364,9 @@ def test_rows_are_sampled_given_their_first_columns(table, points, run, tmp_path
     assert len({row[2] for row in rows[1::3]}) == 200 and {tuple(row[1:]) for row in rows[3::3]} == {
         ("z", "1.0", "7.0")
     }
+    gaps.write_text("A,b\n1,2\n1,3\n")
+    code, text, _ = run("sample", folder, "--impute", gaps, "-o", filled)
+    assert code == 0 and "a drawn in all rows: gaps.csv has no such column" in text
     for content, message in {"c\n1\n": "has none of the columns a, b", "a,b\n1,\nx,2\n": "holds 'x' in row 1"}.items():
         gaps.write_text(content)
         code, _, error = run("sample", folder, "--impute", gaps, "-o", filled)
@@ -372,7 +375,9 @@ def test_rows_are_sampled_given_their_first_columns(table, points, run, tmp_path
     refused = {
         "": "takes the first columns in the order a, b, got ''",
         "b=1": "takes the first columns in the order a, b, got 'b=1'",
-        "a=1,a=2": "takes the first columns in the order a, b, got 'a=1,a=2'",
+        "a=1,a=2": "--given names a column twice: 'a=1,a=2'",
+        "c=1": "--given names the column 'c', but the model has a, b",
+        "b=1,a=2": "--given names all columns (b, a): nothing is left to draw",
         "a": "--given 'a' has no '=' in 'a'",
         "a=x": "the column 'a' of --given must be a finite number, got 'x'",
     }

@@ -61,6 +61,8 @@ def fill_in(run: Run, file: Path, draws: int, candidates: int, output: Path, see
         f"{counted(int(rows.isnan().sum()), 'missing cell')} of {where} filled, {counted(draws, 'draw')}, in {output}"
     )
     print(f"  {counted(int(exact.sum()), 'row')} drawn from the conditional density itself")
+    if absent := [name for name in data.columns if name not in table]:
+        print(f"  {', '.join(absent)} drawn in all rows: {where} has no such column")
     if len(effective):
         print(
             f"  {counted(len(effective), 'row')} by importance resampling of {candidates} candidates, which are worth "

@@ -270,6 +270,14 @@ def _given(density: Density, data: Description, text: str) -> dict[int, float]:
             "or name the columns in --context-columns"
         )
     names = [name.partition("=")[0].strip() for name in listed(text)]
+    if unknown := [name for name in names if name and name not in data.columns]:
+        raise OptionError(f"--given names the column {unknown[0]!r}, but the model has {', '.join(data.columns)}")
+    if len({*names}) < len(names):
+        raise OptionError(f"--given names a column twice: {text!r}; name each once")
+    if {*names} == {*data.columns}:
+        raise OptionError(
+            f"--given names all columns ({', '.join(names)}): nothing is left to draw, leave the last out"
+        )
     in_order = [data.columns[place] for place in order]
     first = in_order[: len(names)]
     if not names or sorted(names) != sorted(first):
