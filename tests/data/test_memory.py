@@ -1,5 +1,7 @@
 """Data from memory."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow
 import pytest
@@ -183,6 +185,8 @@ HOLED = torch.where(torch.arange(50)[:, None] % 20 == 7, torch.nan, X)
         (X, LABELS - 1, "17 of 50 labels are not from 0 to 1, such as -1: number the classes from 0 on"),
         (X, LABELS * 1000, "labels of classes, at most 1000, but one is 2000: give numbers as float"),
         (np.array([["a", 1]] * 20, dtype=object), None, "x must be numbers, got object: convert it"),
+        ("points.csv", None, "x must be numbers, got the path 'points.csv': read it with inverseflow.data.load_data"),
+        (Path("points.csv"), None, "x must be numbers, got the path 'points.csv'"),
         ([[1.0, 2.0], [3.0]], None, "x cannot be read as one array .*: give all examples the same shape"),
         (X + 1j, None, "x must be real numbers, got torch.complex64"),
         (X.to_sparse(), None, "x must be a dense tensor, got torch.sparse_coo"),

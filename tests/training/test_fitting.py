@@ -283,6 +283,7 @@ def test_the_global_generators_are_left_as_they_were():
         (lambda model, batch: model(batch.x).mean(), r"must return a Loss, got Tensor: return Loss\(total\)"),
         (lambda model, batch: Loss(-model(batch.x)), r"total of a Loss must be a tensor without axes, got the shape"),
         (lambda model, batch: Loss(model(batch.x).mean(), {"w": 1.0}), "w of a Loss must be a tensor .* got float"),
+        ("mle", "objective must be a function of a density and a batch, got 'mle'"),
         (lambda model, batch: Loss(model(batch.x).mean().detach()), "no gradient: compute it from the model"),
     ],
 )

@@ -1,5 +1,6 @@
 """Data sets from tensors, arrays, data frames and map-style data sets."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,11 @@ def as_splits(
         if context is not None:
             raise DataError("Splits bring their contexts: leave context out, or use with_context on each split")
         return x
+    if isinstance(x, (str, os.PathLike)):
+        raise DataError(
+            f"x must be numbers, got the path {os.fspath(x)!r}: read it with inverseflow.data.load_data, such as "
+            'load_data("table", data_dir=...), and give the splits'
+        )
     validation = finite_number("validation", validation, above=0, below=1, remedy=": it is a share such as 0.1")
     seed = whole_number("seed", seed, at_least=0, at_most=2**32 - 1)
     if not isinstance(x, Examples) and _is_map_style(x):

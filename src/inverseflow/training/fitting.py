@@ -130,7 +130,7 @@ def fit(
 
     Raises:
         DataError: if examples and contexts do not fit, are missing or not finite, or the share leaves nothing.
-        TypeError: if `density` is no density, or `objective` returns no `Loss`.
+        TypeError: if `density` is no density, or `objective` is no function, or returns no `Loss`.
         OptionError: if an option can't work, or the density does not take this data.
         RunError: if `out` holds a run already, is in use, or cannot be written to.
         NonFiniteError: if the loss or the gradient is not finite. The density has the best weights so far.
@@ -146,6 +146,10 @@ def fit(
         >>> steps, nats = result.column("val_nats")
     """
     device, dtype = _check_density(density)
+    if objective is not None and not callable(objective):
+        raise TypeError(
+            f"objective must be a function of a density and a batch, got {objective!r}; None is the likelihood"
+        )
     if out is not None and checkpoints is not None:
         raise OptionError("a run has one folder: give out, or checkpoints for those only")
     folder = checkpoints if out is None else out
