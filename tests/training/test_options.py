@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -127,6 +128,15 @@ def test_every_data_set_has_a_preset_of_its_name(name):
 def test_an_unknown_preset_is_answered_with_those_there_are():
     with pytest.raises(OptionError, match=r"no preset 'huge'; there are .*digits"):
         load_preset("huge")
+
+
+def test_the_help_names_the_flows_that_lack_an_option():
+    of_images = {name: known for name in densities.names() if "scales" in (known := densities.option_names(name) or ())}
+    entries = [entry.partition(": ") for entry in re.split(r"\n {8}(?=\w+: )", ModelOptions.__doc__)]
+    named = {name: found[1] for name, _, text in entries if (found := re.search(r"\(not ([\w, -]+)\)", text))}
+    assert {*named} == {"conv1x1", "coupling", "conditioner", "dequantization"}
+    for option, lacking in named.items():
+        assert {*lacking.split(", ")} == {name for name, known in of_images.items() if option not in known}
 
 
 def test_every_option_of_the_model_is_one_of_a_registered_density():

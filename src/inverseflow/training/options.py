@@ -71,14 +71,15 @@ class ModelOptions:
             squeezes between scales and factors nothing out.
         spline: which entries share one spline activation.
         conv1x1: the invertible 1×1 convolution that mixes channels: none, a dense matrix, LU factors, or a random
-            permutation in its place (not planar).
+            permutation in its place (not planar, realnvp-image, iresnet-image).
         coupling: coupling of two halves of the channels: affine, additive, spline, or mixture, the distribution
             function of a mixture of logistics (Flow++); quad, an affine coupling of four blocks; autoregressive, an
-            affine map of each patch given those before it by a transformer (TarFlow); or none (not planar).
+            affine map of each patch given those before it by a transformer (TarFlow); or none
+            (not planar, realnvp-image, iresnet-image).
         conditioner: network of the couplings: conv (that of Glow), resnet, gated (residual blocks of Flow++) or vit, a
-            vision transformer (not planar).
-        patch_size: side of the patches of a transformer, after the squeeze.
-        heads: heads of the attention of a transformer.
+            vision transformer (not planar, realnvp-image, iresnet-image).
+        patch_size: side of the patches of a transformer (conditioner vit, coupling autoregressive), after the squeeze.
+        heads: heads of the attention of a transformer (as patch_size). They divide its width.
         norm: normalization behind each coupling of realnvp-image: set once from data, or of the batch as published.
         max_row_sum: bound in (0, 1) on the row sums of one-sided convolutions, which keeps their solve well conditioned
             (inverse-flow, cinc, finc, emerging, arma).
@@ -86,7 +87,7 @@ class ModelOptions:
         preprocessing: how gray levels become real numbers: logit maps the ends of the range to infinity, center only
             shifts and scales.
         dequantization: noise that makes gray levels continuous: uniform, or variational, a flow that is trained too
-            (not planar).
+            (not planar, realnvp-image, iresnet-image).
         alpha: how far logit first shrinks the range towards its middle, in [0, 0.5).
         mask: which columns condition a coupling of nice, nsf and realnvp: the first or last half, or every other.
         linear: the map that mixes columns between the steps of a flow of vectors: LU factors, orthogonal, or none.
