@@ -102,7 +102,7 @@ def test_a_run_goes_on_only_with_the_same_rate(folder, mu_law, run, tmp_path):
         wavfile.write(tmp_path / path.name, 2 * RATE, wavfile.read(path)[1])
     code, _, error = run("evaluate", mu_law, "--data-dir", tmp_path)
     assert code == 2
-    assert f"its sampling rate was {RATE} and is {2 * RATE}" in error
+    assert f"its sampling rate changed from {RATE} to {2 * RATE};" in error
 
 
 @pytest.mark.parametrize(

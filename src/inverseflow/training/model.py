@@ -48,7 +48,7 @@ def build_density(options: ModelOptions, data: Splits[Any] | Description, seed: 
         with seeded(seed, "weights"):
             return densities.create(options.name, event_shape, **{**paper, **given})
     except (TypeError, ValueError) as error:
-        kind = "rows" if data.levels is None else "images"
+        kind = ("rows", "sequences", "images", "volumes")[min(len(event_shape), 4) - 1]
         raise OptionError(f"cannot build {options.name} for {kind} {event_shape}: {error}") from error
 
 

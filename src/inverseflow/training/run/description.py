@@ -57,7 +57,7 @@ class Description:
         ):
             if mine != theirs:
                 raise DataError(
-                    f"{other.title} has changed since {where} was trained: its {name} was {mine} and is {theirs}; "
+                    f"{other.title} has changed since {where} was trained: its {name} changed from {mine} to {theirs}; "
                     "restore the data, or train another run"
                 )
 
