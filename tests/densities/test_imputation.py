@@ -119,3 +119,8 @@ def test_each_row_keeps_its_context():
 def test_what_cannot_be_imputed_is_refused(density, x, message):
     with pytest.raises(ValueError, match=message):
         impute(density.eval(), torch.tensor(x))
+
+
+def test_whole_numbers_that_cannot_be_missing_are_refused():
+    with pytest.raises(TypeError, match=r"missing elements are NaN, which torch.int64 has not: convert x"):
+        impute(MADE((3,), levels=3), torch.tensor([[0, 1, 2]]))

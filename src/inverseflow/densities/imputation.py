@@ -62,6 +62,7 @@ def impute(
     Raises:
         ValueError: if the density is no density of vectors, a known element is not finite, a row has no candidate of
             positive density, or other elements than the last of the order are missing and the density is one of levels.
+        TypeError: if x is not of floating-point numbers.
 
     Example:
         >>> flow, x = MAF((2,), steps=1), torch.tensor([[0.5, math.nan], [math.nan, 1.0]])
@@ -74,6 +75,10 @@ def impute(
     if len(density.event_shape) > 1:
         raise ValueError(f"only vectors (D,) can be imputed, the density has events of shape {density.event_shape}")
     density._check_batch(x, density.event_shape)
+    if not x.is_floating_point():
+        raise TypeError(
+            f"missing elements are NaN, which {x.dtype} has not: convert x with .float() and set them to NaN"
+        )
     missing = x.isnan()
     if bool((x.isinf()).any()):
         raise ValueError("a known element is infinite; leave its row out, or set it to NaN if it is missing")
