@@ -343,6 +343,11 @@ def test_the_data_of_a_run_describe_themselves(labeled, points):
     assert (columns.columns, columns.condition.columns, columns.levels) == (("a", "b"), ("t", "site"), None)
 
 
+def test_one_candidate_is_no_choice(run, tmp_path):
+    code, _, error = run("sample", tmp_path, "--impute", tmp_path / "gaps.csv", "--candidates", 1)
+    assert code == 2 and "--candidates must be at least 2, got 1" in error
+
+
 def test_rows_are_sampled_given_their_first_columns(table, points, run, tmp_path):
     folder, out = tmp_path / "maf", tmp_path / "s.csv"
     small = [*SMALL]

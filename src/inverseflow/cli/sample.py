@@ -92,7 +92,9 @@ def sample(
         batch_size: number of samples drawn at a time.
         device: device to compute on: auto, cpu, cuda, cuda:1 ...
     """
-    check_counts(number=number, length=length, batch_size=batch_size, candidates=candidates)
+    check_counts(number=number, length=length, batch_size=batch_size)
+    if candidates < 2:
+        raise OptionError(f"--candidates must be at least 2, got {candidates}")
     check_seed(seed)
     if temperature < 0:
         raise OptionError(f"--temperature must be at least 0, got {temperature:g}")
