@@ -5,6 +5,7 @@ from scipy import stats
 from inverseflow.bijections import Rosenblatt
 from inverseflow.densities import GaussianMixture
 from inverseflow.errors import ConvergenceError
+from inverseflow.ops.mixture import gaussian_mixture
 
 WEIGHTS = [0.2, 0.5, 0.3]
 MEANS = torch.tensor([[-1.5, 1.0], [0.5, -0.5], [2.0, 1.5]], dtype=torch.float64)
@@ -122,3 +123,13 @@ def test_parameters_of_no_mixture_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             GaussianMixture(weights, means, covariances)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_whose_squares_overflow_follow_the_nearest_component(dtype):
+    weights = torch.tensor([[0.3], [0.7]], dtype=dtype).log()
+    means, scales = (torch.tensor([[a], [b]], dtype=dtype) for a, b in ((-1.0, 2.0), (0.5, 2.0)))
+    x = torch.tensor([-1e38, -1e25, -1e19, 1e19, 1e25, 1e38], dtype=dtype)
+    z, slope = gaussian_mixture(x, weights, means, scales)
+    torch.testing.assert_close(z, x / 2)  # of the wider component, which is the nearest in deviations
+    torch.testing.assert_close(slope, torch.full_like(x, 0.5))

@@ -61,21 +61,34 @@ def gaussian_mixture(x: Tensor, log_weights: Tensor, means: Tensor, scales: Tens
 
 def standardized_gaussian_mixture(u: Tensor, log_weights: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
     """Return what `gaussian_mixture` does, of ``(x - means) / scales`` for each component, ``(K, *shape)``."""
+    limit = _limit(u)
+    near, nearest = u.abs().min(0)
+    farthest = near > limit  # where all squares overflow, the nearest component alone counts
+    reached = u.gather(0, nearest[None])[0]
+    u = u.clamp(-limit, limit)
     log_cdf, shares_below = _log_sum_and_shares(log_weights + log_normal_cdf(u))
     log_survival, shares_above = _log_sum_and_shares(log_weights + log_normal_cdf(-u))
     is_left = log_cdf <= log_survival
     z = inverse_log_normal_cdf(torch.where(is_left, log_cdf, log_survival))
     shares = torch.where(is_left, shares_below, shares_above)
     slope = (shares * normal_hazard(torch.where(is_left, u, -u)) / scales).sum(0) / normal_hazard(z)
-    return torch.where(is_left, z, -z), slope
+    slope = torch.where(farthest, (1 / scales).expand_as(u).gather(0, nearest[None])[0], slope)
+    return torch.where(farthest, reached, torch.where(is_left, z, -z)), slope
 
 
 def standardized_log_slope(z: Tensor, u: Tensor, log_weights: Tensor, scales: Tensor) -> Tensor:
     """Return log(dz/dx) for the z of `standardized_gaussian_mixture`, also in gaps where dz/dx itself underflows."""
+    limit = _limit(u)
+    z, u = z.clamp(-limit, limit), u.clamp(-limit, limit)
     near = torch.where(z <= 0, u, -u)
     log_shares = (log_weights + log_normal_cdf(near)).log_softmax(0)
     log_hazards = log_shares + _log_normal_hazard(near) - scales.log()
     return log_hazards.logsumexp(0) - _log_normal_hazard(-z.abs())
+
+
+def _limit(u: Tensor) -> float:
+    """Return the number of deviations up to which squares do not overflow."""
+    return 0.1 * math.sqrt(torch.finfo(u.dtype).max)
 
 
 def _log_sum_and_shares(logits: Tensor) -> tuple[Tensor, Tensor]:
