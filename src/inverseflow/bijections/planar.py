@@ -178,7 +178,8 @@ class Radial(_FewParameters):
 def _norm(vectors: Tensor) -> Tensor:
     """Return the lengths of vectors, whose squares may overflow."""
     scale = vectors.detach().abs().amax(1).clamp_min(1)
-    return scale * torch.linalg.vector_norm(vectors / scale[:, None], dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(vectors / scale[:, None], dim=1)
+    return scale * lengths
 
 
 def _stretch(projection: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
