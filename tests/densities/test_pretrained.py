@@ -110,8 +110,8 @@ DAMAGE = {
     ),
     "a list for a name": (lambda folder: edit(folder, lambda c: c.update(density=["glow"])), "can't be built"),
     "an unknown option": (
-        lambda folder: edit(folder, lambda config: config["options"].update(depth=3)),
-        "can't be built by this version: 'glow' has no option depth",
+        lambda folder: edit(folder, lambda config: config["options"].update(bins=3)),
+        "can't be built by this version: 'glow' has no option bins",
     ),
     "an option out of range": (
         lambda folder: edit(folder, lambda config: config["options"].update(scales=0)),

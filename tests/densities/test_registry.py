@@ -32,8 +32,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'glow' has no option kernel_size; it has levels, scales, steps, .*spline"):
         create("glow", (1, 4, 4), kernel_size=3)
-    with pytest.raises(ValueError, match="has no option depth, self; it has"):
-        create("glow", (1, 4, 4), depth=3, **{"self": 1})
+    with pytest.raises(ValueError, match="has no option bins, self; it has"):
+        create("glow", (1, 4, 4), bins=3, **{"self": 1})
 
 
 def test_a_flow_remembers_all_of_its_options_in_terms_that_json_knows():

@@ -79,6 +79,9 @@ class VariationalDequantize(Dequantize):
         uniform = uniform.to(noise.dtype)
         return level, log_det + log_det_of_noise + _log_slope(uniform) - _log_slope(noise)
 
+    def _check_matches(self, x: Tensor) -> None:
+        super()._check_matches(x[:0].to(self._noise_dtype))  # z has single precision even where the networks have less
+
     def _noise(self, uniform: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return noise of q for uniform noise, and the log-determinant of its derivatives, −log q."""
         start = _logit(uniform)
