@@ -177,7 +177,7 @@ def _row(row: Row) -> list[str]:
     return [
         data,
         density,
-        f"{values['value']:.3f} ± {values['stderr']:.3f}",
+        f"{values['value']:.4f} ± {values['stderr']:.4f}",
         f"{values['unit']}, {IN_WORDS[values['likelihood']]}",
         "; ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in others),
         f"{values['parameters']:,}",
@@ -196,6 +196,9 @@ def _parts(result: Result) -> list[str]:
     ]
     if nats:
         parts.append(f"In nats an image of binarized MNIST: {', '.join(nats)}.")
+    missing = [title for title in _BY_TITLE if title not in result.names]
+    if missing:
+        parts.append(f"Not measured: {'; '.join(missing)}.")
     return parts
 
 
@@ -227,7 +230,8 @@ same test points stands beside, below which no model falls but by chance. MNIST 
 as by Larochelle and Murray. The models of 8×8 digits have equally many parameters, within 10 %. Galaxies are
 simulated. Columns of whole numbers get uniform noise.
 
-With the `full` budget each is trained as long as its preset says, an hour at most on one core. `--lines` chooses.""",
+With the `full` budget each is trained as long as its preset says, about an hour at most on one core. `--lines`
+chooses.""",
         tasks=_tasks,
         parts=_parts,
         draw=_draw,
