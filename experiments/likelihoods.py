@@ -60,8 +60,9 @@ def _of_digits(title: str, **model: Any) -> Line:
     return Line("digits", title, "digits", {**_DIGITS, "model": model, "optimizer": optimizer}, 200)
 
 
-def _of_points(data: str, steps: int, **model: Any) -> Line:
-    changes = {"data": data, "max_steps": steps, "model": {"name": "nsf", "spline_bound": 3.0, **model}}
+def _of_points(data: str, max_steps: int, batch_size: int = 256, **model: Any) -> Line:
+    model = {"name": "nsf", "spline_bound": 3.0, **model}
+    changes = {"data": data, "max_steps": max_steps, "batch_size": batch_size, "model": model}
     return Line(data.replace("-", " "), "NSF", "two-moons", changes, 300)
 
 
@@ -80,7 +81,7 @@ LINES = (
     _of_digits("Row LSTM", name="pixelrnn", cell="row", width=14, depth=3),
     Line(_SPEECH, "WaveNet", "audio", {}, 20),
     Line(_SPEECH_16, "WaveNet", "audio", {"encoding": "pcm"}, 20),
-    _of_points("rings", 8_000),
+    _of_points("rings", 6_000, batch_size=512, steps=8, width=128),
     _of_points("checkerboard", 8_000),
     _of_points("two-spirals", 8_000),
     _of_table("galaxies", "NSF", "nsf"),
